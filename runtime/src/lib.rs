@@ -1,0 +1,8 @@
+//! Tidegate: a host for destination functions.
+//!
+//! An event's way: [`clock`] and [`model`] are shared by all steps; the steps follow in the order an event meets them.
+
+#![deny(missing_docs)]
+
+pub mod clock;
+pub mod model;

@@ -1,0 +1,122 @@
+//! The things that people make: functions, sources, destinations, connections.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    ConnectionId, DestinationId, FunctionId, Manifest, PartnerId, SourceId, Timestamp, VersionId, WorkspaceId,
+};
+
+/// The SHA-256 of a component's bytes. Text and JSON are `sha256:` and 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// A partner's program, by name.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Function {
+    /// Its id.
+    pub id: FunctionId,
+    /// Who publishes it.
+    pub partner: PartnerId,
+    /// Its name, unique for the partner.
+    pub name: String,
+    /// The version that unpinned destinations run.
+    pub current: VersionId,
+    /// When it was first uploaded.
+    pub created_at: Timestamp,
+}
+
+/// One immutable checked component of a function.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct FunctionVersion {
+    /// Its id.
+    pub id: VersionId,
+    /// Whose version it is.
+    pub function: FunctionId,
+    /// What it is: the digest of the component's bytes.
+    pub digest: Digest,
+    /// The manifest inside the component.
+    pub manifest: Manifest,
+    /// The component's size in bytes.
+    pub size: u64,
+    /// When it was uploaded.
+    pub created_at: Timestamp,
+}
+
+/// Where a customer's events enter.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Source {
+    /// Its id.
+    pub id: SourceId,
+    /// Whose it is.
+    pub workspace: WorkspaceId,
+    /// Its name, unique in the workspace.
+    pub name: String,
+    /// What clients show. Stock clients publish it in web pages: it identifies, it does not protect.
+    pub write_key: String,
+    /// Whether it takes events.
+    pub enabled: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A customer's configured use of a function.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Destination {
+    /// Its id.
+    pub id: DestinationId,
+    /// Whose it is.
+    pub workspace: WorkspaceId,
+    /// Its name, unique in the workspace; the key that events' `integrations` use.
+    pub name: String,
+    /// Which function it runs.
+    pub function: FunctionId,
+    /// The version it stays on; without one it follows the function's current version.
+    pub pinned: Option<VersionId>,
+    /// The customer's values, checked against the manifest.
+    pub settings: Map<String, Value>,
+    /// Whether it gets events; events for one that is off are filtered and counted.
+    pub enabled: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// The edge from a source to a destination.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Connection {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Whose it is.
+    pub workspace: WorkspaceId,
+    /// Where events come from.
+    pub source: SourceId,
+    /// Where they go.
+    pub destination: DestinationId,
+    /// Whether they go.
+    pub enabled: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}

@@ -1,0 +1,159 @@
+//! What a function says about itself: `function.toml`, carried inside the component.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{EventType, Limits};
+
+/// A function's own description. Parsed and checked by `catalog`; here only its shape.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The function's name: lower-case letters, digits and hyphens, 64 characters at most.
+    pub name: String,
+    /// The partner's version text, such as `1.2.0`; 64 characters at most.
+    pub version: String,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The event types that the function wants; others are filtered without running it.
+    pub events: Vec<EventType>,
+    /// What it may reach. Nothing named: nothing reachable.
+    #[serde(default)]
+    pub egress: Egress,
+    /// What a customer configures, by name.
+    #[serde(default)]
+    pub settings: BTreeMap<String, Setting>,
+    /// Limits that the function asks for; the operator's are the ceiling.
+    #[serde(default)]
+    pub limits: ManifestLimits,
+    /// Present if the function takes several events at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
+}
+
+/// What a function may reach.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// Origins such as `https://hooks.slack.com`, `https://*.zendesk.com` or
+    /// `https://{settings.region}.api.example.com`.
+    #[serde(default)]
+    pub allow: Vec<String>,
+}
+
+/// One thing that a customer configures.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// The kind of its value.
+    #[serde(rename = "type")]
+    pub kind: SettingType,
+    /// Whether it is kept from people and guests.
+    #[serde(default)]
+    pub secret: bool,
+    /// Whether a destination cannot do without it.
+    #[serde(default)]
+    pub required: bool,
+    /// The value where the customer gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+    /// Its name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where a secret may be written into a request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bind: Vec<Bind>,
+}
+
+/// The kind of a setting's value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SettingType {
+    /// Text.
+    String,
+    /// `true` or `false`.
+    Boolean,
+    /// A JSON number.
+    Number,
+    /// A list of strings.
+    Array,
+    /// An object whose values are strings.
+    Map,
+}
+
+/// One place where a secret may go.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    /// To whom: one of the allowed origins.
+    pub origin: String,
+    /// Where in the request.
+    pub place: Place,
+    /// The header's or parameter's name, where the place has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Where in a request a secret may be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// `authorization: Bearer …`.
+    Bearer,
+    /// The user of `authorization: Basic …`.
+    BasicUser,
+    /// The password of `authorization: Basic …`.
+    BasicPassword,
+    /// A named header.
+    Header,
+    /// A named query parameter.
+    Query,
+    /// A segment of the path, or several.
+    Path,
+    /// A string inside a JSON or form body.
+    Body,
+}
+
+/// Limits that a function asks for. Absent: the host's default.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestLimits {
+    /// Guest CPU time in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    /// Wall time in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// Bytes of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+}
+
+impl ManifestLimits {
+    /// The limits of an invocation: what the function asks for, but never more than the host's.
+    pub fn within(&self, host: &Limits) -> Limits {
+        let lower = |asked: Option<u64>, most: u64| asked.map_or(most, |asked| asked.min(most));
+        Limits {
+            cpu_ms: lower(self.cpu_ms, host.cpu_ms),
+            deadline_ms: lower(self.deadline_ms, host.deadline_ms),
+            memory_bytes: lower(self.memory_bytes, host.memory_bytes),
+            ..host.clone()
+        }
+    }
+}
+
+/// How events are gathered for one call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// How many at most, 1 to 1,000.
+    pub max_events: u32,
+    /// How long the first waits for others, in milliseconds, 60,000 at most.
+    pub max_wait_ms: u64,
+}

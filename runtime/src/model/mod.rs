@@ -1,0 +1,30 @@
+//! The nouns of Tidegate: plain values that every step shares.
+//!
+//! Guarantees: no IO, no async, no clock, and nothing imported from the rest of the crate.
+//! Everything that does something with these values lives in the module of the step that does it.
+
+mod actor;
+mod answer;
+mod control;
+mod delivery;
+mod event;
+mod ids;
+mod limits;
+mod manifest;
+mod outcome;
+mod report;
+mod time;
+
+pub use actor::{Actor, Role};
+pub use answer::{Answer, Ending};
+pub use control::{Connection, Destination, Digest, Function, FunctionVersion, Source};
+pub use delivery::{ClaimedDelivery, LeaseToken};
+pub use event::{Event, EventType, Integrations, UnknownEventType};
+pub use ids::{
+    BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, KeyId, PartnerId, SourceId, VersionId, WorkspaceId,
+};
+pub use limits::{Limit, Limits};
+pub use manifest::{Batch, Bind, Egress, Manifest, ManifestLimits, Place, Setting, SettingType};
+pub use outcome::{Outcome, OutcomeCode};
+pub use report::{Exchange, InvocationReport, LogLevel, LogLine, Used};
+pub use time::{BadTimestamp, Timestamp};
