@@ -5,4 +5,5 @@
 #![deny(missing_docs)]
 
 pub mod clock;
+pub mod egress;
 pub mod model;

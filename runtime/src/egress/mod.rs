@@ -1,0 +1,15 @@
+//! The gate: the steps *permit* and *send* of an event's way, and the only code that opens an outgoing socket.
+//!
+//! A guest's request goes one way only, and types keep the order:
+//! parse once → method and header rules → policy → resolve → classify every address → dial a checked
+//! address → TLS for the name → send → bounded read.
+//!
+//! Guarantees: nothing is reachable that the grant does not name; the policy answers before any DNS query; the
+//! address that is dialled is the address that was checked; one deadline covers DNS, connect, TLS, headers and body.
+//!
+//! Leaves to others: how many requests an invocation may make and how many bytes it may move (`sandbox`), what a
+//! response means for the delivery (`delivery`).
+
+mod outlet;
+
+pub use outlet::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
