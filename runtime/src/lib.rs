@@ -4,6 +4,7 @@
 
 #![deny(missing_docs)]
 
+pub mod catalog;
 pub mod clock;
 pub mod egress;
 pub mod model;

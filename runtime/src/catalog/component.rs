@@ -1,0 +1,146 @@
+//! Before any event: a core module becomes a component that speaks `wit/` and carries its manifest.
+//!
+//! Guarantees: the result has the types of our own world, is valid, and its manifest is the text that was given.
+//! Whether the manifest makes sense is [`manifest`](super::manifest)'s, whether the component may be loaded is
+//! [`inspect`](super::inspect)'s.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use wasm_encoder::{Encode, Section};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::{Resolve, WorldId};
+
+/// The contract between host and guest, as text.
+pub const WIT: &str = include_str!("../../../wit/destination.wit");
+
+/// The custom section that holds a component's manifest, as TOML.
+pub const MANIFEST_SECTION: &str = "tidegate:manifest";
+
+/// The interface that a function exports.
+pub const HANDLER: &str = "tidegate:destination/handler@0.1.0";
+
+/// What a toolchain with bindings of its own leaves in the core module.
+const BINDINGS_SECTION: &str = "component-type";
+
+/// Why a core module cannot become a component.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    /// Neither a core module in binary nor one in text form.
+    #[error("this is not a WebAssembly module: {0}")]
+    NotAModule(String),
+    /// A valid module that does not fit the world.
+    #[error(
+        "this module does not fit the world `tidegate:destination/destination`: {0}; \
+         it must export the functions of `{HANDLER}` and import nothing but `tidegate:destination/*`"
+    )]
+    WrongWorld(String),
+}
+
+/// The world of `wit/`, parsed.
+pub(super) struct World {
+    /// Every type and function.
+    pub(super) resolve: Resolve,
+    /// The world `destination` in it.
+    pub(super) id: WorldId,
+}
+
+/// Parsed once: encoding and inspecting both need it.
+pub(super) static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let mut resolve = Resolve::default();
+    // The text is part of this program; a test holds that it parses.
+    let package = resolve.push_str("wit/destination.wit", WIT).expect("wit/destination.wit parses");
+    let id = resolve.select_world(&[package], Some("destination")).expect("wit/destination.wit has its world");
+    World { resolve, id }
+});
+
+/// Makes a component of a core module, in binary or text form, and puts `manifest_toml` into it as it is.
+///
+/// The module exports `memory`, `cabi_realloc` and the handler's functions under their canonical names, such as
+/// `tidegate:destination/handler@0.1.0#handle-event`.
+///
+/// # Errors
+/// If it is no module, or does not have the world's imports and exports.
+pub fn component_from_core(core: &[u8], manifest_toml: &str) -> Result<Vec<u8>, ComponentError> {
+    let binary = wat::parse_bytes(core).map_err(|error| ComponentError::NotAModule(error.to_string()))?;
+    let module = with_bindings(binary)?;
+    let component = ComponentEncoder::default()
+        .module(&module)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .map_err(|error| ComponentError::WrongWorld(format!("{error:#}")))?;
+    Ok(with_manifest(component, manifest_toml))
+}
+
+/// Appends the manifest to a component that has none.
+pub(super) fn with_manifest(mut component: Vec<u8>, manifest_toml: &str) -> Vec<u8> {
+    let section =
+        wasm_encoder::CustomSection { name: MANIFEST_SECTION.into(), data: Cow::Borrowed(manifest_toml.as_bytes()) };
+    component.push(section.id());
+    section.encode(&mut component);
+    component
+}
+
+/// Tells the encoder which world this is, unless the module's own toolchain did.
+fn with_bindings(binary: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>, ComponentError> {
+    let mut has_bindings = false;
+    for payload in wasmparser::Parser::new(0).parse_all(&binary) {
+        let payload = payload.map_err(|error| ComponentError::NotAModule(error.to_string()))?;
+        if let wasmparser::Payload::Version { encoding: wasmparser::Encoding::Component, .. } = payload {
+            return Err(ComponentError::NotAModule("it is a component already".to_owned()));
+        }
+        if let wasmparser::Payload::CustomSection(section) = payload {
+            has_bindings |= section.name().starts_with(BINDINGS_SECTION);
+        }
+    }
+    if has_bindings {
+        return Ok(binary);
+    }
+    let mut module = binary.into_owned();
+    embed_component_metadata(&mut module, &WORLD.resolve, WORLD.id, StringEncoding::UTF8)
+        .map_err(|error| ComponentError::WrongWorld(format!("{error:#}")))?;
+    Ok(Cow::Owned(module))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The smallest function: answers `delivered` to everything. An answer is returned through memory; all zeros is
+    /// the first case, and an empty list.
+    pub(crate) const DELIVERED_WAT: &str = r#"(module
+        (memory (export "memory") 1)
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+        (func (export "tidegate:destination/handler@0.1.0#handle-event") (param i32) (result i32) (i32.const 0))
+        (func (export "tidegate:destination/handler@0.1.0#handle-batch") (param i32 i32 i32 i32) (result i32)
+            (i32.const 0)))"#;
+
+    pub(crate) const MANIFEST: &str = "name = \"probe\"\nversion = \"1\"\nevents = [\"track\"]\n";
+
+    #[test]
+    fn the_contract_parses() {
+        assert_eq!(WORLD.resolve.worlds[WORLD.id].name, "destination");
+    }
+
+    #[test]
+    fn a_text_module_becomes_a_component_with_its_manifest() {
+        let component = component_from_core(DELIVERED_WAT.as_bytes(), MANIFEST).unwrap();
+        let decoded = wit_component::decode(&component).unwrap();
+        let wit_component::DecodedWasm::Component(resolve, world) = decoded else { panic!("not a component") };
+        assert_eq!(resolve.worlds[world].exports.len(), 1);
+        assert!(component.windows(MANIFEST.len()).any(|window| window == MANIFEST.as_bytes()));
+    }
+
+    #[test]
+    fn a_module_outside_the_world_is_refused_by_the_name_of_what_does_not_fit() {
+        let cases = [
+            ("(module", "not a WebAssembly module"),
+            ("(module)", "handle-event"),
+            (r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#, "wasi_snapshot_preview1"),
+            ("(component)", "component already"),
+        ];
+        for (text, expected) in cases {
+            let message = component_from_core(text.as_bytes(), MANIFEST).unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Before any event: uploaded bytes become a checked component, or a refusal that says why.
+//!
+//! Guarantees: nothing but a whole component passes; it is valid WebAssembly of the feature set we run, within the
+//! caps of [`structure`](super::structure), fits our world, and has exactly one valid manifest.
+//! Compiling it, and what it does when it runs, are the sandbox's.
+
+use sha2::{Digest as _, Sha256};
+use wasmparser::component_types::ComponentEntityType;
+use wasmparser::{Parser, Payload, Validator, WasmFeatures, types::Types};
+use wit_parser::{Resolve, WorldItem, WorldKey};
+
+use super::component::{HANDLER, MANIFEST_SECTION, WORLD};
+use super::manifest::{self, ManifestError};
+use super::structure::{self, StructureError};
+use crate::model::{Digest, Manifest};
+
+/// What the core code may use: WebAssembly 2.0, so no threads, 64-bit or several memories, garbage collection,
+/// exceptions or stack switching. The sandbox's engine has the same set.
+const FEATURES: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::COMPONENT_MODEL);
+
+/// A component that passed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Inspected {
+    /// What identifies it from here on.
+    pub digest: Digest,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// How many bytes it has.
+    pub size: u64,
+    /// The interfaces it imports, sorted.
+    pub imports: Vec<String>,
+    /// What it exports, sorted.
+    pub exports: Vec<String>,
+}
+
+/// Why bytes are not a function.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// Another kind of file.
+    #[error("this is {what}, not a WebAssembly component; {fix}")]
+    NotAComponent {
+        /// What it looks like.
+        what: &'static str,
+        /// What to do instead.
+        fix: &'static str,
+    },
+    /// Too large, too deep, or cut off.
+    #[error("this component is refused: {0}")]
+    Structure(#[from] StructureError),
+    /// Not valid, or of a feature set that is not lent.
+    #[error("this component is not valid here: {0}; the feature set is WebAssembly 2.0 and the component model")]
+    Invalid(String),
+    /// An import that this host does not have.
+    #[error("this component imports `{import}`, which this host does not lend; it lends {lent}")]
+    Import {
+        /// The offending import, with the function where only that is unknown.
+        import: String,
+        /// What there is.
+        lent: String,
+    },
+    /// No handler.
+    #[error("this component does not export `{HANDLER}`; it exports {exports}")]
+    NoHandler {
+        /// What it does export.
+        exports: String,
+    },
+    /// An import or the handler has other types than the contract.
+    #[error(
+        "this component disagrees with the types of `tidegate:destination@0.1.0`: {0}; build it against this host's `wit/`"
+    )]
+    Types(String),
+    /// No manifest, or several.
+    #[error(
+        "this component has {0} custom sections `{MANIFEST_SECTION}` instead of one; `tidegate function build` writes it"
+    )]
+    ManifestCount(usize),
+    /// A manifest that makes no sense.
+    #[error("the manifest in this component: {0}")]
+    Manifest(#[from] ManifestError),
+}
+
+/// Checks bytes from a stranger.
+///
+/// Takes about 10 ms for each megabyte, all of it on the calling thread.
+///
+/// # Errors
+/// The first reason to refuse them.
+pub fn inspect(bytes: &[u8]) -> Result<Inspected, InspectError> {
+    recognise(bytes)?;
+    structure::check(bytes)?;
+    let manifest = manifest::parse(&manifest_text(bytes)?)?;
+    let types = Validator::new_with_features(FEATURES)
+        .validate_all(bytes)
+        .map_err(|error| InspectError::Invalid(error.to_string()))?;
+    let (imports, exports) = names(bytes)?;
+    check_imports(&imports, &types)?;
+    if !exports.iter().any(|name| name == HANDLER) {
+        return Err(InspectError::NoHandler { exports: list(&exports) });
+    }
+    wit_component::targets(&WORLD.resolve, WORLD.id, bytes)
+        .map_err(|error| InspectError::Types(error.root_cause().to_string()))?;
+    let digest = Digest(Sha256::digest(bytes).into());
+    Ok(Inspected { digest, manifest, size: bytes.len() as u64, imports, exports })
+}
+
+/// Tells a component from everything that people upload instead.
+fn recognise(bytes: &[u8]) -> Result<(), InspectError> {
+    const BUILD: &str = "`tidegate function build` makes a component";
+    let refuse = |what, fix| Err(InspectError::NotAComponent { what, fix });
+    match bytes {
+        [] => refuse("an empty file", BUILD),
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', _, _, 0, 0, ..] => {
+            refuse("a core module", "`tidegate function build` makes a component of it")
+        }
+        [0, b'a', b's', b'm', ..] => refuse("WebAssembly of another version, or the beginning of some", BUILD),
+        [0x7f, b'E', b'L', b'F', ..] => {
+            refuse("an ELF file, so native or precompiled code", "upload the component itself: this host compiles it")
+        }
+        [0x1f, 0x8b, ..] => refuse("gzip data", "upload it uncompressed"),
+        [b'P', b'K', 3, 4, ..] => refuse("a zip archive", "upload the component alone"),
+        _ if bytes.trim_ascii_start().starts_with(b"(") => {
+            refuse("WebAssembly in text form", "put it as `main.wat` beside a `function.toml` and build that folder")
+        }
+        _ => refuse("an unknown kind of file", BUILD),
+    }
+}
+
+/// The text of the one manifest section of the outermost component.
+fn manifest_text(bytes: &[u8]) -> Result<String, InspectError> {
+    let invalid = |error: wasmparser::BinaryReaderError| InspectError::Invalid(error.to_string());
+    let (mut depth, mut found) = (0, Vec::new());
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(invalid)? {
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            Payload::CustomSection(section) if depth == 1 && section.name() == MANIFEST_SECTION => {
+                found.push(section.data());
+            }
+            _ => {}
+        }
+    }
+    match found[..] {
+        [one] => Ok(String::from_utf8_lossy(one).into_owned()),
+        _ => Err(InspectError::ManifestCount(found.len())),
+    }
+}
+
+/// Imports and exports of the outermost component, each sorted.
+fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), InspectError> {
+    let invalid = |error: wasmparser::BinaryReaderError| InspectError::Invalid(error.to_string());
+    let (mut depth, mut imports, mut exports) = (0, Vec::new(), Vec::new());
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(invalid)? {
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            Payload::ComponentImportSection(section) if depth == 1 => {
+                for import in section {
+                    imports.push(import.map_err(invalid)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 1 => {
+                for export in section {
+                    exports.push(export.map_err(invalid)?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    imports.sort();
+    exports.sort();
+    Ok((imports, exports))
+}
+
+/// Every import must be one of the world's interfaces, and every function of it must be there.
+fn check_imports(imports: &[String], types: &Types) -> Result<(), InspectError> {
+    let world = &WORLD.resolve.worlds[WORLD.id];
+    let lent: Vec<(String, &WorldItem)> =
+        world.imports.iter().map(|(key, item)| (interface_name(&WORLD.resolve, key), item)).collect();
+    let names: Vec<String> = lent.iter().map(|(name, _)| name.clone()).collect();
+    let refuse = |import: String| Err(InspectError::Import { import, lent: list(&names) });
+    for import in imports {
+        let Some((_, WorldItem::Interface { id, .. })) = lent.iter().find(|(name, _)| name == import) else {
+            return refuse(import.clone());
+        };
+        let Some(ComponentEntityType::Instance(instance)) =
+            types.as_ref().component_item_for_import(import).map(|item| item.ty)
+        else {
+            return refuse(format!("{import} (not as an interface)"));
+        };
+        for (name, item) in &types[instance].exports {
+            let known = WORLD.resolve.interfaces[*id].functions.contains_key(name);
+            if matches!(item.ty, ComponentEntityType::Func(_)) && !known && !name.starts_with('[') {
+                return refuse(format!("{import}#{name}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn interface_name(resolve: &Resolve, key: &WorldKey) -> String {
+    resolve.name_world_key(key)
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::component::tests::{DELIVERED_WAT, MANIFEST};
+    use super::super::component::with_manifest;
+    use super::super::component_from_core;
+    use super::*;
+
+    fn probe() -> Vec<u8> {
+        component_from_core(DELIVERED_WAT.as_bytes(), MANIFEST).unwrap()
+    }
+
+    fn with(text: &str) -> Vec<u8> {
+        with_manifest(wat::parse_str(text).unwrap(), MANIFEST)
+    }
+
+    #[test]
+    fn a_built_component_passes_with_its_manifest_and_digest() {
+        let bytes = probe();
+        let inspected = inspect(&bytes).unwrap();
+        assert_eq!(inspected.manifest.name, "probe");
+        assert_eq!(inspected.exports, [HANDLER]);
+        assert_eq!(inspected.size, bytes.len() as u64);
+        assert_eq!(inspected.digest, inspect(&bytes).unwrap().digest);
+    }
+
+    #[test]
+    fn what_is_not_a_component_is_called_by_its_name() {
+        let core = wat::parse_str("(module)").unwrap();
+        let cases: [(&[u8], &str); 8] = [
+            (b"", "an empty file"),
+            (&core, "a core module"),
+            (b"\0asm", "the beginning of some"),
+            (b"\x7fELF\x02\x01\x01", "an ELF file"),
+            (b"\x1f\x8b\x08", "gzip data"),
+            (b"PK\x03\x04", "a zip archive"),
+            (b" (component)", "text form"),
+            (b"hello", "an unknown kind of file"),
+        ];
+        for (bytes, expected) in cases {
+            let message = inspect(bytes).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_component_that_is_cut_off_anywhere_is_refused() {
+        let bytes = probe();
+        for length in 0..bytes.len() {
+            assert!(inspect(&bytes[..length]).is_err(), "{length} of {}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn the_offending_import_export_feature_or_section_is_named() {
+        let no_manifest = wat::parse_str("(component)").unwrap();
+        let unlent = r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#;
+        let unknown_function = r#"(component (import "tidegate:destination/log@0.1.0"
+            (instance (export "steal" (func)))))"#;
+        let wrong_type = format!(r#"(component (instance $i) (export "{HANDLER}" (instance $i)))"#);
+        let threads = "(component (core module (memory 1 1 shared)))";
+        let cases = [
+            (no_manifest.clone(), "has 0 custom sections"),
+            (with_manifest(with_manifest(no_manifest, MANIFEST), MANIFEST), "has 2 custom sections"),
+            (with(unlent), "imports `wasi:cli/environment@0.2.0`, which this host does not lend"),
+            (with(unknown_function), "`tidegate:destination/log@0.1.0#steal`"),
+            (with("(component)"), "does not export `tidegate:destination/handler@0.1.0`; it exports nothing"),
+            (with(&wrong_type), "disagrees with the types"),
+            (with(threads), "threads"),
+            (with_manifest(wat::parse_str("(component)").unwrap(), "nam = 1"), "the manifest in this component"),
+        ];
+        for (bytes, expected) in cases {
+            let message = inspect(&bytes).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_flipped_byte_makes_it_panic(at in 0_usize..4_000, byte: u8) {
+            let mut bytes = probe();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = inspect(&bytes);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Before any event: `function.toml` becomes a [`Manifest`] that makes sense.
+//!
+//! Guarantees: unknown keys, values of the wrong type and values out of bounds are errors that name the key, the value
+//! and the fix; every setting that an origin or a binding mentions exists and fits.
+//! What an origin means when a request is made is the gate's.
+
+mod origin;
+
+use std::collections::BTreeSet;
+
+use crate::model::{Bind, Manifest, Place, Setting, SettingType};
+
+use super::settings;
+
+/// Characters of a name or a version: they are shown in tables and used in paths.
+pub const MAX_NAME: usize = 64;
+/// Characters of a description or a label: one line for people.
+pub const MAX_TEXT: usize = 200;
+/// Origins in one manifest: a partner has a handful, one for each region at most.
+pub const MAX_ORIGINS: usize = 32;
+/// Settings in one manifest: a form that a person fills in.
+pub const MAX_SETTINGS: usize = 64;
+/// Events in one batch: the most that peers send at once is 400.
+pub const MAX_BATCH: u32 = 1_000;
+/// How long an event may wait for others, in milliseconds: a minute is the most a person waits for the first sign.
+pub const MAX_BATCH_WAIT_MS: u64 = 60_000;
+
+/// What is wrong with a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not TOML, an unknown key, a missing key or a value of the wrong type; the text shows the line.
+    #[error("`function.toml` cannot be read: {0}")]
+    Syntax(String),
+    /// A value that makes no sense.
+    #[error("`{key}` in `function.toml` is `{value}`: {problem}")]
+    Value {
+        /// Where, such as `settings.region.default`.
+        key: String,
+        /// What stands there.
+        value: String,
+        /// Why it cannot be, and what can.
+        problem: String,
+    },
+}
+
+fn wrong<T>(key: impl Into<String>, value: impl ToString, problem: impl Into<String>) -> Result<T, ManifestError> {
+    let value = value.to_string().chars().take(MAX_TEXT).collect();
+    Err(ManifestError::Value { key: key.into(), value, problem: problem.into() })
+}
+
+/// Reads and checks a manifest.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
+    let manifest: Manifest =
+        toml::from_str(text).map_err(|error| ManifestError::Syntax(error.to_string().trim_end().to_owned()))?;
+    check_identity(&manifest)?;
+    if manifest.settings.len() > MAX_SETTINGS {
+        return wrong("settings", manifest.settings.len(), format!("at most {MAX_SETTINGS} settings are allowed"));
+    }
+    for (name, setting) in &manifest.settings {
+        check_setting(name, setting)?;
+    }
+    check_egress(&manifest)?;
+    for (name, setting) in &manifest.settings {
+        for (at, bind) in setting.bind.iter().enumerate() {
+            check_bind(&format!("settings.{name}.bind[{at}]"), setting, bind, &manifest.egress.allow)?;
+        }
+    }
+    check_numbers(&manifest)?;
+    Ok(manifest)
+}
+
+fn check_identity(manifest: &Manifest) -> Result<(), ManifestError> {
+    let name = &manifest.name;
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) || name.starts_with('-') {
+        return wrong("name", name, format!("use 1 to {MAX_NAME} lower-case letters, digits and hyphens"));
+    }
+    let version = &manifest.version;
+    if version.is_empty() || version.len() > MAX_NAME || !version.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong("version", version, format!("use 1 to {MAX_NAME} visible ASCII characters, such as `1.2.0`"));
+    }
+    check_text("description", manifest.description.as_deref())?;
+    if manifest.events.is_empty() {
+        return wrong("events", "[]", "name at least one event type, such as `[\"track\"]`");
+    }
+    let mut seen = BTreeSet::new();
+    for event in &manifest.events {
+        if !seen.insert(event) {
+            return wrong("events", event, "it is named twice");
+        }
+    }
+    Ok(())
+}
+
+fn check_text(key: &str, text: Option<&str>) -> Result<(), ManifestError> {
+    let Some(text) = text else { return Ok(()) };
+    if text.chars().count() > MAX_TEXT || text.chars().any(char::is_control) {
+        return wrong(key, text.escape_debug(), format!("use one line of at most {MAX_TEXT} characters"));
+    }
+    Ok(())
+}
+
+fn check_setting(name: &str, setting: &Setting) -> Result<(), ManifestError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) || !name.as_bytes()[0].is_ascii_lowercase()
+    {
+        return wrong(
+            "settings",
+            name,
+            format!("a setting's name is 1 to {MAX_NAME} of `a-z`, `0-9`, `_`, a letter first"),
+        );
+    }
+    check_text(&format!("settings.{name}.label"), setting.label.as_deref())?;
+    check_text(&format!("settings.{name}.description"), setting.description.as_deref())?;
+    if setting.secret && setting.kind != SettingType::String {
+        return wrong(format!("settings.{name}.type"), settings::type_name(setting.kind), "a secret is a `string`");
+    }
+    let Some(default) = &setting.default else { return Ok(()) };
+    let key = format!("settings.{name}.default");
+    if setting.secret {
+        return wrong(key, "…", "a secret has no default: everybody could read it here");
+    }
+    if !settings::fits(setting.kind, default) {
+        return wrong(key, default, format!("it must be {}", settings::expectation(setting.kind)));
+    }
+    Ok(())
+}
+
+fn check_egress(manifest: &Manifest) -> Result<(), ManifestError> {
+    let allow = &manifest.egress.allow;
+    if allow.len() > MAX_ORIGINS {
+        return wrong("egress.allow", allow.len(), format!("at most {MAX_ORIGINS} origins are allowed"));
+    }
+    for entry in allow {
+        let variables = match origin::variables(entry) {
+            Ok(variables) => variables,
+            Err(problem) => return wrong("egress.allow", entry, problem),
+        };
+        for name in variables {
+            match manifest.settings.get(name) {
+                None => return wrong("egress.allow", entry, format!("there is no `[settings.{name}]`")),
+                Some(setting) if setting.secret => {
+                    return wrong("egress.allow", entry, format!("`{name}` is secret, and host names are public"));
+                }
+                Some(setting) if setting.kind != SettingType::String => {
+                    return wrong("egress.allow", entry, format!("`{name}` must be of type `string`"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_bind(key: &str, setting: &Setting, bind: &Bind, allow: &[String]) -> Result<(), ManifestError> {
+    if !setting.secret {
+        return wrong(key, &bind.origin, "only a setting with `secret = true` is bound");
+    }
+    if !allow.contains(&bind.origin) {
+        return wrong(format!("{key}.origin"), &bind.origin, "it must be one of the entries of `egress.allow`");
+    }
+    let needs_name = matches!(bind.place, Place::Header | Place::Query);
+    match (&bind.name, needs_name) {
+        (None, true) => wrong(format!("{key}.name"), "", "a header or query parameter needs its name"),
+        (Some(name), false) => wrong(format!("{key}.name"), name, "only `header` and `query` have a name"),
+        _ => Ok(()),
+    }
+}
+
+fn check_numbers(manifest: &Manifest) -> Result<(), ManifestError> {
+    let limits = &manifest.limits;
+    let asked = [("cpu_ms", limits.cpu_ms), ("deadline_ms", limits.deadline_ms), ("memory_bytes", limits.memory_bytes)];
+    if let Some((key, _)) = asked.into_iter().find(|(_, value)| *value == Some(0)) {
+        return wrong(format!("limits.{key}"), 0, "it must be at least 1; leave it out for the host's own limit");
+    }
+    let Some(batch) = &manifest.batch else { return Ok(()) };
+    if !(1..=MAX_BATCH).contains(&batch.max_events) {
+        return wrong("batch.max_events", batch.max_events, format!("use 1 to {MAX_BATCH}"));
+    }
+    if batch.max_wait_ms > MAX_BATCH_WAIT_MS {
+        return wrong("batch.max_wait_ms", batch.max_wait_ms, format!("use at most {MAX_BATCH_WAIT_MS}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+name = "slack"
+version = "1.2.0"
+events = ["track", "identify"]
+[egress]
+allow = ["https://hooks.slack.com", "https://{settings.region}.example.com", "{settings.url}"]
+[settings.webhook_path]
+type = "string"
+secret = true
+required = true
+label = "Webhook path"
+bind = [{ origin = "https://hooks.slack.com", place = "path" }]
+[settings.region]
+type = "string"
+default = "eu"
+[settings.url]
+type = "string"
+[settings.loud]
+type = "boolean"
+[limits]
+cpu_ms = 50
+[batch]
+max_events = 100
+max_wait_ms = 10000
+"#;
+
+    #[test]
+    fn the_documented_form_parses() {
+        let manifest = parse(GOOD).unwrap();
+        assert_eq!(manifest.limits.cpu_ms, Some(50));
+        assert_eq!(manifest.settings["webhook_path"].bind.len(), 1);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_key_and_value() {
+        let cases = [
+            ("name = \"slack\"", "name = \"Slack\"", "`name` in `function.toml` is `Slack`"),
+            ("version = \"1.2.0\"", "version = \"1 2\"", "`version`"),
+            ("events = [", "evnets = [", "unknown field `evnets`"),
+            ("[\"track\", \"identify\"]", "[]", "at least one event type"),
+            ("[\"track\", \"identify\"]", "[\"trak\"]", "unknown variant `trak`"),
+            ("[\"track\", \"identify\"]", "[\"track\", \"track\"]", "named twice"),
+            ("https://hooks.slack.com\", \"https", "ftp://hooks.slack.com\", \"https", "`ftp://hooks.slack.com`"),
+            ("settings.region}", "settings.regoin}", "no `[settings.regoin]`"),
+            ("settings.region}", "settings.webhook_path}", "host names are public"),
+            ("settings.region}", "settings.loud}", "must be of type `string`"),
+            ("default = \"eu\"", "default = 4", "`settings.region.default` in `function.toml` is `4`"),
+            ("required = true", "default = \"/x\"", "a secret has no default"),
+            ("secret = true", "secret = false", "only a setting with `secret = true`"),
+            ("place = \"path\"", "place = \"header\"", "needs its name"),
+            ("place = \"path\"", "place = \"cookie\"", "unknown variant `cookie`"),
+            ("origin = \"https://hooks", "origin = \"https://other", "one of the entries of `egress.allow`"),
+            ("[settings.loud]", "[settings.Loud]", "a setting's name"),
+            ("cpu_ms = 50", "cpu_ms = 0", "`limits.cpu_ms`"),
+            ("max_events = 100", "max_events = 5000", "`batch.max_events` in `function.toml` is `5000`"),
+            ("max_wait_ms = 10000", "max_wait_ms = 70000", "use at most 60000"),
+        ];
+        for (from, to, expected) in cases {
+            assert!(GOOD.contains(from), "{from}");
+            let message = parse(&GOOD.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(message.contains(expected), "{to}: {message}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,200}") {
+            let _ = parse(&text);
+            let _ = parse(&GOOD.replacen("https://hooks.slack.com", &text, 1));
+        }
+    }
+}

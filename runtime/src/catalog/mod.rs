@@ -1,0 +1,14 @@
+//! Before any event: a partner's folder becomes one component, and uploaded bytes become a checked function version.
+//!
+//! Guarantees: what [`inspect`] lets through is a whole component within the structural caps, imports only what this
+//! host lends, exports a destination's handler, and carries a valid [`Manifest`](crate::model::Manifest).
+//! Nothing here runs guest code, opens a socket or touches a store; compiling to machine code is the sandbox's.
+
+pub mod component;
+pub mod inspect;
+pub mod manifest;
+pub mod settings;
+pub mod structure;
+
+pub use component::{ComponentError, component_from_core};
+pub use inspect::{InspectError, Inspected, inspect};

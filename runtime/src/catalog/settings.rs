@@ -1,0 +1,190 @@
+//! Before any event: a customer's settings are checked against the manifest, and its defaults filled in.
+//!
+//! Guarantees: every problem is reported at once, each with the setting's name; no message contains a secret's value.
+//! What a setting means to a request is the guest's and the gate's.
+
+use serde_json::{Map, Value};
+
+use crate::model::{Manifest, Setting, SettingType};
+
+/// Bytes of one text: a token, a certificate or a template fit.
+pub const MAX_VALUE_BYTES: usize = 16 << 10;
+
+/// What is wrong with one setting.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// The manifest has no such setting.
+    #[error("`{name}` is not a setting of this function; it has {known}")]
+    Unknown {
+        /// The name that was given.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// A required setting is not there.
+    #[error("`{name}` is required: it must be {expected}")]
+    Missing {
+        /// Which.
+        name: String,
+        /// What it would have to be.
+        expected: &'static str,
+    },
+    /// A value of the wrong type.
+    #[error("`{name}` is `{value}`: it must be {expected}")]
+    WrongType {
+        /// Which.
+        name: String,
+        /// What was given; `…` for a secret.
+        value: String,
+        /// What it would have to be.
+        expected: &'static str,
+    },
+    /// A value that is too large.
+    #[error("`{name}` has {bytes} bytes: at most {MAX_VALUE_BYTES} are allowed")]
+    TooLarge {
+        /// Which.
+        name: String,
+        /// How many bytes its JSON has.
+        bytes: usize,
+    },
+}
+
+/// Checks a customer's settings. `null` counts as not given.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the settings' names.
+pub fn validate(manifest: &Manifest, settings: &Map<String, Value>) -> Result<(), Vec<SettingError>> {
+    let mut errors: Vec<SettingError> = settings
+        .keys()
+        .filter(|name| !manifest.settings.contains_key(*name))
+        .map(|name| SettingError::Unknown { name: name.chars().take(80).collect(), known: known(manifest) })
+        .collect();
+    for (name, setting) in &manifest.settings {
+        errors.extend(problem(name, setting, settings.get(name).filter(|value| !value.is_null())));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// What the guest gets: the customer's values, and the manifest's defaults where there are none.
+pub fn with_defaults(manifest: &Manifest, settings: &Map<String, Value>) -> Map<String, Value> {
+    let given = |name: &String| settings.get(name).filter(|value| !value.is_null()).cloned();
+    manifest
+        .settings
+        .iter()
+        .filter_map(|(name, setting)| Some((name.clone(), given(name).or_else(|| setting.default.clone())?)))
+        .collect()
+}
+
+fn problem(name: &str, setting: &Setting, value: Option<&Value>) -> Option<SettingError> {
+    let (name, expected) = (name.to_owned(), expectation(setting.kind));
+    let Some(value) = value else {
+        let missing = setting.required && setting.default.is_none();
+        return missing.then_some(SettingError::Missing { name, expected });
+    };
+    if !fits(setting.kind, value) {
+        let value = if setting.secret { "…".to_owned() } else { value.to_string().chars().take(200).collect() };
+        return Some(SettingError::WrongType { name, value, expected });
+    }
+    if setting.required && value.as_str() == Some("") {
+        return Some(SettingError::Missing { name, expected });
+    }
+    let bytes = value.to_string().len();
+    (bytes > MAX_VALUE_BYTES).then_some(SettingError::TooLarge { name, bytes })
+}
+
+fn known(manifest: &Manifest) -> String {
+    let names: Vec<_> = manifest.settings.keys().map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// Whether a value is of this type.
+pub(super) fn fits(kind: SettingType, value: &Value) -> bool {
+    match kind {
+        SettingType::String => value.is_string(),
+        SettingType::Boolean => value.is_boolean(),
+        SettingType::Number => value.is_number(),
+        SettingType::Array => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
+        SettingType::Map => value.as_object().is_some_and(|entries| entries.values().all(Value::is_string)),
+    }
+}
+
+/// What a value of this type is, for people.
+pub(super) const fn expectation(kind: SettingType) -> &'static str {
+    match kind {
+        SettingType::String => "a string",
+        SettingType::Boolean => "`true` or `false`",
+        SettingType::Number => "a number",
+        SettingType::Array => "an array of strings",
+        SettingType::Map => "an object whose values are strings",
+    }
+}
+
+/// The manifest's word for this type.
+pub(super) const fn type_name(kind: SettingType) -> &'static str {
+    match kind {
+        SettingType::String => "string",
+        SettingType::Boolean => "boolean",
+        SettingType::Number => "number",
+        SettingType::Array => "array",
+        SettingType::Map => "map",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn manifest() -> Manifest {
+        super::super::manifest::parse(
+            r#"
+            name = "probe"
+            version = "1"
+            events = ["track"]
+            [settings]
+            token = { type = "string", secret = true, required = true }
+            region = { type = "string", default = "eu" }
+            loud = { type = "boolean" }
+            share = { type = "number" }
+            tags = { type = "array" }
+            fields = { type = "map" }
+            "#,
+        )
+        .unwrap()
+    }
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn each_wrong_setting_is_reported_and_no_secret_is_shown() {
+        let cases = [
+            (json!({}), "`token` is required: it must be a string"),
+            (json!({"token": ""}), "`token` is required: it must be a string"),
+            (json!({"token": 12345}), "`token` is `…`: it must be a string"),
+            (json!({"token": "t", "loud": "yes"}), "`loud` is `\"yes\"`: it must be `true` or `false`"),
+            (json!({"token": "t", "share": "1"}), "`share` is `\"1\"`: it must be a number"),
+            (json!({"token": "t", "tags": ["a", 1]}), "`tags` is `[\"a\",1]`: it must be an array of strings"),
+            (json!({"token": "t", "fields": []}), "`fields` is `[]`: it must be an object whose values are strings"),
+            (json!({"token": "x".repeat(20_000)}), "`token` has 20002 bytes: at most 16384 are allowed"),
+            (json!({"token": "t", "regoin": "us"}), "`regoin` is not a setting of this function; it has `fields`"),
+        ];
+        for (settings, expected) in cases {
+            let errors = validate(&manifest(), &object(settings)).unwrap_err();
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(errors[0].to_string().starts_with(expected), "{}", errors[0]);
+        }
+        assert_eq!(validate(&manifest(), &object(json!({"loud": 1, "x": 1}))).unwrap_err().len(), 3);
+    }
+
+    #[test]
+    fn defaults_fill_what_is_not_given_or_null() {
+        let filled = |settings| Value::Object(with_defaults(&manifest(), &object(settings)));
+        assert_eq!(filled(json!({"token": "t"})), json!({"region": "eu", "token": "t"}));
+        assert_eq!(filled(json!({"token": "t", "region": null})), json!({"region": "eu", "token": "t"}));
+        assert_eq!(filled(json!({"region": "us", "loud": true})), json!({"loud": true, "region": "us"}));
+        assert_eq!(validate(&manifest(), &object(json!({"token": "t", "region": null}))), Ok(()));
+    }
+}
