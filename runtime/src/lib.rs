@@ -6,5 +6,6 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod config;
 pub mod egress;
 pub mod model;

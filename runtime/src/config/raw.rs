@@ -1,0 +1,149 @@
+//! The shape of what was written. Units are in the names; meanings and reasons are in `config.default.toml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Limits;
+
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $kind,)*
+        }
+    )*};
+}
+
+sections! {
+    /// Everything that was written, defaults included.
+    RawConfig {
+        /// The tracking API's address.
+        listen: SocketAddr,
+        /// The control API's address.
+        admin_listen: SocketAddr,
+        /// Where everything is kept.
+        data_dir: PathBuf,
+        /// Bounds of both listeners.
+        http: Http,
+        /// Bounds of the tracking API.
+        ingest: Ingest,
+        /// Bounds of the control API.
+        control: Control,
+        /// Ceiling of every invocation.
+        limits: Limits,
+        /// Size of the sandbox.
+        sandbox: Sandbox,
+        /// How deliveries are made.
+        delivery: Delivery,
+        /// What the gate may do beyond the public internet.
+        egress: Egress,
+        /// How commits are grouped.
+        store: Store,
+        /// What is logged, and how.
+        log: Log,
+    }
+
+    /// `[http]`
+    Http {
+        /// Connections at the same time.
+        connections: u64,
+        /// Time for a request's head, in seconds.
+        header_timeout_s: u64,
+        /// Time for a request's body, in seconds.
+        body_timeout_s: u64,
+    }
+
+    /// `[ingest]`
+    Ingest {
+        /// Bytes of a body after decompression.
+        body_bytes: u64,
+        /// Bytes of one event.
+        event_bytes: u64,
+        /// Events in one batch.
+        batch_events: u64,
+        /// Requests read at the same time.
+        concurrent_requests: u64,
+        /// Requests a second and source.
+        source_requests_per_s: u64,
+        /// Requests of one source at once.
+        source_burst: u64,
+        /// Seconds that a client is asked to wait.
+        retry_after_s: u64,
+    }
+
+    /// `[control]`
+    Control {
+        /// Bytes of a body that is not an upload.
+        body_bytes: u64,
+        /// Bytes of an uploaded component.
+        upload_bytes: u64,
+        /// Uploads at the same time.
+        concurrent_uploads: u64,
+    }
+
+    /// `[sandbox]`
+    Sandbox {
+        /// Guests at the same time.
+        max_instances: u32,
+        /// Versions that stay loaded.
+        max_loaded_versions: u64,
+    }
+
+    /// `[delivery]`
+    Delivery {
+        /// Under way at the same time, overall.
+        in_flight: u64,
+        /// Under way at the same time, for one destination.
+        in_flight_per_destination: u64,
+        /// How long a delivery is tried again, in seconds.
+        retry_window_s: u64,
+        /// Bound of the first wait, in milliseconds.
+        backoff_base_ms: u64,
+        /// Bound of every wait, in milliseconds.
+        backoff_cap_ms: u64,
+        /// How long a stopping host waits, in milliseconds.
+        drain_ms: u64,
+    }
+
+    /// `[egress]`
+    Egress {
+        /// Loopback or private addresses that may be dialled.
+        allow_addresses: Vec<SocketAddr>,
+        /// DNS servers; none means the system's.
+        dns_servers: Vec<SocketAddr>,
+        /// PEM files with certificate authorities.
+        extra_roots: Vec<PathBuf>,
+    }
+
+    /// `[store]`
+    Store {
+        /// Events that may wait.
+        queue_events: u64,
+        /// Events in one commit.
+        max_commit_events: u64,
+        /// How long a commit waits for more, in milliseconds.
+        max_commit_wait_ms: u64,
+    }
+
+    /// `[log]`
+    Log {
+        /// A level or directives.
+        level: String,
+        /// For whom.
+        format: LogFormat,
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For collectors: one JSON object a line.
+    Json,
+}
