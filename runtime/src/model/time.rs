@@ -30,6 +30,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The moment that an HTTP date names, such as `Sun, 06 Nov 1994 08:49:37 GMT`; none if it names none.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let time = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        u64::try_from(time.as_millisecond()).ok().map(Self::from_millis)
+    }
+
     /// This much later.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

@@ -1,0 +1,128 @@
+//! The counters of one invocation, and the words for what happens when one of them is used up.
+//!
+//! Guarantees: every counter is a sum over the whole invocation; every message names the limit, its value and what
+//! would raise it.
+
+use thiserror::Error;
+
+use crate::model::{Limit, Limits};
+
+use super::engine::MAX_WASM_STACK;
+
+/// A budget that is used up. Ends the invocation.
+#[derive(Clone, Debug, Error)]
+#[error("{message}")]
+pub(super) struct LimitHit {
+    pub(super) limit: Limit,
+    pub(super) message: String,
+}
+
+impl LimitHit {
+    /// The message is the same wherever the limit is noticed.
+    pub(super) fn new(limit: Limit, limits: &Limits) -> Self {
+        let said = match limit {
+            Limit::CpuMs => format!("the function used more than {} ms of CPU time", limits.cpu_ms),
+            Limit::MemoryBytes => format!("the function wanted more than {} bytes of memory", limits.memory_bytes),
+            Limit::HostCalls => format!("the function called the host more than {} times", limits.host_calls),
+            Limit::BytesIn => format!("the host would have given the function more than {} bytes", limits.bytes_in),
+            Limit::BytesOut => format!("the function gave the host more than {} bytes", limits.bytes_out),
+            Limit::Handles => format!("the function held more than {} handles", limits.handles),
+            Limit::Stack => {
+                format!("the function's calls nested deeper than its stack of {} KiB", MAX_WASM_STACK >> 10)
+            }
+        };
+        let name = limit.as_str();
+        let knob = match limit {
+            Limit::CpuMs | Limit::MemoryBytes => {
+                format!("ask for more with `limits.{name}` in function.toml, within the operator's `limits.{name}`")
+            }
+            Limit::HostCalls | Limit::BytesIn | Limit::BytesOut | Limit::Handles => {
+                format!("only the operator's `limits.{name}` raises it")
+            }
+            Limit::Stack => "the limit `stack` is fixed: recurse less deeply".to_owned(),
+        };
+        Self { limit, message: format!("{said}; {knob}") }
+    }
+}
+
+/// Counts what crosses between host and guest.
+pub(super) struct Budget {
+    limits: Limits,
+    host_calls: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl Budget {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, host_calls: 0, bytes_in: 0, bytes_out: 0 }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn host_calls(&self) -> u64 {
+        self.host_calls
+    }
+
+    /// One call into the host that brings this many bytes.
+    pub(super) fn host_call(&mut self, bytes: usize) -> Result<(), LimitHit> {
+        self.host_calls += 1;
+        if self.host_calls > self.limits.host_calls {
+            return Err(LimitHit::new(Limit::HostCalls, &self.limits));
+        }
+        self.guest_gives(bytes)
+    }
+
+    /// Bytes from guest to host.
+    pub(super) fn guest_gives(&mut self, bytes: usize) -> Result<(), LimitHit> {
+        self.bytes_out = self.bytes_out.saturating_add(bytes as u64);
+        if self.bytes_out > self.limits.bytes_out {
+            return Err(LimitHit::new(Limit::BytesOut, &self.limits));
+        }
+        Ok(())
+    }
+
+    /// Bytes from host to guest; asked before they go.
+    pub(super) fn host_gives(&mut self, bytes: usize) -> Result<(), LimitHit> {
+        self.bytes_in = self.bytes_in.saturating_add(bytes as u64);
+        if self.bytes_in > self.limits.bytes_in {
+            return Err(LimitHit::new(Limit::BytesIn, &self.limits));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_calls_are_summed_over_the_invocation() {
+        let limits = Limits { host_calls: 3, bytes_in: 10, bytes_out: 10, ..Limits::default() };
+        let mut budget = Budget::new(limits);
+        assert!(budget.host_call(6).is_ok());
+        assert_eq!(budget.host_call(5).map_err(|hit| hit.limit), Err(Limit::BytesOut));
+        assert!(budget.host_gives(10).is_ok());
+        assert_eq!(budget.host_gives(1).map_err(|hit| hit.limit), Err(Limit::BytesIn));
+        let mut budget = Budget::new(Limits { host_calls: 1, ..Limits::default() });
+        assert!(budget.host_call(0).is_ok());
+        assert_eq!(budget.host_call(0).map_err(|hit| hit.limit), Err(Limit::HostCalls));
+    }
+
+    #[test]
+    fn a_message_names_the_limit_its_value_and_the_knob() {
+        let hit = LimitHit::new(Limit::CpuMs, &Limits::default());
+        assert_eq!(
+            hit.message,
+            "the function used more than 100 ms of CPU time; ask for more with `limits.cpu_ms` in function.toml, \
+             within the operator's `limits.cpu_ms`"
+        );
+        let hit = LimitHit::new(Limit::BytesOut, &Limits::default());
+        assert_eq!(
+            hit.message,
+            "the function gave the host more than 8388608 bytes; only the operator's `limits.bytes_out` raises it"
+        );
+    }
+}

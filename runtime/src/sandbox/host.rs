@@ -1,0 +1,208 @@
+//! The host's side of the contract: one invocation's state, and what happens when its guest calls.
+//!
+//! Guarantees: every call counts, and so does every byte that crosses; nothing here outlives the invocation.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use rand::rngs::{StdRng, SysRng};
+use rand::{Rng, SeedableRng, TryRng};
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::{Error, Result};
+
+use crate::clock::Clock;
+use crate::egress::{EgressError, InboundResponse, OutboundRequest};
+use crate::model::{Limit, LogLevel};
+
+use super::HostFault;
+use super::bindings::tidegate::destination::{clock, http, log, random, types};
+use super::budget::{Budget, LimitHit};
+use super::cpu::CpuMeter;
+use super::log::LogBook;
+use super::memory::MemoryBudget;
+use super::requests::{Pending, Requests, Sent, Waited};
+
+/// The most random bytes in one call, from the contract.
+const RANDOM_BYTES: u32 = 65_536;
+/// What a small value costs when it crosses: a length, a number, a tag.
+const WORD: usize = 8;
+
+/// What one invocation's store holds.
+pub(super) struct Run {
+    pub(super) budget: Budget,
+    pub(super) memory: MemoryBudget,
+    pub(super) cpu: CpuMeter,
+    pub(super) log: LogBook,
+    pub(super) requests: Requests,
+    pub(super) pending: ResourceTable,
+    pub(super) clock: Clock,
+    pub(super) began: Instant,
+    /// How long the guest has slept: all the time that passes for it where the clock is fixed.
+    pub(super) slept: Duration,
+    /// Present where randomness must be repeatable.
+    pub(super) seeded: Option<StdRng>,
+}
+
+impl Run {
+    /// The generator of a repeatable invocation.
+    pub(super) fn seeded(seed: u64) -> StdRng {
+        StdRng::seed_from_u64(seed)
+    }
+
+    fn outbound(&mut self, request: http::Request) -> Result<OutboundRequest, LimitHit> {
+        let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len() + 2 * WORD).sum();
+        self.budget.host_call(request.method.len() + request.url.len() + headers + request.body.len())?;
+        let http::Request { method, url, headers, body } = request;
+        Ok(OutboundRequest { method, url, headers, body: body.into() })
+    }
+
+    fn inbound(&mut self, record: usize, sent: Sent) -> Result<Result<http::Response, http::Error>, LimitHit> {
+        let InboundResponse { status, headers, body } = match self.requests.finish(record, sent) {
+            Ok(response) => response,
+            Err(error) => {
+                self.budget.host_gives(error.to_string().len())?;
+                return Ok(Err(error.into()));
+            }
+        };
+        let size: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 2 * WORD).sum();
+        self.budget.host_gives(size + body.len())?;
+        Ok(Ok(http::Response { status, headers, body: body.into() }))
+    }
+}
+
+impl From<EgressError> for http::Error {
+    fn from(error: EgressError) -> Self {
+        match error {
+            EgressError::Denied(text) => Self::Denied(text),
+            EgressError::InvalidRequest(text) => Self::InvalidRequest(text),
+            EgressError::Dns(text) => Self::Dns(text),
+            EgressError::Connect(text) => Self::Connect(text),
+            EgressError::Tls(text) => Self::Tls(text),
+            EgressError::Timeout(text) => Self::Timeout(text),
+            EgressError::Protocol(text) => Self::Protocol(text),
+            EgressError::TooLarge(text) => Self::TooLarge(text),
+        }
+    }
+}
+
+impl http::Host for Run {
+    async fn send(&mut self, request: http::Request) -> Result<Result<http::Response, http::Error>> {
+        let request = self.outbound(request)?;
+        let (record, sending) = match self.requests.add(request) {
+            Ok(added) => added,
+            Err(used_up) => return Ok(Err(http::Error::Limit(used_up))),
+        };
+        let sent = sending.await;
+        Ok(self.inbound(record, sent)?)
+    }
+
+    fn start(&mut self, request: http::Request) -> Result<Result<Resource<Pending>, http::Error>> {
+        let request = self.outbound(request)?;
+        if self.pending.iter_mut().count() >= self.budget.limits().handles as usize {
+            return Err(LimitHit::new(Limit::Handles, self.budget.limits()).into());
+        }
+        Ok(match self.requests.add(request) {
+            Ok((record, sending)) => Ok(self.pending.push(Pending::start(record, sending))?),
+            Err(used_up) => Err(http::Error::Limit(used_up)),
+        })
+    }
+
+    async fn wait_any(
+        &mut self,
+        requests: Vec<Resource<Pending>>,
+    ) -> Result<(u32, Result<http::Response, http::Error>)> {
+        self.budget.host_call(requests.len() * WORD)?;
+        if requests.is_empty() {
+            return Ok((0, Err(http::Error::InvalidRequest("wait-any: the list is empty".to_owned()))));
+        }
+        let table = &mut self.pending;
+        let (position, record, waited) = poll_fn(|context| {
+            for (position, handle) in (0..).zip(&requests) {
+                let pending = match table.get_mut(handle) {
+                    Ok(pending) => pending,
+                    Err(error) => return Poll::Ready(Err(Error::from(error))),
+                };
+                let record = pending.record();
+                if let Poll::Ready(waited) = pending.poll_take(context) {
+                    return Poll::Ready(Ok((position, record, waited)));
+                }
+            }
+            Poll::Pending
+        })
+        .await?;
+        let result = match waited {
+            Waited::Ended(sent) => self.inbound(record, sent)?,
+            Waited::Taken => {
+                Err(http::Error::InvalidRequest(format!("wait-any: request {position} of the list was taken before")))
+            }
+            Waited::Lost => return Err(HostFault("a request's task is gone".to_owned()).into()),
+        };
+        Ok((position, result))
+    }
+}
+
+impl http::HostPending for Run {
+    fn drop(&mut self, handle: Resource<Pending>) -> Result<()> {
+        let mut pending = self.pending.delete(handle)?;
+        self.requests.give_up(&mut pending);
+        Ok(())
+    }
+}
+
+impl log::Host for Run {
+    fn write(&mut self, level: log::Level, text: String) -> Result<()> {
+        self.budget.host_call(text.len())?;
+        let level = match level {
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Warn => LogLevel::Warn,
+            log::Level::Error => LogLevel::Error,
+        };
+        self.log.write(level, &text);
+        Ok(())
+    }
+}
+
+impl clock::Host for Run {
+    fn now(&mut self) -> Result<u64> {
+        self.budget.host_call(0)?;
+        Ok(self.clock.now().as_millis())
+    }
+
+    fn monotonic(&mut self) -> Result<u64> {
+        self.budget.host_call(0)?;
+        let passed = match self.clock {
+            Clock::System => self.began.elapsed(),
+            Clock::Fixed(_) => self.slept,
+        };
+        Ok(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    async fn sleep(&mut self, ms: u64) -> Result<()> {
+        self.budget.host_call(0)?;
+        let pause = Duration::from_millis(ms);
+        tokio::time::sleep(pause).await;
+        self.slept = self.slept.saturating_add(pause);
+        Ok(())
+    }
+}
+
+/// Only types, nothing to do.
+impl types::Host for Run {}
+
+impl random::Host for Run {
+    fn bytes(&mut self, count: u32) -> Result<Vec<u8>> {
+        self.budget.host_call(0)?;
+        if count > RANDOM_BYTES {
+            return Err(Error::msg(format!("random.bytes: {count} bytes asked for, {RANDOM_BYTES} is the most")));
+        }
+        self.budget.host_gives(count as usize)?;
+        let mut bytes = vec![0; count as usize];
+        match &mut self.seeded {
+            Some(seeded) => seeded.fill_bytes(&mut bytes),
+            None => SysRng.try_fill_bytes(&mut bytes).map_err(|error| HostFault(format!("randomness: {error}")))?,
+        }
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,115 @@
+//! The memory budget of one invocation: all memories and tables of all its instances together.
+//!
+//! Guarantees: the sum never exceeds the limit; a refusal is remembered, because a guest that is refused memory
+//! usually crashes over it a moment later and the crash alone does not say why.
+
+use wasmtime::{Error, ResourceLimiter, Result};
+
+/// What one table element takes: a pointer.
+const ELEMENT_BYTES: usize = size_of::<usize>();
+
+/// Core instances in one component. Rust and JavaScript components have three (the program and two shims);
+/// composed ones have more.
+pub(super) const INSTANCES: u32 = 16;
+/// Memories in one component: the program's and one of an adapter.
+pub(super) const MEMORIES: u32 = 2;
+/// Tables in one component: the program's, a shim's, and room for composed ones.
+pub(super) const TABLES: u32 = 8;
+
+/// The sum and its limit.
+pub(super) struct MemoryBudget {
+    limit: usize,
+    used: usize,
+    last: usize,
+    refused: Option<usize>,
+}
+
+impl MemoryBudget {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), used: 0, last: 0, refused: None }
+    }
+
+    /// Bytes in use. Memories and tables never shrink, so this is also the most there ever was.
+    pub(super) fn used(&self) -> u64 {
+        self.used as u64
+    }
+
+    /// How many bytes the guest would have had if it had not been refused some.
+    pub(super) fn refused(&self) -> Option<usize> {
+        self.refused
+    }
+
+    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>, unit: usize) -> bool {
+        let wanted = self.used.saturating_add(desired.saturating_sub(current).saturating_mul(unit));
+        let fits = wanted <= self.limit && maximum.is_none_or(|most| desired <= most);
+        if fits {
+            self.last = wanted - self.used;
+            self.used = wanted;
+        } else {
+            self.refused = Some(wanted);
+        }
+        fits
+    }
+
+    fn failed(&mut self) {
+        self.refused = Some(self.used);
+        self.used -= std::mem::take(&mut self.last);
+    }
+}
+
+impl ResourceLimiter for MemoryBudget {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        Ok(self.grow(current, desired, maximum, 1))
+    }
+
+    fn memory_grow_failed(&mut self, _: Error) -> Result<()> {
+        self.failed();
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        Ok(self.grow(current, desired, maximum, ELEMENT_BYTES))
+    }
+
+    fn table_grow_failed(&mut self, _: Error) -> Result<()> {
+        self.failed();
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES as usize
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES as usize
+    }
+
+    fn tables(&self) -> usize {
+        TABLES as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_and_tables_share_one_budget() {
+        let mut budget = MemoryBudget::new(100);
+        assert!(budget.grow(0, 40, None, 1));
+        assert!(budget.grow(0, 5, None, ELEMENT_BYTES));
+        assert_eq!((budget.used(), budget.refused()), (80, None));
+        assert!(!budget.grow(40, 61, None, 1));
+        assert_eq!((budget.used(), budget.refused()), (80, Some(101)));
+        assert!(budget.grow(40, 60, None, 1));
+    }
+
+    #[test]
+    fn a_guests_own_maximum_and_a_failed_growth_cost_nothing() {
+        let mut budget = MemoryBudget::new(100);
+        assert!(!budget.grow(0, 20, Some(10), 1));
+        assert!(budget.grow(0, 20, Some(20), 1));
+        budget.failed();
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -1,0 +1,133 @@
+//! The sandbox: the step *invoke* of an event's way, where partners' programs run.
+//!
+//! Three moments: *engine start* ([`Sandbox::start`]), *version load* ([`Sandbox::load`]), *invocation*
+//! ([`Sandbox::invoke`]).
+//!
+//! Guarantees: a fresh store and instance for every invocation, so nothing of one event is seen by the next; one
+//! deadline and one set of budgets over everything that an invocation does; whatever a guest does is a value in an
+//! [`InvocationReport`]; guests that spin share the processor with everybody else, tick by tick.
+//!
+//! Leaves to others: whom a guest may reach ([`crate::egress`]), which guest gets which event and what its ending
+//! means (`delivery`). Knows no database, no tenant, no retry.
+
+mod bindings;
+mod budget;
+mod code_cache;
+mod cpu;
+mod ending;
+mod engine;
+mod host;
+mod invocation;
+mod log;
+mod memory;
+mod requests;
+mod ticker;
+mod version;
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+
+use crate::model::{Digest, InvocationReport};
+
+pub use invocation::{GuestEvent, Invocation};
+pub use version::{LoadError, LoadedVersion};
+
+use code_cache::CodeCache;
+use ticker::Ticker;
+use version::Versions;
+
+/// What the operator decides about the sandbox.
+#[derive(Clone)]
+pub struct SandboxConfig {
+    /// Where compiled code is kept over restarts; nowhere if absent.
+    pub cache_dir: Option<PathBuf>,
+    /// What compiled code on disk is authenticated with. Who has it can make the host run anything.
+    pub cache_key: [u8; 32],
+    /// How many invocations run at the same time; further ones wait.
+    pub max_instances: u32,
+    /// How many compiled versions stay in memory while nobody uses them.
+    pub max_loaded_versions: u64,
+}
+
+impl SandboxConfig {
+    /// Nothing on disk, and numbers for one machine: 256 invocations, most of which wait for a partner, reserve
+    /// 3 TiB of the 128 TiB of addresses; 512 versions take about 200 MB.
+    pub fn in_memory() -> Self {
+        Self { cache_dir: None, cache_key: [0; 32], max_instances: 256, max_loaded_versions: 512 }
+    }
+}
+
+/// Why the sandbox does not start.
+#[derive(Debug, Error)]
+pub enum SandboxError {
+    /// wasmtime refuses.
+    #[error("the WebAssembly engine does not start: {0}")]
+    Engine(String),
+    /// The folder for compiled code cannot be used.
+    #[error("`{dir}` cannot hold compiled code: {error}; make it writable or name another folder")]
+    CacheDir {
+        /// The folder.
+        dir: PathBuf,
+        /// Why not.
+        #[source]
+        error: std::io::Error,
+    },
+    /// No thread for the clock that interrupts guests.
+    #[error("no thread to interrupt guests: {0}")]
+    Ticker(#[source] std::io::Error),
+}
+
+/// A fault of the host's own, met while a guest ran. Ends the invocation.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct HostFault(String);
+
+/// Runs guests.
+pub struct Sandbox {
+    engine: Engine,
+    versions: Versions,
+    permits: Semaphore,
+    ticker: Ticker,
+}
+
+impl Sandbox {
+    /// Starts the engine and the thread that interrupts guests; the thread ends with the sandbox.
+    pub fn start(config: &SandboxConfig) -> Result<Self, SandboxError> {
+        let engine = engine::engine(config.max_instances)?;
+        let open = |dir: &PathBuf| {
+            // wasmtime's own hash covers its version, the target and every setting that compiled code depends on.
+            CodeCache::open(dir, config.cache_key, engine.precompile_compatibility_hash())
+                .map_err(|error| SandboxError::CacheDir { dir: dir.clone(), error })
+        };
+        let disk = config.cache_dir.as_ref().map(open).transpose()?;
+        let versions = Versions::new(engine.clone(), disk, config.max_loaded_versions)
+            .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        let ticker = Ticker::start(&engine).map_err(SandboxError::Ticker)?;
+        Ok(Self { engine, versions, permits: Semaphore::new(config.max_instances as usize), ticker })
+    }
+
+    /// The version with this digest, compiled at most once at a time. `component` is polled for the bytes only if
+    /// they are needed; bytes with another digest are refused.
+    pub async fn load<E: Display>(
+        &self,
+        digest: Digest,
+        component: impl Future<Output = Result<Bytes, E>>,
+    ) -> Result<Arc<LoadedVersion>, LoadError> {
+        self.versions.load(digest, component).await
+    }
+
+    /// Runs a guest once. Waits while too many run; that wait is not part of the guest's deadline. Dropping the
+    /// future ends the guest and its requests.
+    pub async fn invoke(&self, version: &LoadedVersion, invocation: Invocation) -> InvocationReport {
+        // Nothing closes the semaphore; were it closed, the engine's own pools would still hold the bound.
+        let _permit = self.permits.acquire().await;
+        let _ticking = self.ticker.run();
+        invocation::run(&self.engine, version, invocation).await
+    }
+}

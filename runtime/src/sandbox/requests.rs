@@ -1,0 +1,201 @@
+//! The requests of one invocation: counted, sent through its outlet, recorded.
+//!
+//! Guarantees: never more than the limit in all, nor at the same time (a further one waits for its turn); each has a
+//! record, in the order of their starts, whether the guest waited for it or not; none outlives the invocation.
+//! Leaves to others: whom the guest may reach and how (`egress`).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock::Clock;
+use crate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps};
+use crate::model::{Exchange, Limits};
+
+/// What a request came to, and how long it took.
+pub(super) struct Sent {
+    result: Result<InboundResponse, EgressError>,
+    ms: u64,
+}
+
+/// A request that runs beside the guest. Dropping it cancels it.
+pub struct Pending {
+    record: usize,
+    began: Instant,
+    task: Option<AbortOnDropHandle<Sent>>,
+}
+
+/// How a wait for one of several requests ended.
+pub(super) enum Waited {
+    /// This one has ended.
+    Ended(Sent),
+    /// This one was taken before.
+    Taken,
+    /// Its task is gone: a fault of the host's.
+    Lost,
+}
+
+/// All requests of one invocation.
+pub(super) struct Requests {
+    outlet: Arc<dyn Outlet>,
+    deadline: Instant,
+    caps: ResponseCaps,
+    most: u32,
+    clock: Clock,
+    turns: Arc<Semaphore>,
+    records: Vec<Exchange>,
+}
+
+impl Requests {
+    pub(super) fn new(outlet: Arc<dyn Outlet>, deadline: Instant, limits: &Limits, clock: Clock) -> Self {
+        Self {
+            outlet,
+            deadline,
+            caps: ResponseCaps::from(limits),
+            most: limits.requests,
+            clock,
+            turns: Arc::new(Semaphore::new(limits.concurrent_requests as usize)),
+            records: Vec::new(),
+        }
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        // Never more than `most`, which is a `u32`.
+        self.records.len() as u32
+    }
+
+    /// Records one more request, unless there have been enough, and returns its record's number and the request
+    /// itself, which has not begun.
+    pub(super) fn add(
+        &mut self,
+        request: OutboundRequest,
+    ) -> Result<(usize, impl Future<Output = Sent> + Send + 'static), String> {
+        if self.count() >= self.most {
+            let most = self.most;
+            return Err(format!(
+                "the function made {most} requests already; only the operator's `limits.requests` raises it"
+            ));
+        }
+        self.records.push(record(&request));
+        let (outlet, turns) = (Arc::clone(&self.outlet), Arc::clone(&self.turns));
+        let (deadline, caps) = (self.deadline, self.caps);
+        let sent = async move {
+            // Nothing closes the semaphore, so a turn always comes; without one the request would go ahead.
+            let _turn = turns.acquire().await;
+            let began = Instant::now();
+            let result = outlet.send(request, deadline, caps).await;
+            Sent { result, ms: millis_since(began) }
+        };
+        Ok((self.records.len() - 1, sent))
+    }
+
+    /// Writes down what a request came to and hands it on.
+    pub(super) fn finish(&mut self, record: usize, sent: Sent) -> Result<InboundResponse, EgressError> {
+        let now = self.clock;
+        let record = &mut self.records[record];
+        record.ms = sent.ms;
+        record.error = None;
+        match &sent.result {
+            Ok(response) => {
+                record.status = Some(response.status);
+                record.answer = Bytes::clone(&response.body);
+                record.retry_after_secs = retry_after(&response.headers, now);
+            }
+            Err(error) => {
+                record.denied = matches!(error, EgressError::Denied(_));
+                record.error = Some(error.to_string());
+            }
+        }
+        sent.result
+    }
+
+    /// Takes back a request that is no longer wanted: records its end if it has one, cancels it otherwise.
+    pub(super) fn give_up(&mut self, pending: &mut Pending) {
+        let Some(mut task) = pending.task.take() else { return };
+        match Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(sent)) => {
+                // The guest does not want it; the record does.
+                let _ = self.finish(pending.record, sent);
+            }
+            Poll::Ready(Err(_)) | Poll::Pending => self.records[pending.record].ms = millis_since(pending.began),
+        }
+    }
+
+    pub(super) fn into_records(self) -> Vec<Exchange> {
+        self.records
+    }
+}
+
+impl Pending {
+    /// Starts a request beside the guest.
+    pub(super) fn start(record: usize, request: impl Future<Output = Sent> + Send + 'static) -> Self {
+        Self { record, began: Instant::now(), task: Some(AbortOnDropHandle::new(tokio::spawn(request))) }
+    }
+
+    pub(super) fn record(&self) -> usize {
+        self.record
+    }
+
+    /// Looks whether it has ended; if so, takes what it came to.
+    pub(super) fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Waited> {
+        let Some(task) = &mut self.task else { return Poll::Ready(Waited::Taken) };
+        let ended = match Pin::new(task).poll(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(sent)) => Waited::Ended(sent),
+            Poll::Ready(Err(_)) => Waited::Lost,
+        };
+        self.task = None;
+        Poll::Ready(ended)
+    }
+}
+
+fn record(request: &OutboundRequest) -> Exchange {
+    Exchange {
+        method: request.method.to_ascii_uppercase(),
+        url: request.url.clone(),
+        headers: request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
+        body: Bytes::clone(&request.body),
+        status: None,
+        retry_after_secs: None,
+        answer: Bytes::new(),
+        error: Some("given up before it had ended".to_owned()),
+        denied: false,
+        ms: 0,
+    }
+}
+
+fn millis_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `retry-after` as seconds from now: a number of them, or a date.
+fn retry_after(headers: &[(String, String)], clock: Clock) -> Option<u64> {
+    let (_, value) = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
+    let value = value.trim();
+    value.parse().ok().or_else(|| {
+        let until = crate::model::Timestamp::from_http_date(value)?;
+        Some(until.since(clock.now()).as_secs())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let clock = Clock::Fixed(Timestamp::from_millis(784_111_700_000));
+        let of = |value: &str| retry_after(&[("retry-after".to_owned(), value.to_owned())], clock);
+        assert_eq!(of("120"), Some(120));
+        assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(77));
+        assert_eq!(of("Sat, 05 Nov 1994 08:49:37 GMT"), Some(0));
+        assert_eq!(of("soon"), None);
+        assert_eq!(retry_after(&[], clock), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! *Version load*: a component's bytes become something that can be run.
+//!
+//! Guarantees: one load per version at a time, however many ask; a version in use stays, whatever is loaded
+//! meanwhile; compiled code comes from this compiler or from an authenticated file.
+//! Leaves to others: whether the component may be run at all (`catalog`), where its bytes are (`store`).
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moka::future::Cache;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Engine, Store};
+
+use crate::model::Digest;
+
+use super::bindings::{Destination, DestinationPre};
+use super::code_cache::{CodeCache, Found};
+use super::host::Run;
+
+/// Why a version cannot be loaded.
+#[derive(Clone, Debug, Error)]
+pub enum LoadError {
+    /// Its bytes are not to be had: the host's fault.
+    #[error("component `{digest}` could not be read: {reason}")]
+    Unreadable {
+        /// Which component.
+        digest: Digest,
+        /// Why not.
+        reason: String,
+    },
+    /// The bytes are not those that were asked for: the host's fault.
+    #[error("component `{digest}` was asked for, but the bytes are those of `{found}`: restore the stored component")]
+    WrongBytes {
+        /// What was asked for.
+        digest: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// The component cannot be run: the partner's fault.
+    #[error("component `{digest}` cannot be run: {reason}")]
+    Unusable {
+        /// Which component.
+        digest: Digest,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// A component, compiled and linked; every invocation makes its own instance of it.
+pub struct LoadedVersion {
+    digest: Digest,
+    linked: DestinationPre<Run>,
+}
+
+impl LoadedVersion {
+    /// Which component it is.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub(super) async fn instantiate(&self, store: &mut Store<Run>) -> wasmtime::Result<Destination> {
+        self.linked.instantiate_async(store).await
+    }
+}
+
+/// The versions that are ready to run.
+pub(super) struct Versions {
+    loader: Arc<Loader>,
+    ready: Cache<Digest, Arc<LoadedVersion>>,
+}
+
+struct Loader {
+    engine: Engine,
+    linker: Linker<Run>,
+    disk: Option<CodeCache>,
+}
+
+impl Versions {
+    pub(super) fn new(engine: Engine, disk: Option<CodeCache>, most: u64) -> wasmtime::Result<Self> {
+        let mut linker = Linker::new(&engine);
+        Destination::add_to_linker::<_, HasSelf<_>>(&mut linker, |run| run)?;
+        let loader = Arc::new(Loader { engine, linker, disk });
+        Ok(Self { loader, ready: Cache::builder().max_capacity(most).build() })
+    }
+
+    /// The version with this digest; `component` is asked for the bytes only if they are needed.
+    pub(super) async fn load<E: Display>(
+        &self,
+        digest: Digest,
+        component: impl Future<Output = Result<Bytes, E>>,
+    ) -> Result<Arc<LoadedVersion>, LoadError> {
+        let load = async {
+            if let Some(loaded) = self.blocking(digest, move |loader| Ok(loader.kept(digest))).await? {
+                return Ok(Arc::new(loaded));
+            }
+            let unreadable = |reason: E| LoadError::Unreadable { digest, reason: reason.to_string() };
+            let bytes = component.await.map_err(unreadable)?;
+            self.blocking(digest, move |loader| loader.compile(digest, &bytes)).await.map(Arc::new)
+        };
+        self.ready.try_get_with(digest, load).await.map_err(|error| LoadError::clone(&error))
+    }
+
+    /// Compiling and reading files would hold up the threads that serve.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        digest: Digest,
+        work: impl FnOnce(&Loader) -> Result<T, LoadError> + Send + 'static,
+    ) -> Result<T, LoadError> {
+        let loader = Arc::clone(&self.loader);
+        let done = tokio::task::spawn_blocking(move || work(&loader)).await;
+        done.unwrap_or_else(|error| Err(LoadError::Unreadable { digest, reason: error.to_string() }))
+    }
+}
+
+impl Loader {
+    fn kept(&self, digest: Digest) -> Option<LoadedVersion> {
+        let code = match self.disk.as_ref()?.read(digest) {
+            Ok(Found::Code(code)) => code,
+            Ok(Found::Nothing) => return None,
+            Ok(Found::Unusable) => {
+                tracing::warn!(%digest, "compiled code on disk is not this host's, or is damaged: compiling again");
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(%digest, %error, "compiled code on disk cannot be read: compiling again");
+                return None;
+            }
+        };
+        // SAFETY: `deserialize` runs what it is given. `CodeCache::read` has authenticated these bytes, which are
+        // in memory and can no longer change, with a key that only this host has: `Loader::compile` wrote them as
+        // the result of `Component::serialize` for this component, by an engine of the same version and settings.
+        let component = unsafe { Component::deserialize(&self.engine, code) };
+        match component.map_err(|error| error.to_string()).and_then(|component| self.link(digest, &component)) {
+            Ok(loaded) => Some(loaded),
+            Err(error) => {
+                tracing::warn!(%digest, error, "compiled code on disk does not load: compiling again");
+                None
+            }
+        }
+    }
+
+    fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<LoadedVersion, LoadError> {
+        let found = Digest(Sha256::digest(bytes).into());
+        if found != digest {
+            return Err(LoadError::WrongBytes { digest, found });
+        }
+        let unusable = |reason: String| LoadError::Unusable { digest, reason };
+        let component = Component::new(&self.engine, bytes).map_err(|error| unusable(format!("{error:#}")))?;
+        let loaded = self.link(digest, &component).map_err(unusable)?;
+        if let Some(disk) = &self.disk {
+            let kept = component.serialize().map_err(|error| error.to_string());
+            let kept = kept.and_then(|code| disk.write(digest, &code).map_err(|error| error.to_string()));
+            if let Err(error) = kept {
+                tracing::warn!(%digest, error, "compiled code could not be kept: the next start compiles it again");
+            }
+        }
+        Ok(loaded)
+    }
+
+    fn link(&self, digest: Digest, component: &Component) -> Result<LoadedVersion, String> {
+        let linked = self.linker.instantiate_pre(component).and_then(DestinationPre::new);
+        linked.map(|linked| LoadedVersion { digest, linked }).map_err(|error| format!("{error:#}"))
+    }
+}
