@@ -10,6 +10,33 @@
 //! Leaves to others: how many requests an invocation may make and how many bytes it may move (`sandbox`), what a
 //! response means for the delivery (`delivery`).
 
+mod addresses;
+mod answers;
+mod body;
+mod config;
+mod connection;
+mod dial;
+mod gate;
+mod grant;
+mod meter;
+mod origin;
 mod outlet;
+mod permit;
+mod policy;
+mod pool;
+mod reach;
+mod resolve;
+mod send;
+mod tls;
+mod verdict;
 
+pub use answers::{Answers, AnswersError, CannedAnswer, CannedError, CannedResponse};
+pub use config::EgressConfig;
+pub use gate::{Gate, GateError, GrantedGate};
+pub use grant::Grant;
+pub use origin::{BadUrl, Host, Origin, Scheme, Target};
 pub use outlet::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
+pub use permit::{PermittedRequest, permit};
+pub use policy::{AllowEntry, PolicyError};
+pub use reach::Reach;
+pub use verdict::{Denial, Rule, Verdict};

@@ -36,7 +36,7 @@ pub struct InboundResponse {
 }
 
 /// How large a response may be. Counted while reading; one byte too many ends the connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ResponseCaps {
     /// Bytes of the body, after decompression.
     pub body_bytes: u64,

@@ -1,0 +1,244 @@
+//! The gate itself: what remains between a permitted request and its response.
+//!
+//! Guarantees: every address of a name is judged before one of them is dialled, for every request; one deadline covers
+//! all of it. Proxy variables are not read.
+//!
+//! Leaves to others: the rules before the network (`permit`), how much an invocation may ask for (`sandbox`).
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+};
+
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    EgressConfig, EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture,
+    connection::Connection,
+    dial::Dialer,
+    grant::Grant,
+    origin::{Host, Origin, Target},
+    permit::{PermittedRequest, allowed, permit},
+    pool::{Key, Pool},
+    reach::Reach,
+    resolve::Resolver,
+    send::{Failed, WireRequest, exchange, receive, wire},
+    tls,
+    verdict::{Denial, Rule, Verdict},
+};
+
+/// Why the gate cannot be made as configured.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum GateError {
+    /// An address that cannot be opened.
+    #[error("{0}")]
+    Address(String),
+    /// A file of certificates that cannot be used.
+    #[error("{0}")]
+    Roots(String),
+}
+
+/// The only way out.
+pub struct Gate {
+    reach: Reach,
+    resolver: Resolver,
+    dialer: Dialer,
+    pool: Pool,
+}
+
+/// What a request is waiting for; a deadline's message names it.
+#[derive(Default)]
+struct Phase(AtomicU8);
+
+const PHASES: [&str; 4] = ["its address", "a connection", "the head of the response", "the rest of the response"];
+
+impl Phase {
+    fn next(&self, phase: u8) {
+        self.0.store(phase, Relaxed);
+    }
+
+    fn name(&self) -> &'static str {
+        PHASES.get(usize::from(self.0.load(Relaxed))).copied().unwrap_or("a response")
+    }
+}
+
+impl Gate {
+    /// Checks the operator's configuration. Opens nothing yet.
+    pub fn new(config: &EgressConfig) -> Result<Self, GateError> {
+        let reach = Reach::new(config).map_err(GateError::Address)?;
+        let mut roots = Vec::new();
+        for file in &config.extra_roots {
+            roots.extend(tls::extra_roots(file).map_err(GateError::Roots)?);
+        }
+        let resolver = Resolver::new(&config.dns_servers);
+        Ok(Self { reach, resolver, dialer: Dialer::new(roots), pool: Pool::default() })
+    }
+
+    /// What the operator opens: `permit` asks for it.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Sends a permitted request and reads its whole response, until `deadline` at the latest.
+    pub async fn send(
+        &self,
+        request: PermittedRequest,
+        deadline: Instant,
+        caps: ResponseCaps,
+    ) -> Result<InboundResponse, EgressError> {
+        let phase = Phase::default();
+        let from = request.origin.to_string();
+        match timeout_at(deadline, self.carry(request, deadline, caps, &from, &phase)).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                Err(EgressError::Timeout(format!("the time was up while waiting for {} of `{from}`", phase.name())))
+            }
+        }
+    }
+
+    /// Says what would happen to a request for this URL, without sending anything but, where no override names the
+    /// host, a DNS query.
+    pub async fn check(&self, url: &str, grant: &Grant, overrides: &BTreeMap<String, Vec<IpAddr>>) -> Verdict {
+        let judged = async {
+            let Target { origin, .. } = Target::parse(url)?;
+            allowed(&origin, grant, &self.reach)?;
+            let named = match &origin.host {
+                Host::Name(name) => overrides.get(&**name),
+                Host::Address(_) => None,
+            };
+            match named {
+                Some(addresses) => self.judge(&origin, addresses.clone()),
+                None => self.addresses(&origin).await,
+            }
+        };
+        match judged.await {
+            Ok(addresses) => Verdict::Allow { addresses },
+            Err(denial) => Verdict::Deny(denial),
+        }
+    }
+
+    async fn carry(
+        &self,
+        request: PermittedRequest,
+        deadline: Instant,
+        caps: ResponseCaps,
+        from: &str,
+        phase: &Phase,
+    ) -> Result<InboundResponse, EgressError> {
+        let origin = request.origin.clone();
+        let addresses = self.addresses(&origin).await?;
+        let mut key = Key { grant: request.grant.clone(), origin, address: addresses[0], caps };
+        let mut request = wire(request);
+        phase.next(2);
+        if let Some(mut connection) = self.pooled(&mut key, &addresses).await {
+            match exchange(&mut connection, request, from, &caps).await {
+                Ok(response) => return self.finish(connection, response, key, from, phase).await,
+                Err(Failed::Broken(error)) => return Err(error),
+                Err(Failed::Unsent(unsent)) => request = *unsent,
+            }
+        }
+        phase.next(1);
+        let (address, connection) = self.dialer.dial(&key.origin, &addresses, &self.reach, deadline, &caps).await?;
+        key.address = address;
+        self.first(connection, request, key, from, phase).await
+    }
+
+    /// The first exchange on a fresh connection. It is not tried again.
+    async fn first(
+        &self,
+        mut connection: Connection,
+        request: WireRequest,
+        key: Key,
+        from: &str,
+        phase: &Phase,
+    ) -> Result<InboundResponse, EgressError> {
+        phase.next(2);
+        match exchange(&mut connection, request, from, &key.caps).await {
+            Ok(response) => self.finish(connection, response, key, from, phase).await,
+            Err(Failed::Broken(error)) => Err(error),
+            Err(Failed::Unsent(_)) => {
+                Err(EgressError::Connect(format!("`{from}` closed the connection before the request")))
+            }
+        }
+    }
+
+    async fn finish(
+        &self,
+        mut connection: Connection,
+        response: http::Response<hyper::body::Incoming>,
+        key: Key,
+        from: &str,
+        phase: &Phase,
+    ) -> Result<InboundResponse, EgressError> {
+        phase.next(3);
+        let response = receive(&mut connection, response, from, &key.caps).await?;
+        if connection.is_idle().await {
+            self.pool.put(key, connection);
+        }
+        Ok(response)
+    }
+
+    /// A waiting connection to any of the addresses that is still good.
+    async fn pooled(&self, key: &mut Key, addresses: &[SocketAddr]) -> Option<Connection> {
+        for address in addresses {
+            key.address = *address;
+            while let Some(mut connection) = self.pool.take(key) {
+                if connection.is_idle().await {
+                    return Some(connection);
+                }
+            }
+        }
+        None
+    }
+
+    /// All addresses of an origin, each of them judged.
+    async fn addresses(&self, origin: &Origin) -> Result<Vec<SocketAddr>, Denial> {
+        let addresses = match &origin.host {
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => {
+                self.resolver.addresses(name).await.map_err(|reason| Denial { rule: Rule::Dns, reason })?
+            }
+        };
+        self.judge(origin, addresses)
+    }
+
+    /// If any answer is bad, the name is refused: whoever mixes them is up to something.
+    fn judge(&self, origin: &Origin, addresses: Vec<IpAddr>) -> Result<Vec<SocketAddr>, Denial> {
+        if addresses.is_empty() {
+            return Err(Denial { rule: Rule::Dns, reason: format!("the name `{}` has no address", origin.host) });
+        }
+        let judged = addresses.into_iter().map(|address| {
+            let address = SocketAddr::new(address, origin.port);
+            let judged = self.reach.judge(address, origin.scheme).map(|()| address);
+            judged.map_err(|reason| Denial { rule: Rule::Address, reason: format!("`{}`: {reason}", origin.host) })
+        });
+        judged.collect()
+    }
+}
+
+/// The network as one destination's function sees it.
+#[derive(Clone)]
+pub struct GrantedGate {
+    gate: Arc<Gate>,
+    grant: Grant,
+}
+
+impl GrantedGate {
+    /// Opens the gate for this grant.
+    pub fn new(gate: Arc<Gate>, grant: Grant) -> Self {
+        Self { gate, grant }
+    }
+}
+
+impl Outlet for GrantedGate {
+    fn send(&self, request: OutboundRequest, deadline: Instant, caps: ResponseCaps) -> SendFuture {
+        let permitted = permit(request, &self.grant, &self.gate.reach);
+        let gate = self.gate.clone();
+        Box::pin(async move { gate.send(permitted?, deadline, caps).await })
+    }
+}

@@ -1,0 +1,220 @@
+//! *Permit*: a guest's request becomes a [`PermittedRequest`], or is refused. Pure: no IO, no DNS.
+//!
+//! Guarantees: a permitted request was parsed once, has a method that functions may use, carries no header that
+//! belongs to the host, and goes to an origin that its grant names. Nothing else can be sent: the constructor is private.
+//!
+//! Leaves to others: names and addresses (`resolve`, `reach`), sending (`send`).
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{ACCEPT_ENCODING, HOST, USER_AGENT},
+    uri::PathAndQuery,
+};
+
+use super::{
+    OutboundRequest,
+    grant::Grant,
+    origin::{Host, Origin, Scheme, Target},
+    reach::Reach,
+    verdict::{Denial, Rule},
+};
+
+/// Header fields of one request: as many as a response may have.
+pub const MAX_HEADERS: usize = 64;
+/// Bytes of header names and values of one request: common servers take 8 to 32 KiB.
+pub const MAX_HEADER_BYTES: usize = 32 << 10;
+
+/// What partners' APIs use. CONNECT and TRACE would make a partner's server a tool; the rest is nobody's API.
+const METHODS: [Method; 7] =
+    [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
+
+/// Fields that say how bytes travel between two machines, not what they mean: the host's business.
+const HOST_FIELDS: [&str; 13] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+
+/// A request that the rules and the policy let pass. Only [`permit`] makes one.
+#[derive(Debug)]
+pub struct PermittedRequest {
+    pub(super) grant: Grant,
+    pub(super) origin: Origin,
+    pub(super) method: Method,
+    pub(super) path: PathAndQuery,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Applies every rule that needs no network, in order: URL, method, headers, policy, scheme, literal address.
+pub fn permit(request: OutboundRequest, grant: &Grant, reach: &Reach) -> Result<PermittedRequest, Denial> {
+    let Target { origin, path } = Target::parse(&request.url)?;
+    let method = method(&request.method)?;
+    let mut headers = headers(&request.headers)?;
+    allowed(&origin, grant, reach)?;
+    let host = HeaderValue::try_from(origin.authority())
+        .map_err(|error| Denial::new(Rule::Host, format!("the host `{}` cannot be sent: {error}", origin.host)))?;
+    headers.insert(HOST, host);
+    headers.entry(USER_AGENT).or_insert(AGENT);
+    headers.entry(ACCEPT_ENCODING).or_insert(GZIP);
+    Ok(PermittedRequest { grant: grant.clone(), origin, method, path, headers, body: request.body })
+}
+
+/// The part of the policy that speaks about origins. Answers before any DNS query: a name is a channel too.
+pub(super) fn allowed(origin: &Origin, grant: &Grant, reach: &Reach) -> Result<(), Denial> {
+    grant.judge(origin).map_err(|reason| Denial::new(Rule::Policy, reason))?;
+    if let Host::Address(address) = origin.host {
+        let address = SocketAddr::new(address, origin.port);
+        return reach.judge(address, origin.scheme).map_err(|reason| Denial::new(Rule::Address, reason));
+    }
+    if origin.scheme == Scheme::Http && !reach.opens_port(origin.port) {
+        return Err(Denial::new(
+            Rule::Scheme,
+            format!(
+                "`{origin}` is plain `http`, which goes only to addresses in the operator's `allow_addresses`; use `https`"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn method(text: &str) -> Result<Method, Denial> {
+    METHODS.into_iter().find(|method| method.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
+        let text: String = text.chars().take(32).flat_map(char::escape_debug).collect();
+        Denial::new(
+            Rule::Method,
+            format!("the method `{text}` is not one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"),
+        )
+    })
+}
+
+fn headers(fields: &[(String, String)]) -> Result<HeaderMap, Denial> {
+    let refuse = |reason: String| Err(Denial::new(Rule::Header, reason));
+    if fields.len() > MAX_HEADERS {
+        return refuse(format!("the request has {} header fields; {MAX_HEADERS} is the most", fields.len()));
+    }
+    let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MAX_HEADER_BYTES {
+        return refuse(format!("the request's header fields have {bytes} bytes; {MAX_HEADER_BYTES} is the most"));
+    }
+    // Three more are the host's own.
+    let mut headers = HeaderMap::with_capacity(fields.len() + 3);
+    for (name, value) in fields {
+        let shown = || name.chars().take(64).flat_map(char::escape_debug).collect::<String>();
+        let Ok(field) = HeaderName::from_bytes(name.as_bytes()) else {
+            return refuse(format!("`{}` is not the name of a header field", shown()));
+        };
+        if HOST_FIELDS.contains(&field.as_str()) {
+            return refuse(format!("the header `{field}` belongs to the host; leave it out"));
+        }
+        let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) else {
+            return refuse(format!("the value of the header `{field}` has a control character such as CR, LF or NUL"));
+        };
+        headers.append(field, value);
+    }
+    Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::EgressConfig;
+
+    fn request(method: &str, url: &str, headers: &[(&str, &str)]) -> OutboundRequest {
+        OutboundRequest {
+            method: method.into(),
+            url: url.into(),
+            headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            body: Bytes::new(),
+        }
+    }
+
+    fn ask(request: OutboundRequest) -> Result<PermittedRequest, Denial> {
+        let allow = [
+            "https://a.example",
+            "http://a.example",
+            "http://127.0.0.1:9",
+            "http://b.example:9",
+            "https://169.254.169.254",
+        ];
+        let allow: Vec<String> = allow.iter().map(|text| (*text).to_owned()).collect();
+        let grant = Grant::new(&allow, &serde_json::Map::new(), "test").expect("a grant");
+        let open = vec![SocketAddr::from(([127, 0, 0, 1], 9))];
+        permit(
+            request,
+            &grant,
+            &Reach::new(&EgressConfig { allow_addresses: open, ..EgressConfig::default() }).expect("a reach"),
+        )
+    }
+
+    #[test]
+    fn each_rule_answers_for_itself() {
+        for (method, url, headers, rule) in [
+            ("GET", "https://a.example/x", &[][..], None),
+            ("get", "https://a.example/x", &[("X-Key", "v"), ("x-key", "w")], None),
+            ("GET", "http://127.0.0.1:9/", &[], None),
+            ("GET", "http://b.example:9/", &[], None),
+            ("GET", "a.example", &[], Some(Rule::Url)),
+            ("GET", "https://localhost/", &[], Some(Rule::Host)),
+            ("CONNECT", "https://a.example/", &[], Some(Rule::Method)),
+            ("TRACE", "https://a.example/", &[], Some(Rule::Method)),
+            ("GET /x HTTP/1.1\r\n", "https://a.example/", &[], Some(Rule::Method)),
+            ("", "https://a.example/", &[], Some(Rule::Method)),
+            ("GET", "https://a.example/", &[("Host", "b.example")], Some(Rule::Header)),
+            ("GET", "https://a.example/", &[("content-length", "0")], Some(Rule::Header)),
+            ("GET", "https://a.example/", &[("Transfer-Encoding", "chunked")], Some(Rule::Header)),
+            ("GET", "https://a.example/", &[("upgrade", "h2c")], Some(Rule::Header)),
+            ("GET", "https://a.example/", &[("x", "a\r\nhost: b")], Some(Rule::Header)),
+            ("GET", "https://a.example/", &[("x", "a\nb")], Some(Rule::Header)),
+            ("GET", "https://a.example/", &[("x", "a\0b")], Some(Rule::Header)),
+            ("GET", "https://a.example/", &[("x y", "a")], Some(Rule::Header)),
+            ("GET", "https://a.example/", &[("x:", "a")], Some(Rule::Header)),
+            ("GET", "https://a.example/", &[("", "a")], Some(Rule::Header)),
+            ("GET", "https://c.example/", &[], Some(Rule::Policy)),
+            ("GET", "http://a.example/", &[], Some(Rule::Scheme)),
+            ("GET", "https://169.254.169.254/", &[], Some(Rule::Address)),
+        ] {
+            assert_eq!(
+                ask(request(method, url, headers)).err().map(|denial| denial.rule),
+                rule,
+                "{method} {url} {headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn header_fields_are_bounded_in_number_and_bytes() {
+        let most: Vec<(&str, &str)> = vec![("x", "y"); MAX_HEADERS];
+        assert!(ask(request("GET", "https://a.example/", &most)).is_ok());
+        let more: Vec<(&str, &str)> = vec![("x", "y"); MAX_HEADERS + 1];
+        assert!(ask(request("GET", "https://a.example/", &more)).is_err());
+        let value = "v".repeat(MAX_HEADER_BYTES - 1);
+        assert!(ask(request("GET", "https://a.example/", &[("x", &value)])).is_ok());
+        assert!(ask(request("GET", "https://a.example/", &[("xx", &value)])).is_err());
+    }
+
+    #[test]
+    fn the_host_adds_its_own_fields_and_keeps_the_guests() {
+        let permitted = ask(request("post", "http://127.0.0.1:9/p?q", &[("user-agent", "mine")])).expect("permitted");
+        assert_eq!(permitted.headers[HOST], "127.0.0.1:9");
+        assert_eq!(permitted.headers[USER_AGENT], "mine");
+        assert_eq!(permitted.headers[ACCEPT_ENCODING], "gzip");
+        assert_eq!((permitted.method.as_str(), permitted.path.as_str()), ("POST", "/p?q"));
+    }
+}

@@ -1,0 +1,356 @@
+//! One entry of a manifest's `egress.allow`: what it may look like, and which origins it opens.
+//!
+//! | entry | opens |
+//! | --- | --- |
+//! | `https://hooks.slack.com` | this origin |
+//! | `https://*.zendesk.com` | one label in place of the star, as in a TLS certificate (RFC 6125) |
+//! | `https://{settings.region}.api.example.com` | this origin, with a DNS label from the customer's settings |
+//! | `{settings.url}` | the whole origin of the URL in that setting, which the customer sees and sets |
+//!
+//! Guarantees: an entry never opens more than one registrable name: the last two labels are written out (three under
+//! suffixes such as `co.uk`), so neither `https://*.com` nor `https://{settings.host}.com` is an entry.
+//!
+//! Leaves to others: the settings of one destination (`grant`), addresses (`reach`).
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use super::origin::{Host, Origin, Scheme, Target, check_label};
+
+/// Second labels under which countries register names, as in `co.uk` and `com.au`. Under two-letter suffixes these
+/// count as part of the suffix. Not the whole public suffix list: an operator still reads what a manifest asks for.
+const SECOND_LEVEL: &[&str] =
+    &["ac", "co", "com", "edu", "go", "gob", "gov", "gv", "mil", "ne", "net", "nom", "or", "org"];
+
+/// What stands where a variable or a star stood while an entry is checked. No valid name begins like this by chance.
+const STAND_IN: &str = "x--label";
+
+/// Why an entry cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum PolicyError {
+    /// It is not one of the forms.
+    #[error("`{entry}` in `egress.allow`: {reason}")]
+    Entry {
+        /// The entry.
+        entry: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The setting that it names has a value that cannot stand there.
+    #[error("the setting `{setting}` does not fit `{entry}` in `egress.allow`: {reason}")]
+    Setting {
+        /// The setting's name.
+        setting: String,
+        /// The entry.
+        entry: String,
+        /// What is wrong with the value.
+        reason: String,
+    },
+}
+
+/// One entry, read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AllowEntry {
+    text: Arc<str>,
+    form: Form,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Form {
+    /// Fixed text and names of settings in turn; both together spell an origin.
+    Spelled(Vec<Piece>),
+    /// The setting that holds a URL.
+    Whole(Box<str>),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Piece {
+    Text(Box<str>),
+    Setting(Box<str>),
+}
+
+/// What an entry opens for one destination.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Opening {
+    /// Exactly this origin.
+    Exact(Origin),
+    /// One label before this name; `name` has no leading dot.
+    Below {
+        /// How.
+        scheme: Scheme,
+        /// The fixed rest of the name.
+        name: Arc<str>,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl Opening {
+    /// Whether it opens this origin.
+    pub fn opens(&self, origin: &Origin) -> bool {
+        match self {
+            Self::Exact(exact) => exact == origin,
+            Self::Below { scheme, name, port } => {
+                let Host::Name(host) = &origin.host else { return false };
+                let label = host.strip_suffix(&**name).and_then(|rest| rest.strip_suffix('.'));
+                *scheme == origin.scheme
+                    && *port == origin.port
+                    && label.is_some_and(|label| !label.is_empty() && !label.contains('.'))
+            }
+        }
+    }
+}
+
+impl AllowEntry {
+    /// Reads an entry and checks everything that does not depend on settings.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let wrong = |reason: String| PolicyError::Entry { entry: text.into(), reason };
+        let pieces = pieces(text).map_err(wrong)?;
+        if let [Piece::Setting(name)] = &pieces[..] {
+            return Ok(Self { text: text.into(), form: Form::Whole(name.clone()) });
+        }
+        let stand_in: String = pieces.iter().map(|piece| piece.or(STAND_IN)).collect();
+        let stand_in =
+            star(&stand_in).map_or(stand_in.clone(), |(before, after)| format!("{before}{STAND_IN}.{after}"));
+        let origin = Origin::parse(&stand_in).map_err(|error| wrong(error.to_string()))?;
+        if stand_in != text {
+            registrable(&origin).map_err(wrong)?;
+        }
+        Ok(Self { text: text.into(), form: Form::Spelled(pieces) })
+    }
+
+    /// The entry as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What it opens with these settings: nothing where a setting that it names is absent.
+    pub fn resolve(&self, settings: &Map<String, Value>) -> Result<Option<Opening>, PolicyError> {
+        match &self.form {
+            Form::Whole(name) => {
+                let Some(url) = self.setting(settings, name)? else { return Ok(None) };
+                let target = Target::parse(url).map_err(|error| self.unfit(name, error.to_string()))?;
+                Ok(Some(Opening::Exact(target.origin)))
+            }
+            Form::Spelled(pieces) => {
+                let mut spelled = String::with_capacity(self.text.len() + 16);
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => spelled.push_str(text),
+                        Piece::Setting(name) => {
+                            let Some(label) = self.setting(settings, name)? else { return Ok(None) };
+                            check_label(label).map_err(|reason| self.unfit(name, reason))?;
+                            spelled.push_str(label);
+                        }
+                    }
+                }
+                self.opening(&spelled).map(Some)
+            }
+        }
+    }
+
+    fn opening(&self, spelled: &str) -> Result<Opening, PolicyError> {
+        let wrong = |error: super::origin::BadUrl| PolicyError::Entry {
+            entry: self.as_str().into(),
+            reason: error.to_string(),
+        };
+        let Some((before, after)) = star(spelled) else {
+            return Origin::parse(spelled).map(Opening::Exact).map_err(wrong);
+        };
+        let below = Origin::parse(&format!("{before}{after}")).map_err(wrong)?;
+        match below.host {
+            Host::Name(name) => Ok(Opening::Below { scheme: below.scheme, name, port: below.port }),
+            Host::Address(_) => Err(PolicyError::Entry {
+                entry: self.as_str().into(),
+                reason: "a star cannot stand before an address".into(),
+            }),
+        }
+    }
+
+    fn setting<'a>(&self, settings: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, PolicyError> {
+        match settings.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.unfit(name, "it must be a string")),
+        }
+    }
+
+    fn unfit(&self, setting: &str, reason: impl Into<String>) -> PolicyError {
+        PolicyError::Setting { setting: setting.into(), entry: self.as_str().into(), reason: reason.into() }
+    }
+}
+
+impl Piece {
+    fn or<'a>(&'a self, stand_in: &'a str) -> &'a str {
+        match self {
+            Self::Text(text) => text,
+            Self::Setting(_) => stand_in,
+        }
+    }
+}
+
+/// Splits at `{settings.NAME}`.
+fn pieces(text: &str) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        let (before, from) = rest.split_at(open);
+        let close = from.find('}').ok_or("a `{` has no `}`")?;
+        let name = from[1..close].strip_prefix("settings.").unwrap_or_default();
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+            return Err(format!("`{}` is not a variable; write `{{settings.NAME}}`", &from[..=close]));
+        }
+        if !before.is_empty() {
+            pieces.push(Piece::Text(before.into()));
+        }
+        pieces.push(Piece::Setting(name.into()));
+        rest = &from[close + 1..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.into()));
+    }
+    Ok(pieces)
+}
+
+/// What stands before and after a star that is the whole first label. A star anywhere else is left to the parser of
+/// origins, which refuses it.
+fn star(text: &str) -> Option<(&str, &str)> {
+    let (before, after) = text.split_once("*.")?;
+    before.ends_with("://").then_some((before, after))
+}
+
+/// Whether the labels that name somebody are all written out.
+fn registrable(origin: &Origin) -> Result<(), String> {
+    let Host::Name(name) = &origin.host else {
+        return Err("a star or a variable cannot be part of an address".into());
+    };
+    let mut labels = name.rsplit('.');
+    let (top, second) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
+    let third = labels.next().unwrap_or_default();
+    let deep = top.len() == 2 && SECOND_LEVEL.contains(&second);
+    if [top, second].iter().chain(deep.then_some(&third)).any(|label| label.is_empty() || label.contains(STAND_IN)) {
+        return Err("a star or a variable there would open other people's names; write out the registered name".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn opens(entry: &str, settings: Value, url: &str) -> bool {
+        let entry = AllowEntry::parse(entry).expect("an entry");
+        let settings = settings.as_object().expect("an object").clone();
+        let opening = entry.resolve(&settings).expect("settings that fit");
+        opening.is_some_and(|opening| opening.opens(&Target::parse(url).expect("a url").origin))
+    }
+
+    #[test]
+    fn an_entry_opens_its_own_origin_only() {
+        for (entry, url, expected) in [
+            ("https://hooks.slack.com", "https://hooks.slack.com/x", true),
+            ("https://hooks.slack.com/", "https://HOOKS.slack.com.:443/x", true),
+            ("https://hooks.slack.com", "http://hooks.slack.com/x", false),
+            ("https://hooks.slack.com", "https://hooks.slack.com:8443/x", false),
+            ("https://hooks.slack.com", "https://slack.com/x", false),
+            ("https://hooks.slack.com", "https://hooks.slack.com.evil.example/x", false),
+            ("https://hooks.slack.com", "https://evil.example/https://hooks.slack.com", false),
+            ("https://*.zendesk.com", "https://acme.zendesk.com/", true),
+            ("https://*.zendesk.com", "https://a.b.zendesk.com/", false),
+            ("https://*.zendesk.com", "https://zendesk.com/", false),
+            ("https://*.zendesk.com", "https://evilzendesk.com/", false),
+            ("https://*.zendesk.com", "https://acme.zendesk.com:444/", false),
+            ("https://*.zendesk.com:444", "https://acme.zendesk.com:444/", true),
+            ("https://*.acme.co.uk", "https://a.acme.co.uk/", true),
+            ("http://127.0.0.1:9000", "http://127.0.0.1:9000/", true),
+            ("https://[2606:4700::1111]", "https://[2606:4700::1111]/", true),
+            ("https://1.1.1.1", "https://1.1.1.2/", false),
+        ] {
+            assert_eq!(opens(entry, json!({}), url), expected, "{entry} {url}");
+        }
+    }
+
+    #[test]
+    fn settings_fill_labels_or_whole_origins() {
+        let label = "https://{settings.region}.api.example.com";
+        assert!(opens(label, json!({"region": "eu-1"}), "https://eu-1.api.example.com/x"));
+        assert!(!opens(label, json!({"region": "eu-1"}), "https://us.api.example.com/x"));
+        assert!(!opens(label, json!({}), "https://us.api.example.com/x"));
+        assert!(opens("https://api-{settings.dc}.example.com", json!({"dc": "us1"}), "https://api-us1.example.com/"));
+        let whole = "{settings.url}";
+        assert!(opens(whole, json!({"url": "https://hooks.acme.example/in?x=1"}), "https://hooks.acme.example/other"));
+        assert!(!opens(whole, json!({"url": "https://hooks.acme.example/"}), "https://acme.example/"));
+        assert!(!opens(whole, json!({"url": null}), "https://acme.example/"));
+    }
+
+    #[test]
+    fn values_that_would_move_the_origin_are_refused() {
+        let entry = AllowEntry::parse("https://{settings.region}.api.example.com").expect("an entry");
+        for value in [
+            json!("evil.example/"),
+            json!("a.b"),
+            json!("a@b"),
+            json!(""),
+            json!("*"),
+            json!("UPPER"),
+            json!("-a"),
+            json!("a-"),
+            json!("a:b"),
+            json!("a#"),
+            json!("x".repeat(64)),
+            json!(7),
+            json!(["a"]),
+        ] {
+            let settings = json!({"region": value}).as_object().expect("an object").clone();
+            assert!(entry.resolve(&settings).is_err(), "{value}");
+        }
+        let entry = AllowEntry::parse("{settings.url}").expect("an entry");
+        for value in
+            [json!("example.com"), json!("https://localhost/"), json!("ftp://a.example"), json!("https://a@b.example")]
+        {
+            let settings = json!({"url": value}).as_object().expect("an object").clone();
+            assert!(entry.resolve(&settings).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn entries_that_open_other_peoples_names_are_refused() {
+        for entry in [
+            "",
+            "*",
+            "https://*",
+            "https://*.com",
+            "https://*.co.uk",
+            "https://*.com.au",
+            "https://*.*.example.com",
+            "https://a.*.example.com",
+            "https://a*.example.com",
+            "https://*a.example.com",
+            "*.example.com",
+            "https://{settings.host}",
+            "https://{settings.a}.com",
+            "https://{settings.a}.co.uk",
+            "https://example.{settings.tld}",
+            "https://a.{settings.b}.com",
+            "https://a.example:{settings.port}",
+            "https://{settings.}.a.example.com",
+            "https://{other.x}.api.example.com",
+            "https://{settings.x.api.example.com",
+            "https://{settings.a}{settings.b}.com",
+            "{settings.url}/path",
+            "{settings.scheme}://a.example",
+            "https://a.example/path",
+            "https://localhost",
+            "https://10.0.0.{settings.d}",
+            "https://*.0.0.1",
+            "https://user@a.example",
+            "wss://a.example",
+        ] {
+            assert!(AllowEntry::parse(entry).is_err(), "{entry}");
+        }
+    }
+}

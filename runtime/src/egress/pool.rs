@@ -1,0 +1,108 @@
+//! Connections that wait for their next request.
+//!
+//! Guarantees: a connection serves only the grant, origin, address and caps that it was made for; the number and the
+//! age of idle connections are bounded; no lock is held across an await.
+//!
+//! Leaves to others: the policy, which is asked for every request and not for every connection (`permit`).
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{ResponseCaps, connection::Connection, grant::Grant, origin::Origin};
+
+/// Idle connections of one host process: a quarter of the 1,024 file descriptors that a process gets by default.
+const MAX_IDLE: usize = 256;
+/// Idle connections for one key: what one busy destination has in flight.
+const MAX_IDLE_EACH: usize = 64;
+/// How long a connection may wait. Most servers close after 60 to 75 seconds; closing first avoids the race.
+const MAX_AGE: Duration = Duration::from_secs(30);
+/// How often expired connections are looked for, at most; each look costs a walk over all keys.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// For whom a connection is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Key {
+    /// Whose policy let it be made.
+    pub grant: Grant,
+    /// Scheme, name and port.
+    pub origin: Origin,
+    /// Where it leads.
+    pub address: SocketAddr,
+    /// The bounds that its parser was made with.
+    pub caps: ResponseCaps,
+}
+
+/// All idle connections.
+#[derive(Default)]
+pub struct Pool(Mutex<Idle>);
+
+#[derive(Default)]
+struct Idle {
+    waiting: HashMap<Key, Vec<(Instant, Connection)>>,
+    count: usize,
+    swept: Option<Instant>,
+}
+
+impl Pool {
+    /// The connection for this key that waited shortest. It may have ended meanwhile.
+    pub fn take(&self, key: &Key) -> Option<Connection> {
+        let now = Instant::now();
+        let (found, expired) = {
+            let mut idle = self.lock();
+            let expired = idle.sweep(now);
+            let found = idle.waiting.get_mut(key).and_then(Vec::pop);
+            idle.count -= usize::from(found.is_some());
+            (found, expired)
+        };
+        drop(expired);
+        found.filter(|(since, _)| now.duration_since(*since) < MAX_AGE).map(|(_, connection)| connection)
+    }
+
+    /// Lets a connection wait, or closes it where enough are waiting.
+    pub fn put(&self, key: Key, connection: Connection) {
+        let now = Instant::now();
+        let mut idle = self.lock();
+        let expired = idle.sweep(now);
+        if idle.count < MAX_IDLE {
+            let waiting = idle.waiting.entry(key).or_default();
+            if waiting.len() < MAX_IDLE_EACH {
+                waiting.push((now, connection));
+                idle.count += 1;
+            }
+        }
+        drop(idle);
+        drop(expired);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        // Nothing panics while it holds the lock; if something did, the map would still be whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    /// Takes out what has waited too long, to be closed outside the lock.
+    fn sweep(&mut self, now: Instant) -> Vec<Vec<(Instant, Connection)>> {
+        if self.swept.is_some_and(|swept| now.duration_since(swept) < SWEEP_EVERY) {
+            return Vec::new();
+        }
+        self.swept = Some(now);
+        let mut expired = Vec::new();
+        self.waiting.retain(|_, waiting| {
+            // The oldest stand first.
+            let fresh = waiting.partition_point(|(since, _)| now.duration_since(*since) >= MAX_AGE);
+            if fresh > 0 {
+                expired.push(waiting.drain(..fresh).collect());
+            }
+            !waiting.is_empty()
+        });
+        self.count -= expired.iter().map(Vec::len).sum::<usize>();
+        expired
+    }
+}
