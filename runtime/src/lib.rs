@@ -8,5 +8,6 @@ pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod egress;
+pub mod ingest;
 pub mod model;
 pub mod sandbox;
