@@ -11,3 +11,4 @@ pub mod egress;
 pub mod ingest;
 pub mod model;
 pub mod sandbox;
+pub mod store;

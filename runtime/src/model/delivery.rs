@@ -1,5 +1,9 @@
 //! One event owed to one destination.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use super::{ConnectionId, DeliveryId, DestinationId, Event, SourceId, Timestamp};
 
 /// Proof of a claim. A settlement with an older token than the newest claim's changes nothing.
@@ -25,4 +29,85 @@ pub struct ClaimedDelivery {
     pub accepted_at: Timestamp,
     /// The event.
     pub event: Event,
+}
+
+/// Where a delivery stands. The ledger counts one of these for every delivery.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryState {
+    /// Still owed: not tried yet, under way, or waiting for its next attempt.
+    Pending,
+    /// The partner has it.
+    Delivered,
+    /// Not meant for this destination; see [`FilterReason`].
+    Filtered,
+    /// Given up; a person may retry it.
+    Dead,
+}
+
+impl DeliveryState {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Delivered, Self::Filtered, Self::Dead];
+
+    /// The stable spelling.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Filtered => "filtered",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+impl fmt::Display for DeliveryState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a delivery is not meant for its destination.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterReason {
+    /// The event's `integrations` object switches this destination off.
+    Integrations,
+    /// The function's manifest does not name this event type.
+    EventType,
+    /// The destination was switched off when the event came.
+    DestinationDisabled,
+    /// The connection was switched off when the event came.
+    ConnectionDisabled,
+    /// The function ran, and said that it does nothing with such events.
+    Unsupported,
+    /// The destination was deleted while it still owed this.
+    DestinationDeleted,
+    /// The connection, or its source, was deleted while it still owed this.
+    ConnectionDeleted,
+}
+
+impl FilterReason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 7] = [
+        Self::Integrations,
+        Self::EventType,
+        Self::DestinationDisabled,
+        Self::ConnectionDisabled,
+        Self::Unsupported,
+        Self::DestinationDeleted,
+        Self::ConnectionDeleted,
+    ];
+
+    /// The stable spelling.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Integrations => "integrations",
+            Self::EventType => "event_type",
+            Self::DestinationDisabled => "destination_disabled",
+            Self::ConnectionDisabled => "connection_disabled",
+            Self::Unsupported => "unsupported",
+            Self::DestinationDeleted => "destination_deleted",
+            Self::ConnectionDeleted => "connection_deleted",
+        }
+    }
 }

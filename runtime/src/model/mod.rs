@@ -18,7 +18,7 @@ mod time;
 pub use actor::{Actor, Role};
 pub use answer::{Answer, Ending};
 pub use control::{Connection, Destination, Digest, Function, FunctionVersion, Source};
-pub use delivery::{ClaimedDelivery, LeaseToken};
+pub use delivery::{ClaimedDelivery, DeliveryState, FilterReason, LeaseToken};
 pub use event::{Event, EventType, Integrations, UnknownEventType};
 pub use ids::{
     BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, KeyId, PartnerId, SourceId, VersionId, WorkspaceId,

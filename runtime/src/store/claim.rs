@@ -1,0 +1,269 @@
+//! Step "claim": what a destination is owed, read beside the writer.
+//!
+//! Half of a claim is kept for retries that are due, so that neither they nor fresh deliveries starve the others; what one of
+//! them leaves free goes to the other. [`super::lanes`] decides afterwards what of it is still free.
+
+use bytes::Bytes;
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::cache::Cache;
+use super::codec::{self, BadBlock};
+use super::error::StoreError;
+use super::lanes::{Candidate, Cursor, Found, Lanes, Start};
+use super::rows::{id, time, uuid};
+use super::states;
+use super::work::{Events, block_of, delivery_at};
+use crate::model::{ClaimedDelivery, ConnectionId, DeliveryId, DestinationId, Event, LeaseToken, SourceId, Timestamp};
+
+/// What is wanted.
+pub(super) struct Wanted {
+    pub destination: DestinationId,
+    pub max_events: usize,
+    pub max_bytes: usize,
+    pub now: Timestamp,
+}
+
+/// Reads what can be claimed. One snapshot of the database throughout.
+pub(super) fn read(
+    sql: &Connection,
+    lanes: &Lanes,
+    cache: &Cache,
+    start: &Start,
+    wanted: &Wanted,
+) -> Result<Found, StoreError> {
+    let snapshot = sql.unchecked_transaction()?;
+    let (due, next_due) = due_retries(&snapshot, lanes, wanted)?;
+    let mut reader = Reader {
+        sql: &snapshot,
+        cache,
+        destination: wanted.destination,
+        left: wanted.max_events,
+        bytes: wanted.max_bytes,
+        last: None,
+        found: Found { cursor: start.cursor, exhausted: true, next_due, ..Found::default() },
+    };
+    let first = due.len().min(wanted.max_events.div_ceil(2));
+    reader.retries(&due[..first])?;
+    reader.returned(&start.returned)?;
+    if start.fresh {
+        reader.fresh(start.cursor)?;
+    }
+    reader.retries(&due[first..])?;
+    Ok(reader.found)
+}
+
+/// A retry that is due.
+struct Due {
+    delivery: DeliveryId,
+    attempts: u32,
+    at: Timestamp,
+}
+
+/// Retries that are due and free, the longest due first, and when the first that is not due yet is.
+fn due_retries(sql: &Connection, lanes: &Lanes, wanted: &Wanted) -> rusqlite::Result<(Vec<Due>, Option<Timestamp>)> {
+    let mut due = Vec::new();
+    let mut find = sql.prepare_cached(
+        "SELECT delivery, attempts, due_at FROM retries WHERE destination = ?1 ORDER BY due_at, delivery",
+    )?;
+    let mut rows = find.query([uuid(wanted.destination.uuid())])?;
+    while let Some(row) = rows.next()? {
+        let delivery = id(row, 0, DeliveryId::from_uuid)?;
+        if lanes.is_claimed(delivery) {
+            continue;
+        }
+        let at = time(row, 2)?;
+        if at > wanted.now || due.len() == wanted.max_events {
+            return Ok((due, Some(at)));
+        }
+        due.push(Due { delivery, attempts: row.get(1)?, at });
+    }
+    Ok((due, None))
+}
+
+struct Reader<'a> {
+    sql: &'a Connection,
+    cache: &'a Cache,
+    destination: DestinationId,
+    left: usize,
+    bytes: usize,
+    /// The event block that was read last: retries that are due together often share one.
+    last: Option<(i64, Bytes)>,
+    found: Found,
+}
+
+/// A delivery block, as far as a claim needs it.
+struct Block {
+    seq: i64,
+    id: Uuid,
+    connection: ConnectionId,
+    source: SourceId,
+    event_block: i64,
+    accepted_at: Timestamp,
+    states: Vec<u8>,
+}
+
+/// The columns of a [`Block`], in its order.
+const COLUMNS: &str = "seq, id, connection, source, event_block, accepted_at, states";
+
+impl Block {
+    fn from(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get(0)?,
+            id: Uuid::from_bytes(row.get(1)?),
+            connection: id(row, 2, ConnectionId::from_uuid)?,
+            source: id(row, 3, SourceId::from_uuid)?,
+            event_block: row.get(4)?,
+            accepted_at: time(row, 5)?,
+            states: row.get(6)?,
+        })
+    }
+}
+
+impl Reader<'_> {
+    /// Adds a delivery if it fits. The first always fits, so that an event larger than the bound is not stuck.
+    fn add(&mut self, block: &Block, position: usize, event: Event, attempt: u32, due: Option<Timestamp>) -> bool {
+        let size = event.json.len();
+        if self.left == 0 || (size > self.bytes && !self.found.deliveries.is_empty()) {
+            return false;
+        }
+        self.left -= 1;
+        self.bytes = self.bytes.saturating_sub(size);
+        let delivery = ClaimedDelivery {
+            id: delivery_at(block.id, position),
+            lease: LeaseToken(0),
+            attempt,
+            connection: block.connection,
+            destination: self.destination,
+            source: block.source,
+            accepted_at: block.accepted_at,
+            event,
+        };
+        self.found.deliveries.push(Candidate { delivery, due });
+        true
+    }
+
+    fn retries(&mut self, due: &[Due]) -> Result<(), StoreError> {
+        for Due { delivery, attempts, at } in due {
+            if self.left > 0
+                && let Some((block, position)) = self.find(*delivery, states::RETRY)?
+            {
+                let event = self.one(block.event_block, position)?;
+                if self.add(&block, position, event, attempts + 1, Some(*at)) {
+                    continue;
+                }
+                self.left = 0;
+            }
+            self.found.next_due = Some(self.found.next_due.map_or(*at, |next| next.min(*at)));
+        }
+        Ok(())
+    }
+
+    fn returned(&mut self, returned: &[DeliveryId]) -> Result<(), StoreError> {
+        for delivery in returned {
+            if self.left == 0 {
+                break;
+            }
+            match self.find(*delivery, states::FRESH)? {
+                None => self.found.gone.push(*delivery),
+                Some((block, position)) => {
+                    let event = self.one(block.event_block, position)?;
+                    if !self.add(&block, position, event, 1, None) {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fresh(&mut self, from: Cursor) -> Result<(), StoreError> {
+        let sql = self.sql;
+        let mut find = sql.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM delivery_blocks INDEXED BY blocks_fresh
+             WHERE destination = ?1 AND fresh > 0 AND seq >= ?2 ORDER BY seq"
+        ))?;
+        let mut rows = find.query(params![uuid(self.destination.uuid()), from.seq])?;
+        while let Some(row) = rows.next()? {
+            let block = Block::from(row)?;
+            let events = self.all(block.event_block)?;
+            let begin = if block.seq == from.seq { from.position } else { 0 };
+            for position in begin..block.states.len().min(events.len()) {
+                if block.states[position] == states::FRESH
+                    && !self.add(&block, position, events[position].clone(), 1, None)
+                {
+                    self.found.cursor = Cursor { seq: block.seq, position };
+                    self.found.exhausted = false;
+                    return Ok(());
+                }
+            }
+            self.found.cursor = Cursor { seq: block.seq + 1, position: 0 };
+        }
+        Ok(())
+    }
+
+    /// The block of a delivery that is in this state; `None` if it is not any more.
+    fn find(&self, delivery: DeliveryId, state: u8) -> Result<Option<(Block, usize)>, StoreError> {
+        let (id, position) = block_of(delivery.uuid());
+        let mut find = self.sql.prepare_cached(&format!("SELECT {COLUMNS} FROM delivery_blocks WHERE id = ?1"))?;
+        let mut rows = find.query([uuid(id)])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let block = Block::from(row)?;
+        Ok((block.states.get(position) == Some(&state)).then_some((block, position)))
+    }
+
+    /// All events of a block.
+    fn all(&self, block: i64) -> Result<Events, StoreError> {
+        if let Some(events) = self.cache.get(block) {
+            return Ok(events);
+        }
+        let data = data(self.sql, block)?;
+        let events: Events = codec::decode(&data).map_err(|bad| damaged(block, bad))?.into();
+        self.cache.put(block, Events::clone(&events), data.len());
+        Ok(events)
+    }
+
+    /// One event of a block.
+    fn one(&mut self, block: i64, position: usize) -> Result<Event, StoreError> {
+        if let Some(event) = self.cache.get(block).and_then(|events| events.get(position).cloned()) {
+            return Ok(event);
+        }
+        let data = match &self.last {
+            Some((last, data)) if *last == block => data.clone(),
+            _ => data(self.sql, block)?,
+        };
+        self.last = Some((block, data.clone()));
+        codec::nth(&data, position).map_err(|bad| damaged(block, bad))
+    }
+}
+
+/// The bytes of an event block.
+pub(super) fn data(sql: &Connection, block: i64) -> Result<Bytes, StoreError> {
+    let data: Vec<u8> =
+        sql.prepare_cached("SELECT data FROM event_blocks WHERE seq = ?1")?.query_row([block], |row| row.get(0))?;
+    Ok(data.into())
+}
+
+pub(super) fn damaged(block: i64, bad: BadBlock) -> StoreError {
+    StoreError::Damaged { what: "event block", id: block.to_string(), why: bad.to_string() }
+}
+
+/// Tells the lanes what an earlier process left: where something fresh is, and when retries are due.
+pub(super) fn refill(sql: &Connection, lanes: &Lanes) -> rusqlite::Result<()> {
+    let mut fresh =
+        sql.prepare("SELECT DISTINCT destination FROM delivery_blocks INDEXED BY blocks_fresh WHERE fresh > 0")?;
+    let fresh: Vec<_> =
+        fresh.query_map([], |row| id(row, 0, DestinationId::from_uuid))?.collect::<rusqlite::Result<_>>()?;
+    lanes.arrived(fresh);
+    let mut due = sql.prepare("SELECT destination, MIN(due_at) FROM retries GROUP BY destination")?;
+    let mut rows = due.query([])?;
+    while let Some(row) = rows.next()? {
+        lanes.will_be_due(id(row, 0, DestinationId::from_uuid)?, time(row, 1)?);
+    }
+    let mut off = sql.prepare("SELECT id FROM destinations WHERE NOT enabled")?;
+    let mut rows = off.query([])?;
+    while let Some(row) = rows.next()? {
+        lanes.pause(id(row, 0, DestinationId::from_uuid)?, true);
+    }
+    Ok(())
+}

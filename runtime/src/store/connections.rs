@@ -1,0 +1,110 @@
+//! Connections: rows and what may be done with them.
+
+use rusqlite::{Connection as Sql, OptionalExtension, Row, params};
+
+use super::control::{self, changed, not_found, unique};
+use super::error::StoreError;
+use super::rows::{id, ms, time, uuid};
+use super::types::{ConnectionPatch, NewConnection, Page, Paged};
+use super::work::Commit;
+use super::{destinations, settle, sources};
+use crate::model::{Actor, Connection, ConnectionId, DestinationId, FilterReason, SourceId, WorkspaceId};
+
+const COLUMNS: &str = "id, workspace, source, destination, enabled, created_at";
+
+fn from(row: &Row<'_>) -> rusqlite::Result<Connection> {
+    Ok(Connection {
+        id: id(row, 0, ConnectionId::from_uuid)?,
+        workspace: id(row, 1, WorkspaceId::from_uuid)?,
+        source: id(row, 2, SourceId::from_uuid)?,
+        destination: id(row, 3, DestinationId::from_uuid)?,
+        enabled: row.get(4)?,
+        created_at: time(row, 5)?,
+    })
+}
+
+pub(super) fn all(sql: &Sql) -> rusqlite::Result<Vec<Connection>> {
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM connections ORDER BY id"))?.query_map([], from)?.collect()
+}
+
+pub(super) fn get(sql: &Sql, actor: &Actor, connection: ConnectionId) -> Result<Connection, StoreError> {
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM connections WHERE workspace = ?1 AND id = ?2"))?
+        .query_row([uuid(actor.workspace.uuid()), uuid(connection.uuid())], from)
+        .optional()?
+        .ok_or_else(|| not_found("connection", connection))
+}
+
+pub(super) fn list(sql: &Sql, actor: &Actor, page: &Page) -> Result<Paged<Connection>, StoreError> {
+    let after = control::after::<ConnectionId>(page)?.map(ConnectionId::uuid);
+    let select = format!("SELECT {COLUMNS} FROM connections WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+    control::page(sql, &select, actor.workspace.uuid(), after, page, from, |connection| connection.id.to_string())
+}
+
+pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewConnection) -> Result<Connection, StoreError> {
+    let source = sources::get(commit.sql, actor, new.source)?;
+    let destination = destinations::get(commit.sql, actor, new.destination)?;
+    let connection = Connection {
+        id: ConnectionId::new(commit.now),
+        workspace: actor.workspace,
+        source: new.source,
+        destination: new.destination,
+        enabled: new.enabled,
+        created_at: commit.now,
+    };
+    commit
+        .sql
+        .prepare_cached(&format!("INSERT INTO connections ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"))?
+        .execute(params![
+            uuid(connection.id.uuid()),
+            uuid(connection.workspace.uuid()),
+            uuid(connection.source.uuid()),
+            uuid(connection.destination.uuid()),
+            connection.enabled,
+            ms(connection.created_at),
+        ])
+        .map_err(|error| unique(error, "connection", &format!("{} → {}", source.name, destination.name)))?;
+    commit.memory.connections.insert(connection.id, connection.destination);
+    changed(commit);
+    Ok(connection)
+}
+
+/// Switches a connection off or on. What it already owes goes on.
+pub(super) fn update(
+    commit: &mut Commit<'_>,
+    actor: &Actor,
+    id: ConnectionId,
+    patch: ConnectionPatch,
+) -> Result<Connection, StoreError> {
+    let mut connection = get(commit.sql, actor, id)?;
+    connection.enabled = patch.enabled.unwrap_or(connection.enabled);
+    commit
+        .sql
+        .prepare_cached("UPDATE connections SET enabled = ?3 WHERE workspace = ?1 AND id = ?2")?
+        .execute(params![uuid(actor.workspace.uuid()), uuid(id.uuid()), connection.enabled])?;
+    changed(commit);
+    Ok(connection)
+}
+
+/// Deletes a connection; what it still owes is filtered.
+pub(super) fn delete(commit: &mut Commit<'_>, actor: &Actor, connection: ConnectionId) -> Result<(), StoreError> {
+    get(commit.sql, actor, connection)?;
+    remove(commit, actor.workspace, connection, FilterReason::ConnectionDeleted)
+}
+
+/// Deletes a connection that exists, for this reason.
+pub(super) fn remove(
+    commit: &mut Commit<'_>,
+    workspace: WorkspaceId,
+    connection: ConnectionId,
+    reason: FilterReason,
+) -> Result<(), StoreError> {
+    settle::filter_open(commit, workspace, connection, reason)?;
+    commit
+        .sql
+        .prepare_cached("DELETE FROM connections WHERE workspace = ?1 AND id = ?2")?
+        .execute([uuid(workspace.uuid()), uuid(connection.uuid())])?;
+    commit.memory.connections.remove(&connection);
+    commit.effects.push(Box::new(move |shared| shared.lanes.forget_connection(connection)));
+    changed(commit);
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! What all resources of the control plane share.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::atomic::Ordering;
+
+use rusqlite::{Connection, ErrorCode, Row, params};
+use uuid::Uuid;
+
+use super::error::StoreError;
+use super::rows::uuid as blob;
+use super::types::{Page, Paged};
+use super::work::Commit;
+
+/// Routes are old once this is committed.
+pub(super) fn changed(commit: &mut Commit<'_>) {
+    commit.effects.push(Box::new(|shared| {
+        shared.routes_version.fetch_add(1, Ordering::Release);
+    }));
+}
+
+/// The error for something that this actor does not have.
+pub(super) fn not_found(kind: &'static str, id: impl Display) -> StoreError {
+    StoreError::NotFound { kind, id: id.to_string() }
+}
+
+/// A name that is taken is the caller's mistake; anything else is not.
+pub(super) fn unique(error: rusqlite::Error, kind: &'static str, name: &str) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => StoreError::Conflict { kind, name: name.to_owned() },
+        _ => error.into(),
+    }
+}
+
+/// Where a page begins.
+pub(super) fn after<I: FromStr>(page: &Page) -> Result<Option<I>, StoreError> {
+    page.after.as_deref().map(|text| text.parse().map_err(|_| StoreError::BadCursor(text.to_owned()))).transpose()
+}
+
+/// One page of a tenant's rows. The statement takes tenant, id to begin after, and limit, and orders by id.
+pub(super) fn page<T>(
+    sql: &Connection,
+    select: &str,
+    tenant: Uuid,
+    after: Option<Uuid>,
+    page: &Page,
+    from: fn(&Row<'_>) -> rusqlite::Result<T>,
+    cursor: fn(&T) -> String,
+) -> Result<Paged<T>, StoreError> {
+    let limit = page.rows();
+    let after = blob(after.unwrap_or(Uuid::nil()));
+    let mut find = sql.prepare_cached(select)?;
+    let rows = find.query_map(params![blob(tenant), after, limit as i64 + 1], from)?;
+    let mut items: Vec<T> = rows.collect::<rusqlite::Result<_>>()?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = if more { items.last().map(cursor) } else { None };
+    Ok(Paged { items, next })
+}

@@ -1,0 +1,227 @@
+//! Looking at deliveries: lists, one with its event, its attempts.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::cache::Cache;
+use super::claim::{damaged, data};
+use super::codec;
+use super::control::not_found;
+use super::error::StoreError;
+use super::rows::{count, id, json, time, uuid};
+use super::states;
+use super::types::{AttemptRecord, DeliveryDetail, DeliveryFilter, DeliverySummary, Page, Paged};
+use super::work::{block_of, delivery_at};
+use crate::model::{
+    Actor, ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, Outcome, SourceId, Timestamp, VersionId,
+    WorkspaceId,
+};
+
+/// Blocks that one page looks through at most, so that a list of something rare does not read the whole database; the page is
+/// then short and says where to go on.
+const BLOCKS: usize = 2_000;
+
+const COLUMNS: &str = "seq, id, workspace, source, connection, destination, event_block, accepted_at, states";
+
+struct Block {
+    seq: i64,
+    id: Uuid,
+    workspace: WorkspaceId,
+    source: SourceId,
+    connection: ConnectionId,
+    destination: DestinationId,
+    event_block: i64,
+    accepted_at: Timestamp,
+    states: Vec<u8>,
+}
+
+fn block_from(row: &Row<'_>) -> rusqlite::Result<Block> {
+    Ok(Block {
+        seq: row.get(0)?,
+        id: Uuid::from_bytes(row.get(1)?),
+        workspace: id(row, 2, WorkspaceId::from_uuid)?,
+        source: id(row, 3, SourceId::from_uuid)?,
+        connection: id(row, 4, ConnectionId::from_uuid)?,
+        destination: id(row, 5, DestinationId::from_uuid)?,
+        event_block: row.get(6)?,
+        accepted_at: time(row, 7)?,
+        states: row.get(8)?,
+    })
+}
+
+/// Where a page begins: below this position of this block. Newest come first.
+#[derive(Clone, Copy)]
+struct Below {
+    seq: i64,
+    position: usize,
+}
+
+impl Below {
+    fn from(page: &Page) -> Result<Self, StoreError> {
+        let Some(text) = &page.after else { return Ok(Self { seq: i64::MAX, position: 0 }) };
+        let parse = || {
+            let (seq, position) = text.split_once('.')?;
+            Some(Self { seq: seq.parse().ok()?, position: position.parse().ok()? })
+        };
+        parse().ok_or_else(|| StoreError::BadCursor(text.clone()))
+    }
+
+    fn text(self) -> String {
+        format!("{}.{}", self.seq, self.position)
+    }
+}
+
+/// The deliveries of a workspace, newest first.
+pub(super) fn list(
+    sql: &Connection,
+    cache: &Cache,
+    actor: &Actor,
+    filter: &DeliveryFilter,
+    page: &Page,
+) -> Result<Paged<DeliverySummary>, StoreError> {
+    let below = Below::from(page)?;
+    let snapshot = sql.unchecked_transaction()?;
+    let narrow = match filter.state {
+        Some(DeliveryState::Pending) => "AND open > 0",
+        Some(DeliveryState::Dead) => "AND dead > 0",
+        Some(DeliveryState::Delivered | DeliveryState::Filtered) | None => "",
+    };
+    let mut find = snapshot.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM delivery_blocks
+         WHERE workspace = ?1 AND seq <= ?2 AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR destination = ?4)
+           AND (?5 IS NULL OR connection = ?5) {narrow} ORDER BY seq DESC LIMIT ?6"
+    ))?;
+    let mut rows = find.query(params![
+        uuid(actor.workspace.uuid()),
+        below.seq,
+        filter.source.map(|id| uuid(id.uuid())),
+        filter.destination.map(|id| uuid(id.uuid())),
+        filter.connection.map(|id| uuid(id.uuid())),
+        BLOCKS as i64,
+    ])?;
+    let (mut items, mut looked, mut last) = (Vec::new(), 0, below);
+    while let Some(row) = rows.next()? {
+        let block = block_from(row)?;
+        let end = if block.seq == below.seq { below.position.min(block.states.len()) } else { block.states.len() };
+        for position in (0..end).rev() {
+            if !wanted(filter, block.states[position]) {
+                continue;
+            }
+            if items.len() == page.rows() {
+                return Ok(Paged { items, next: Some(last.text()) });
+            }
+            items.push(summary(&snapshot, cache, &block, position)?.0);
+            last = Below { seq: block.seq, position };
+        }
+        looked += 1;
+        last = if items.len() < page.rows() { Below { seq: block.seq, position: 0 } } else { last };
+    }
+    let next = (looked == BLOCKS).then(|| last.text());
+    Ok(Paged { items, next })
+}
+
+fn wanted(filter: &DeliveryFilter, state: u8) -> bool {
+    states::meaning(state).is_some_and(|(state, _)| filter.state.is_none_or(|wanted| wanted == state))
+}
+
+fn summary(
+    sql: &Connection,
+    cache: &Cache,
+    block: &Block,
+    position: usize,
+) -> Result<(DeliverySummary, Event), StoreError> {
+    let delivery = delivery_at(block.id, position);
+    let (state, filter_reason) = block
+        .states
+        .get(position)
+        .and_then(|state| states::meaning(*state))
+        .ok_or_else(|| not_found("delivery", delivery))?;
+    let event = match cache.get(block.event_block).and_then(|events| events.get(position).cloned()) {
+        Some(event) => event,
+        None => codec::nth(&data(sql, block.event_block)?, position).map_err(|bad| damaged(block.event_block, bad))?,
+    };
+    let key = [uuid(delivery.uuid())];
+    let retry: Option<(u32, Timestamp)> = sql
+        .prepare_cached("SELECT attempts, due_at FROM retries WHERE delivery = ?1")?
+        .query_row(key, |row| Ok((row.get(0)?, time(row, 1)?)))
+        .optional()?;
+    let last: Option<(u32, Outcome)> = sql
+        .prepare_cached("SELECT number, outcome FROM attempts WHERE delivery = ?1 ORDER BY no DESC LIMIT 1")?
+        .query_row(key, |row| Ok((row.get(0)?, json(row, 1)?)))
+        .optional()?;
+    let recorded = last.as_ref().map_or(0, |(number, _)| *number);
+    // A first success is recorded only in a sample: that it was delivered says that there was one attempt.
+    let least = u32::from(state == DeliveryState::Delivered);
+    let summary = DeliverySummary {
+        id: delivery,
+        workspace: block.workspace,
+        source: block.source,
+        connection: block.connection,
+        destination: block.destination,
+        message_id: event.message_id.clone(),
+        event_type: event.event_type,
+        state,
+        filter_reason,
+        attempts: retry.map_or(recorded.max(least), |(attempts, _)| attempts),
+        next_due: retry.map(|(_, due)| due),
+        accepted_at: block.accepted_at,
+        last_outcome: last.map(|(_, outcome)| outcome),
+    };
+    Ok((summary, event))
+}
+
+fn find(sql: &Connection, actor: &Actor, delivery: DeliveryId) -> Result<(Block, usize), StoreError> {
+    let (block, position) = block_of(delivery.uuid());
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM delivery_blocks WHERE workspace = ?1 AND id = ?2"))?
+        .query_row([uuid(actor.workspace.uuid()), uuid(block)], block_from)
+        .optional()?
+        .filter(|block| block.states.get(position).is_some_and(|state| *state != states::NOT_OWED))
+        .map(|block| (block, position))
+        .ok_or_else(|| not_found("delivery", delivery))
+}
+
+/// One delivery with its event.
+pub(super) fn show(
+    sql: &Connection,
+    cache: &Cache,
+    actor: &Actor,
+    delivery: DeliveryId,
+) -> Result<DeliveryDetail, StoreError> {
+    let snapshot = sql.unchecked_transaction()?;
+    let (block, position) = find(&snapshot, actor, delivery)?;
+    let (summary, event) = summary(&snapshot, cache, &block, position)?;
+    let event: Value = serde_json::from_slice(&event.json).map_err(|error| StoreError::Damaged {
+        what: "event of delivery",
+        id: delivery.to_string(),
+        why: error.to_string(),
+    })?;
+    Ok(DeliveryDetail { summary, event })
+}
+
+/// The attempts that were recorded, the first one first.
+pub(super) fn attempts(
+    sql: &Connection,
+    actor: &Actor,
+    delivery: DeliveryId,
+) -> Result<Vec<AttemptRecord>, StoreError> {
+    let snapshot = sql.unchecked_transaction()?;
+    find(&snapshot, actor, delivery)?;
+    let mut find = snapshot.prepare_cached(
+        "SELECT number, started_at, wall_ms, outcome, version, report FROM attempts
+         WHERE workspace = ?1 AND delivery = ?2 ORDER BY no",
+    )?;
+    let attempts = find
+        .query_map([uuid(actor.workspace.uuid()), uuid(delivery.uuid())], |row| {
+            Ok(AttemptRecord {
+                number: row.get(0)?,
+                started_at: time(row, 1)?,
+                wall_ms: count(row.get(2)?),
+                outcome: json(row, 3)?,
+                version: id(row, 4, VersionId::from_uuid)?,
+                report: json(row, 5)?,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(attempts)
+}

@@ -1,0 +1,137 @@
+//! Destinations: rows and what may be done with them.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::Value;
+
+use super::control::{self, changed, not_found, unique};
+use super::error::StoreError;
+use super::functions;
+use super::rows::{id, json, ms, time, uuid};
+use super::types::{DestinationPatch, NewDestination, Page, Paged};
+use super::work::Commit;
+use crate::model::{Actor, ConnectionId, Destination, DestinationId, FilterReason, FunctionId, VersionId, WorkspaceId};
+
+const COLUMNS: &str = "id, workspace, name, function, pinned, settings, enabled, created_at, updated_at";
+
+fn from(row: &Row<'_>) -> rusqlite::Result<Destination> {
+    Ok(Destination {
+        id: id(row, 0, DestinationId::from_uuid)?,
+        workspace: id(row, 1, WorkspaceId::from_uuid)?,
+        name: row.get(2)?,
+        function: id(row, 3, FunctionId::from_uuid)?,
+        pinned: row.get::<_, Option<[u8; 16]>>(4)?.map(|id| VersionId::from_uuid(uuid::Uuid::from_bytes(id))),
+        settings: json(row, 5)?,
+        enabled: row.get(6)?,
+        created_at: time(row, 7)?,
+        updated_at: time(row, 8)?,
+    })
+}
+
+pub(super) fn all(sql: &Connection) -> rusqlite::Result<Vec<Destination>> {
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM destinations"))?.query_map([], from)?.collect()
+}
+
+pub(super) fn get(sql: &Connection, actor: &Actor, destination: DestinationId) -> Result<Destination, StoreError> {
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM destinations WHERE workspace = ?1 AND id = ?2"))?
+        .query_row([uuid(actor.workspace.uuid()), uuid(destination.uuid())], from)
+        .optional()?
+        .ok_or_else(|| not_found("destination", destination))
+}
+
+pub(super) fn list(sql: &Connection, actor: &Actor, page: &Page) -> Result<Paged<Destination>, StoreError> {
+    let after = control::after::<DestinationId>(page)?.map(DestinationId::uuid);
+    let select = format!("SELECT {COLUMNS} FROM destinations WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+    control::page(sql, &select, actor.workspace.uuid(), after, page, from, |destination| destination.id.to_string())
+}
+
+pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination) -> Result<Destination, StoreError> {
+    functions::usable(commit.sql, new.function, new.pinned)?;
+    let destination = Destination {
+        id: DestinationId::new(commit.now),
+        workspace: actor.workspace,
+        name: new.name,
+        function: new.function,
+        pinned: new.pinned,
+        settings: new.settings,
+        enabled: new.enabled,
+        created_at: commit.now,
+        updated_at: commit.now,
+    };
+    let insert = format!("INSERT INTO destinations ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)");
+    commit
+        .sql
+        .prepare_cached(&insert)?
+        .execute(params![
+            uuid(destination.id.uuid()),
+            uuid(actor.workspace.uuid()),
+            destination.name,
+            uuid(destination.function.uuid()),
+            destination.pinned.map(|id| uuid(id.uuid())),
+            Value::Object(destination.settings.clone()).to_string(),
+            destination.enabled,
+            ms(commit.now),
+        ])
+        .map_err(|error| unique(error, "destination", &destination.name))?;
+    let (id, paused) = (destination.id, !destination.enabled);
+    commit.memory.destinations.insert(id);
+    commit.effects.push(Box::new(move |shared| shared.lanes.pause(id, paused)));
+    changed(commit);
+    Ok(destination)
+}
+
+/// Changes a destination. While it is off, what it already owes stays owed and is not claimed.
+pub(super) fn update(
+    commit: &mut Commit<'_>,
+    actor: &Actor,
+    id: DestinationId,
+    patch: DestinationPatch,
+) -> Result<Destination, StoreError> {
+    let mut destination = get(commit.sql, actor, id)?;
+    destination.name = patch.name.unwrap_or(destination.name);
+    destination.pinned = patch.pinned.unwrap_or(destination.pinned);
+    destination.settings = patch.settings.unwrap_or(destination.settings);
+    destination.enabled = patch.enabled.unwrap_or(destination.enabled);
+    destination.updated_at = commit.now;
+    functions::usable(commit.sql, destination.function, destination.pinned)?;
+    commit
+        .sql
+        .prepare_cached(
+            "UPDATE destinations SET name = ?3, pinned = ?4, settings = ?5, enabled = ?6, updated_at = ?7
+             WHERE workspace = ?1 AND id = ?2",
+        )?
+        .execute(params![
+            uuid(actor.workspace.uuid()),
+            uuid(id.uuid()),
+            destination.name,
+            destination.pinned.map(|id| uuid(id.uuid())),
+            Value::Object(destination.settings.clone()).to_string(),
+            destination.enabled,
+            ms(commit.now),
+        ])
+        .map_err(|error| unique(error, "destination", &destination.name))?;
+    let paused = !destination.enabled;
+    commit.effects.push(Box::new(move |shared| shared.lanes.pause(id, paused)));
+    changed(commit);
+    Ok(destination)
+}
+
+/// Deletes a destination and its connections; what it still owes is filtered.
+pub(super) fn delete(commit: &mut Commit<'_>, actor: &Actor, destination: DestinationId) -> Result<(), StoreError> {
+    get(commit.sql, actor, destination)?;
+    let connections: Vec<_> = commit
+        .sql
+        .prepare_cached("SELECT id FROM connections WHERE workspace = ?1 AND destination = ?2")?
+        .query_map([uuid(actor.workspace.uuid()), uuid(destination.uuid())], |row| id(row, 0, ConnectionId::from_uuid))?
+        .collect::<rusqlite::Result<_>>()?;
+    for connection in connections {
+        super::connections::remove(commit, actor.workspace, connection, FilterReason::DestinationDeleted)?;
+    }
+    commit
+        .sql
+        .prepare_cached("DELETE FROM destinations WHERE workspace = ?1 AND id = ?2")?
+        .execute([uuid(actor.workspace.uuid()), uuid(destination.uuid())])?;
+    commit.memory.destinations.remove(&destination);
+    commit.effects.push(Box::new(move |shared| shared.lanes.forget_destination(destination)));
+    changed(commit);
+    Ok(())
+}

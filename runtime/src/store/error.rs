@@ -1,0 +1,120 @@
+//! What can go wrong in the store.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why the store did not do what was asked. Nothing of the call has happened then.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the directory.
+    #[error(
+        "the data directory `{0}` is in use by another tidegate process: stop that one, or name another directory with `--data`"
+    )]
+    Locked(PathBuf),
+    /// A file could not be read or written.
+    #[error("cannot {what} `{path}`: {source}")]
+    File {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The database refused a statement.
+    #[error("the database failed: {0}")]
+    Database(#[source] rusqlite::Error),
+    /// A newer program wrote this directory.
+    #[error(
+        "the data directory `{dir}` has schema version {found}, this program knows up to {known}: start the newer program"
+    )]
+    TooNew {
+        /// The directory.
+        dir: PathBuf,
+        /// The version it has.
+        found: i64,
+        /// The last version this program knows.
+        known: i64,
+    },
+    /// The name is taken.
+    #[error("there is already a {kind} `{name}`: choose another name, or change that one")]
+    Conflict {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// There is no such thing for this actor.
+    #[error("there is no {kind} `{id}` here: `{kind} list` shows those there are")]
+    NotFound {
+        /// What kind of thing.
+        kind: &'static str,
+        /// The id that was given.
+        id: String,
+    },
+    /// It cannot be done in the state in which the thing is.
+    #[error("cannot {what} `{id}`: {why}")]
+    NotNow {
+        /// What was tried, as a verb and a kind.
+        what: &'static str,
+        /// The id that was given.
+        id: String,
+        /// Why not and what would help.
+        why: String,
+    },
+    /// A page's cursor is not one that this store gave out.
+    #[error("`{0}` is not a page cursor: use the `next` of the page before, or leave it out")]
+    BadCursor(String),
+    /// What was stored cannot be read back.
+    #[error("{what} `{id}` in the data directory is damaged: {why}; restore it from a backup")]
+    Damaged {
+        /// What kind of thing.
+        what: &'static str,
+        /// Which one.
+        id: String,
+        /// In which way.
+        why: String,
+    },
+    /// The store stopped after a failed commit, or is closing.
+    #[error("the store has stopped: {0}; nothing is taken until the process is started again")]
+    Stopped(Arc<str>),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl StoreError {
+    /// Whether only this call is at fault, so that what was committed with it may stand.
+    pub(super) fn is_callers(&self) -> bool {
+        match self {
+            Self::Conflict { .. } | Self::NotFound { .. } | Self::NotNow { .. } | Self::BadCursor(_) => true,
+            Self::Locked(_)
+            | Self::File { .. }
+            | Self::Database(_)
+            | Self::TooNew { .. }
+            | Self::Damaged { .. }
+            | Self::Stopped(_) => false,
+        }
+    }
+}
+
+/// Why events were not accepted. None of the batch is stored then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AcceptError {
+    /// The queue to the disk is full.
+    #[error("{queued} events are waiting for the disk, the most there may be (`store.queue_events`, `store.queue_bytes`): try again in {} s", retry_after.as_secs())]
+    Overloaded {
+        /// How many are waiting.
+        queued: usize,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The store stopped after a failed commit, or is closing.
+    #[error("the store has stopped: {0}; nothing is taken until the process is started again")]
+    Stopped(Arc<str>),
+}

@@ -1,0 +1,211 @@
+//! Functions and their immutable versions. The components' bytes are files, see [`super::components`].
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::control::{self, changed, not_found};
+use super::error::StoreError;
+use super::rows::{count, id, json, ms, time, uuid};
+use super::types::{Page, Paged};
+use super::work::Commit;
+use crate::model::{Actor, Digest, Function, FunctionId, FunctionVersion, Manifest, PartnerId, VersionId};
+
+const COLUMNS: &str = "id, partner, name, current, created_at";
+const VERSION_COLUMNS: &str = "id, function, digest, manifest, size, created_at";
+
+fn from(row: &Row<'_>) -> rusqlite::Result<Function> {
+    Ok(Function {
+        id: id(row, 0, FunctionId::from_uuid)?,
+        partner: id(row, 1, PartnerId::from_uuid)?,
+        name: row.get(2)?,
+        current: id(row, 3, VersionId::from_uuid)?,
+        created_at: time(row, 4)?,
+    })
+}
+
+fn version_from(row: &Row<'_>) -> rusqlite::Result<FunctionVersion> {
+    Ok(FunctionVersion {
+        id: id(row, 0, VersionId::from_uuid)?,
+        function: id(row, 1, FunctionId::from_uuid)?,
+        digest: Digest(row.get(2)?),
+        manifest: json(row, 3)?,
+        size: count(row.get(4)?),
+        created_at: time(row, 5)?,
+    })
+}
+
+/// The current version of every function.
+pub(super) fn current(sql: &Connection) -> rusqlite::Result<HashMap<FunctionId, VersionId>> {
+    sql.prepare_cached("SELECT id, current FROM functions")?
+        .query_map([], |row| Ok((id(row, 0, FunctionId::from_uuid)?, id(row, 1, VersionId::from_uuid)?)))?
+        .collect()
+}
+
+/// A version, with its function's name.
+pub(super) fn version(sql: &Connection, version: VersionId) -> rusqlite::Result<Option<(String, FunctionVersion)>> {
+    sql.prepare_cached(
+        "SELECT v.id, v.function, v.digest, v.manifest, v.size, v.created_at, f.name
+         FROM function_versions v JOIN functions f ON f.id = v.function WHERE v.id = ?1",
+    )?
+    .query_row([uuid(version.uuid())], |row| Ok((row.get(6)?, version_from(row)?)))
+    .optional()
+}
+
+/// Whether a destination may run this: every function is for every workspace until there are private ones.
+pub(super) fn usable(sql: &Connection, function: FunctionId, pinned: Option<VersionId>) -> Result<(), StoreError> {
+    let known = sql.prepare_cached("SELECT 1 FROM functions WHERE id = ?1")?.exists([uuid(function.uuid())])?;
+    if !known {
+        return Err(not_found("function", function));
+    }
+    let Some(pinned) = pinned else { return Ok(()) };
+    match version(sql, pinned)? {
+        Some((_, version)) if version.function == function => Ok(()),
+        Some(_) | None => Err(not_found("function version", pinned)),
+    }
+}
+
+pub(super) fn get(sql: &Connection, actor: &Actor, function: FunctionId) -> Result<Function, StoreError> {
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM functions WHERE partner = ?1 AND id = ?2"))?
+        .query_row([uuid(actor.partner.uuid()), uuid(function.uuid())], from)
+        .optional()?
+        .ok_or_else(|| not_found("function", function))
+}
+
+pub(super) fn find(sql: &Connection, actor: &Actor, name: &str) -> Result<Option<Function>, StoreError> {
+    let found = sql
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM functions WHERE partner = ?1 AND name = ?2"))?
+        .query_row(params![uuid(actor.partner.uuid()), name], from)
+        .optional()?;
+    Ok(found)
+}
+
+pub(super) fn list(sql: &Connection, actor: &Actor, page: &Page) -> Result<Paged<Function>, StoreError> {
+    let after = control::after::<FunctionId>(page)?.map(FunctionId::uuid);
+    let select = format!("SELECT {COLUMNS} FROM functions WHERE partner = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+    control::page(sql, &select, actor.partner.uuid(), after, page, from, |function| function.id.to_string())
+}
+
+pub(super) fn versions(
+    sql: &Connection,
+    actor: &Actor,
+    function: FunctionId,
+    page: &Page,
+) -> Result<Paged<FunctionVersion>, StoreError> {
+    let function = get(sql, actor, function)?;
+    let after = control::after::<VersionId>(page)?.map(VersionId::uuid);
+    let select =
+        format!("SELECT {VERSION_COLUMNS} FROM function_versions WHERE function = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+    control::page(sql, &select, function.id.uuid(), after, page, version_from, |version| version.id.to_string())
+}
+
+pub(super) fn get_version(
+    sql: &Connection,
+    actor: &Actor,
+    function: FunctionId,
+    wanted: VersionId,
+) -> Result<FunctionVersion, StoreError> {
+    get(sql, actor, function)?;
+    match version(sql, wanted)? {
+        Some((_, version)) if version.function == function => Ok(version),
+        Some(_) | None => Err(not_found("function version", wanted)),
+    }
+}
+
+/// A new version of the function that the manifest names; the first one becomes its current one. The same bytes again are the same version.
+pub(super) fn put(
+    commit: &mut Commit<'_>,
+    actor: &Actor,
+    manifest: Manifest,
+    digest: Digest,
+    size: u64,
+) -> Result<(Function, FunctionVersion), StoreError> {
+    let sql = commit.sql;
+    let known = find(sql, actor, &manifest.name)?;
+    if let Some(function) = &known {
+        let select = format!("SELECT {VERSION_COLUMNS} FROM function_versions WHERE function = ?1 AND digest = ?2");
+        let same = sql
+            .prepare_cached(&select)?
+            .query_row(params![uuid(function.id.uuid()), digest.0], version_from)
+            .optional()?;
+        if let Some(same) = same {
+            return Ok((function.clone(), same));
+        }
+    }
+    let version = VersionId::new(commit.now);
+    let function = match known {
+        Some(function) => function,
+        None => insert(commit, actor, &manifest.name, version)?,
+    };
+    let version =
+        FunctionVersion { id: version, function: function.id, digest, manifest, size, created_at: commit.now };
+    let insert = "INSERT INTO function_versions (id, partner, function, digest, manifest, size, created_at)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    sql.prepare_cached(insert)?.execute(params![
+        uuid(version.id.uuid()),
+        uuid(function.partner.uuid()),
+        uuid(function.id.uuid()),
+        digest.0,
+        serde_json::json!(version.manifest).to_string(),
+        i64::try_from(size).unwrap_or(i64::MAX),
+        ms(commit.now),
+    ])?;
+    Ok((function, version))
+}
+
+fn insert(commit: &mut Commit<'_>, actor: &Actor, name: &str, current: VersionId) -> Result<Function, StoreError> {
+    let function = Function {
+        id: FunctionId::new(commit.now),
+        partner: actor.partner,
+        name: name.to_owned(),
+        current,
+        created_at: commit.now,
+    };
+    commit.sql.prepare_cached(&format!("INSERT INTO functions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5)"))?.execute(
+        params![
+            uuid(function.id.uuid()),
+            uuid(function.partner.uuid()),
+            function.name,
+            uuid(current.uuid()),
+            ms(commit.now),
+        ],
+    )?;
+    Ok(function)
+}
+
+/// Makes a version the current one. What was current before can be gone back to.
+pub(super) fn promote(
+    commit: &mut Commit<'_>,
+    actor: &Actor,
+    function: FunctionId,
+    to: VersionId,
+) -> Result<Function, StoreError> {
+    get(commit.sql, actor, function)?;
+    usable(commit.sql, function, Some(to))?;
+    commit
+        .sql
+        .prepare_cached(
+            "UPDATE functions SET previous = current, current = ?3 WHERE partner = ?1 AND id = ?2 AND current <> ?3",
+        )?
+        .execute([uuid(actor.partner.uuid()), uuid(function.uuid()), uuid(to.uuid())])?;
+    changed(commit);
+    get(commit.sql, actor, function)
+}
+
+/// Makes the version current that was it before.
+pub(super) fn rollback(commit: &mut Commit<'_>, actor: &Actor, function: FunctionId) -> Result<Function, StoreError> {
+    get(commit.sql, actor, function)?;
+    let back = commit
+        .sql
+        .prepare_cached(
+            "UPDATE functions SET previous = current, current = previous
+             WHERE partner = ?1 AND id = ?2 AND previous IS NOT NULL",
+        )?
+        .execute([uuid(actor.partner.uuid()), uuid(function.uuid())])?;
+    if back == 0 {
+        let why = "no version was current before this one: promote another version first".to_owned();
+        return Err(StoreError::NotNow { what: "roll back function", id: function.to_string(), why });
+    }
+    changed(commit);
+    get(commit.sql, actor, function)
+}

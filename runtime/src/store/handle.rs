@@ -1,0 +1,221 @@
+//! The store as others see it: opening it, and the steps of an event's way. The control plane's calls are in `plane.rs`.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::cache::Cache;
+use super::error::{AcceptError, StoreError};
+use super::keys::Keys;
+use super::lanes::Lanes;
+use super::queue::{Limits, Queue, Refused};
+use super::readers::Readers;
+use super::routes::{self, Routes, Snapshot};
+use super::types::{Accepted, NewEvent, Settled, Settlement, StoreConfig};
+use super::work::{Accept, Commit, Done, Settlements, Work};
+use super::writer::{Shared, Writer};
+use super::{accept, claim, open};
+use crate::clock::Clock;
+use crate::model::{ClaimedDelivery, DestinationId, PartnerId, Timestamp, WorkspaceId};
+
+/// After how long a client that was refused may try again: the queue drains in less, and the header counts in seconds.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// One data directory, open. Dropping it writes what was taken, then gives the directory back.
+pub struct Store {
+    pub(super) shared: Arc<Shared>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) keys: Keys,
+    pub(super) tenants: (WorkspaceId, PartnerId),
+    snapshot: Snapshot,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Opens a data directory, which is made where there is none. Blocks for as long as migrations take.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if another process has it; [`StoreError::TooNew`] if a newer program wrote it.
+    pub fn open(dir: &Path, config: &StoreConfig, clock: Clock) -> Result<Self, StoreError> {
+        let (places, lock) = open::lock(dir)?;
+        let mut sql = open::writer(&places)?;
+        open::migrate(&mut sql, &places)?;
+        let now = clock.now();
+        let tenants = open::tenants(&mut sql, now)?;
+        let limits = Limits {
+            events: config.queue_events,
+            bytes: config.queue_bytes,
+            commit: config.max_commit_events,
+            linger: config.max_commit_wait,
+        };
+        let shared = Arc::new(Shared {
+            queue: Queue::new(limits),
+            lanes: Lanes::new(now),
+            cache: Cache::new(config.cache_bytes),
+            routes_version: AtomicU64::new(1),
+            clock,
+            config: config.clone(),
+            places: places.clone(),
+        });
+        claim::refill(&sql, &shared.lanes)?;
+        let keys = Keys::default();
+        keys.load(&sql)?;
+        let memory = open::memory(&sql)?;
+        let writer = Writer { sql, shared: Arc::clone(&shared), memory, pruner: Default::default() };
+        let writer = start(writer, lock)?;
+        Ok(Self {
+            readers: Arc::new(Readers::new(places, config.readers)),
+            shared,
+            keys,
+            tenants,
+            snapshot: Snapshot::default(),
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    /// Takes nothing more, writes what was taken, and gives the directory back.
+    pub async fn close(&self) {
+        self.shared.queue.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // A writer that crashed has said so; there is nothing left to wait for.
+            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        }
+    }
+
+    /// Stores events and what they owe. Returns once they are on disk. Duplicates within 24 hours are counted and left out.
+    ///
+    /// # Errors
+    /// [`AcceptError::Overloaded`] at once if too much is waiting; [`AcceptError::Stopped`] after a failed commit. Nothing of the batch is stored then,
+    /// except that after `Stopped` a commit that was under way may turn out to be on disk when the directory is opened again.
+    pub async fn accept(&self, batch: Vec<NewEvent>) -> Result<Accepted, AcceptError> {
+        if batch.is_empty() {
+            return Ok(Accepted::default());
+        }
+        let events: Vec<_> = batch.into_iter().map(accept::prepare).collect();
+        let bytes = events.iter().map(|event| event.record.len()).sum();
+        let (reply, answer) = oneshot::channel();
+        match self.shared.queue.push(Work::Accept(Accept { events, bytes, reply })) {
+            Err(Refused::Full(queued)) => return Err(AcceptError::Overloaded { queued, retry_after: RETRY_AFTER }),
+            Err(Refused::Stopped(reason)) => return Err(AcceptError::Stopped(reason)),
+            Ok(()) => {}
+        }
+        answer.await.map_err(|_| AcceptError::Stopped(self.reason()))
+    }
+
+    /// What ingest and delivery need to know of the control plane; shows every change that has returned. Cheap, except for the first
+    /// call after a change, which reads all of it. If it cannot be read, the routes stay as they were, and the log says so.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.snapshot.get(&self.shared.routes_version, |versions| self.readers.with(|sql| routes::read(sql, versions)))
+    }
+
+    /// Waits until destinations gain fresh work, or were left with some by a claim, and says which. For one caller.
+    /// It also returns, perhaps with an empty list, when a retry was scheduled, so that the caller can ask [`Store::due`] anew.
+    pub async fn wait_ready(&self) -> Vec<DestinationId> {
+        self.shared.lanes.wake.notified().await;
+        self.shared.lanes.take_ready()
+    }
+
+    /// Destinations that may have fresh work now, whoever was told.
+    pub fn pending_destinations(&self) -> Vec<DestinationId> {
+        self.shared.lanes.with_fresh()
+    }
+
+    /// Destinations that have a retry that is due, and when the next one is due after now.
+    pub fn due(&self, now: Timestamp) -> (Vec<DestinationId>, Option<Timestamp>) {
+        self.shared.lanes.due(now)
+    }
+
+    /// Claims what a destination is owed: fresh deliveries in order, and retries that are due. At most `max_events` of them, and `max_bytes` of
+    /// JSON unless the first alone is larger. Nothing that is claimed is claimed again before it is settled.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] after a failed commit; others if something cannot be read.
+    pub async fn claim(
+        &self,
+        destination: DestinationId,
+        max_events: usize,
+        max_bytes: usize,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        if let Some(reason) = self.shared.queue.stopped() {
+            return Err(StoreError::Stopped(reason));
+        }
+        let turn = self.shared.lanes.turn(destination);
+        let _turn = turn.lock().await;
+        let Some(start) = self.shared.lanes.begin(destination, now) else { return Ok(Vec::new()) };
+        let shared = Arc::clone(&self.shared);
+        let wanted = claim::Wanted { destination, max_events, max_bytes, now };
+        let read =
+            self.readers.read(move |sql| claim::read(sql, &shared.lanes, &shared.cache, &start, &wanted)).await?;
+        Ok(self.shared.lanes.finish(destination, read))
+    }
+
+    /// Writes down what became of claimed deliveries: one answer for each, in order. Returns once it is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] after a failed commit: what was not written is owed as before when the directory is opened again.
+    pub async fn settle(&self, items: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.push(Work::Settle(Settlements { items, reply }))?;
+        answer.await.map_err(|_| StoreError::Stopped(self.reason()))
+    }
+
+    /// Runs a change in the writer.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Commit<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let stopped = |_| StoreError::Stopped(self.reason());
+        let _permit = self.shared.queue.calls.acquire().await.map_err(|_| StoreError::Stopped(self.reason()))?;
+        let (reply, answer) = oneshot::channel();
+        let call = move |commit: &mut Commit<'_>| match change(commit) {
+            Ok(value) => Done::Keep(Box::new(move || drop(reply.send(Ok(value))))),
+            Err(error) if error.is_callers() => Done::Undo(Box::new(move || drop(reply.send(Err(error))))),
+            Err(error) => Done::Fail(error),
+        };
+        self.push(Work::Call(Box::new(call)))?;
+        answer.await.map_err(stopped)?
+    }
+
+    fn push(&self, work: Work) -> Result<(), StoreError> {
+        self.shared.queue.push(work).map_err(|refused| match refused {
+            Refused::Stopped(reason) => StoreError::Stopped(reason),
+            Refused::Full(_) => StoreError::Stopped("its queue is full".into()),
+        })
+    }
+
+    fn reason(&self) -> Arc<str> {
+        self.shared.queue.stopped().unwrap_or_else(|| "the writer ended".into())
+    }
+}
+
+/// Starts the writer's thread, which holds the directory's lock until it ends.
+fn start(writer: Writer, lock: File) -> Result<JoinHandle<()>, StoreError> {
+    let dir = writer.shared.places.dir.clone();
+    std::thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(move || {
+            writer.run();
+            drop(lock);
+        })
+        .map_err(|source| StoreError::File { what: "start the writer's thread for", path: dir, source })
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Waits for at most the commits that were taken; a crash of the writer was reported by itself.
+            let _ = writer.join();
+        }
+    }
+}

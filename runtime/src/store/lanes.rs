@@ -1,0 +1,323 @@
+//! Who holds what: the claims, and for every destination where claiming goes on.
+//!
+//! This is memory only, and that is sound: the directory's lock makes this process the only one, so a claim need not outlive it.
+//! When the process dies every claim dies with it, and what was claimed is owed as before: the attempt that was under way costs none,
+//! and the partner may see the event twice (at least once). A claim never runs out while the process lives; whoever holds one settles or
+//! releases it. Lease tokens only grow, so a settlement under an older claim than the newest is told apart.
+//!
+//! A claim reads the database while the writer goes on. Three rules keep it from handing out what is held or settled: one claim at a
+//! time for each destination (`turn`), fresh deliveries only beyond the cursor, and what was settled since the reading began is left out.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::model::{ClaimedDelivery, ConnectionId, DeliveryId, DestinationId, LeaseToken, Timestamp};
+
+/// All lanes and all claims.
+pub(super) struct Lanes {
+    state: Mutex<State>,
+    /// Woken when `ready` gains a destination.
+    pub wake: Notify,
+}
+
+struct State {
+    last_token: u64,
+    lanes: HashMap<DestinationId, Lane>,
+    claims: HashMap<DeliveryId, Claim>,
+    ready: BTreeSet<DestinationId>,
+}
+
+/// Where one destination stands.
+#[derive(Default)]
+struct Lane {
+    paused: bool,
+    /// The block and position from which on nothing fresh was claimed yet.
+    cursor: Cursor,
+    /// Whether there may be fresh deliveries beyond the cursor.
+    fresh: bool,
+    /// Grows with every arrival, so that a claim that found nothing more knows whether that still holds.
+    arrivals: u64,
+    /// Fresh deliveries that were claimed and given back.
+    returned: BTreeSet<DeliveryId>,
+    /// No retry is due before this.
+    next_due: Option<Timestamp>,
+    reading: Option<Reading>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A block's `seq` and a position in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(super) struct Cursor {
+    pub seq: i64,
+    pub position: usize,
+}
+
+/// What happened since a claim began to read.
+#[derive(Default)]
+struct Reading {
+    arrivals: u64,
+    settled: HashSet<DeliveryId>,
+    next_due: Option<Timestamp>,
+}
+
+/// One claim.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub token: LeaseToken,
+    pub attempt: u32,
+    pub connection: ConnectionId,
+    pub destination: DestinationId,
+    /// When it was due, if it was a retry.
+    pub due: Option<Timestamp>,
+    /// A settlement of it is on its way to the disk.
+    settling: bool,
+}
+
+/// Where a claim begins to read.
+pub(super) struct Start {
+    pub cursor: Cursor,
+    pub fresh: bool,
+    pub returned: Vec<DeliveryId>,
+}
+
+/// What a claim has read.
+#[derive(Default)]
+pub(super) struct Found {
+    pub deliveries: Vec<Candidate>,
+    pub cursor: Cursor,
+    /// Whether there is nothing fresh beyond the cursor.
+    pub exhausted: bool,
+    /// When the first retry that was not taken is due.
+    pub next_due: Option<Timestamp>,
+    /// What was returned before and need not be any more.
+    pub gone: Vec<DeliveryId>,
+}
+
+/// A delivery that can be claimed; its lease is not set yet.
+pub(super) struct Candidate {
+    pub delivery: ClaimedDelivery,
+    pub due: Option<Timestamp>,
+}
+
+impl Lanes {
+    /// Tokens begin above those of every earlier process, as long as the clock does not go back by more than a million claims a millisecond.
+    pub fn new(now: Timestamp) -> Self {
+        let state = State {
+            last_token: now.as_millis() << 20,
+            lanes: HashMap::new(),
+            claims: HashMap::new(),
+            ready: BTreeSet::new(),
+        };
+        Self { state: Mutex::new(state), wake: Notify::new() }
+    }
+
+    /// The state stays usable even if a holder panicked: no step between two fields can fail.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fresh deliveries were stored, or may be there.
+    pub fn arrived(&self, destinations: impl IntoIterator<Item = DestinationId>) {
+        let mut state = self.lock();
+        for destination in destinations {
+            let lane = state.lanes.entry(destination).or_default();
+            lane.fresh = true;
+            lane.arrivals += 1;
+            state.mark_ready(destination);
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// A retry was stored, or is there.
+    pub fn will_be_due(&self, destination: DestinationId, due: Timestamp) {
+        self.lock().lanes.entry(destination).or_default().due(due);
+        self.wake.notify_one();
+    }
+
+    /// Switches claiming for a destination off or on.
+    pub fn pause(&self, destination: DestinationId, paused: bool) {
+        let mut state = self.lock();
+        let lane = state.lanes.entry(destination).or_default();
+        lane.paused = paused;
+        if !paused && lane.has_fresh() {
+            state.mark_ready(destination);
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Forgets a destination and every claim on it.
+    pub fn forget_destination(&self, destination: DestinationId) {
+        let mut state = self.lock();
+        state.lanes.remove(&destination);
+        state.ready.remove(&destination);
+        state.claims.retain(|_, claim| claim.destination != destination);
+    }
+
+    /// Forgets every claim on a connection's deliveries.
+    pub fn forget_connection(&self, connection: ConnectionId) {
+        let mut state = self.lock();
+        let State { lanes, claims, .. } = &mut *state;
+        claims.retain(|id, claim| {
+            let keep = claim.connection != connection;
+            if !keep {
+                lanes.entry(claim.destination).or_default().leave_out(*id);
+            }
+            keep
+        });
+    }
+
+    /// Destinations that gained work since the last call.
+    pub fn take_ready(&self) -> Vec<DestinationId> {
+        std::mem::take(&mut self.lock().ready).into_iter().collect()
+    }
+
+    /// Destinations that may have fresh work now.
+    pub fn with_fresh(&self) -> Vec<DestinationId> {
+        let state = self.lock();
+        state.lanes.iter().filter(|(_, lane)| !lane.paused && lane.has_fresh()).map(|(id, _)| *id).collect()
+    }
+
+    /// Destinations with a retry that is due, and when the next one is.
+    pub fn due(&self, now: Timestamp) -> (Vec<DestinationId>, Option<Timestamp>) {
+        let state = self.lock();
+        let dues =
+            || state.lanes.iter().filter(|(_, lane)| !lane.paused).filter_map(|(id, l)| Some((*id, l.next_due?)));
+        let due = dues().filter(|(_, due)| *due <= now).map(|(id, _)| id).collect();
+        (due, dues().map(|(_, due)| due).filter(|due| *due > now).min())
+    }
+
+    /// Whose turn it is to claim for this destination.
+    pub fn turn(&self, destination: DestinationId) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.lock().lanes.entry(destination).or_default().turn)
+    }
+
+    /// Begins a claim. `None`: there is nothing to claim.
+    pub fn begin(&self, destination: DestinationId, now: Timestamp) -> Option<Start> {
+        let mut state = self.lock();
+        let lane = state.lanes.get_mut(&destination)?;
+        let due = lane.next_due.is_some_and(|due| due <= now);
+        if lane.paused || !(due || lane.has_fresh()) {
+            return None;
+        }
+        lane.reading = Some(Reading { arrivals: lane.arrivals, ..Reading::default() });
+        Some(Start { cursor: lane.cursor, fresh: lane.fresh, returned: lane.returned.iter().copied().collect() })
+    }
+
+    /// Whether a delivery is held.
+    pub fn is_claimed(&self, delivery: DeliveryId) -> bool {
+        self.lock().claims.contains_key(&delivery)
+    }
+
+    /// Ends a claim: what is still free of what was found is claimed now.
+    pub fn finish(&self, destination: DestinationId, found: Found) -> Vec<ClaimedDelivery> {
+        let mut state = self.lock();
+        let State { last_token, lanes, claims, ready, .. } = &mut *state;
+        let Some(lane) = lanes.get_mut(&destination) else { return Vec::new() };
+        let Some(reading) = lane.reading.take() else { return Vec::new() };
+        lane.cursor = found.cursor;
+        if found.exhausted && lane.arrivals == reading.arrivals {
+            lane.fresh = false;
+        }
+        lane.next_due = earlier(found.next_due, reading.next_due);
+        for id in found.gone {
+            lane.returned.remove(&id);
+        }
+        *last_token += 1;
+        let token = LeaseToken(*last_token);
+        let mut claimed = Vec::with_capacity(found.deliveries.len());
+        for Candidate { mut delivery, due } in found.deliveries {
+            lane.returned.remove(&delivery.id);
+            if reading.settled.contains(&delivery.id) || claims.contains_key(&delivery.id) {
+                continue;
+            }
+            delivery.lease = token;
+            let (attempt, connection) = (delivery.attempt, delivery.connection);
+            claims.insert(delivery.id, Claim { token, attempt, connection, destination, due, settling: false });
+            claimed.push(delivery);
+        }
+        if lane.has_fresh() {
+            ready.insert(destination);
+            self.wake.notify_one();
+        }
+        claimed
+    }
+
+    /// Takes the right to settle a delivery, if the lease is the newest.
+    pub fn begin_settle(&self, delivery: DeliveryId, lease: LeaseToken) -> Option<Claim> {
+        let mut state = self.lock();
+        let claim = state.claims.get_mut(&delivery)?;
+        if claim.token != lease || claim.settling {
+            return None;
+        }
+        claim.settling = true;
+        Some(*claim)
+    }
+
+    /// The settlement is on disk: the claim is over.
+    pub fn settled(&self, delivery: DeliveryId, after: After) {
+        let mut state = self.lock();
+        let Some(claim) = state.claims.remove(&delivery) else { return };
+        let Some(lane) = state.lanes.get_mut(&claim.destination) else { return };
+        match after {
+            After::Closed => lane.leave_out(delivery),
+            After::Retry(due) => {
+                lane.leave_out(delivery);
+                lane.due(due);
+            }
+            After::Released => match claim.due {
+                Some(due) => lane.due(due),
+                None => {
+                    lane.returned.insert(delivery);
+                    state.mark_ready(claim.destination);
+                }
+            },
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+}
+
+/// What a settlement means for the lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum After {
+    Closed,
+    Retry(Timestamp),
+    Released,
+}
+
+impl State {
+    fn mark_ready(&mut self, destination: DestinationId) {
+        self.ready.insert(destination);
+    }
+}
+
+impl Lane {
+    fn has_fresh(&self) -> bool {
+        self.fresh || !self.returned.is_empty()
+    }
+
+    fn due(&mut self, due: Timestamp) {
+        self.next_due = earlier(self.next_due, Some(due));
+        if let Some(reading) = &mut self.reading {
+            reading.next_due = earlier(reading.next_due, Some(due));
+        }
+    }
+
+    /// A claim that is reading now may have seen it as it was before.
+    fn leave_out(&mut self, delivery: DeliveryId) {
+        if let Some(reading) = &mut self.reading {
+            reading.settled.insert(delivery);
+        }
+    }
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

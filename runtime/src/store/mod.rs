@@ -1,0 +1,55 @@
+//! Steps "accept", "claim" and "settle": the only SQL, and the memory that goes with it.
+//!
+//! Guarantees: what was acknowledged is on disk; a transition is one transaction; the ledger's sum holds at every moment, also after a
+//! crash; one process has a directory; a caller is never kept waiting without bound. Everything that people make belongs to a workspace
+//! or a partner, and every statement filters by it.
+//!
+//! A way through: [`Store::accept`] hands events to the writer, which puts those of one commit from one source into one *event
+//! block* and what each connection owes of them into one *delivery block*, a byte for each delivery. [`Store::claim`] reads them back in
+//! order; claims are in memory (see `lanes.rs`). [`Store::settle`] changes the bytes. Only what is tried again or given up becomes a row of
+//! its own. Figures for this layout come from `tidegate bench store` and stand in `runtime/README.md`.
+//!
+//! Deleting a destination, a connection or a source filters what is still owed through it, so that the ledger holds; a destination that is
+//! switched off keeps what it owes until it is on again.
+//!
+//! It leaves to others: what an event owes, what an outcome means, when to try again, and whether settings are right.
+
+mod accept;
+mod cache;
+mod claim;
+mod codec;
+mod components;
+mod connections;
+mod control;
+mod deliveries;
+mod destinations;
+mod error;
+mod functions;
+mod handle;
+mod keys;
+mod lanes;
+mod ledger;
+mod open;
+mod plane;
+mod prune;
+mod queue;
+mod readers;
+mod routes;
+mod rows;
+mod settle;
+mod sources;
+mod states;
+#[cfg(test)]
+mod tests;
+mod types;
+mod work;
+mod writer;
+
+pub use error::{AcceptError, StoreError};
+pub use handle::Store;
+pub use routes::{ConnectionRoute, DestinationRoute, Routes, SourceRoute};
+pub use types::{
+    Accepted, AttemptRecord, ConnectionPatch, DeliveryDetail, DeliveryFilter, DeliverySummary, DestinationPatch,
+    Ledger, LedgerScope, NewConnection, NewDestination, NewEvent, Owed, OwedState, Page, Paged, Settle, Settled,
+    Settlement, SourcePatch, StoreConfig,
+};

@@ -1,0 +1,123 @@
+//! Opening a data directory: its lock, its schema, its first rows.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rustix::fs::{FlockOperation, flock};
+
+use super::error::StoreError;
+use super::rows::{id, ms, uuid};
+use super::types::Places;
+use super::work::Memory;
+use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceId};
+
+/// All migrations, in order: the schema's version is how many of them were applied.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_base.sql")];
+
+/// The largest number of prepared statements that a connection keeps: more than there are in this module.
+const STATEMENTS: usize = 128;
+
+/// Makes the directory and takes its lock, which lasts as long as the file is open: also a killed process gives it back.
+pub(super) fn lock(dir: &Path) -> Result<(Places, File), StoreError> {
+    let places = Places { dir: dir.to_owned(), database: dir.join("tidegate.db"), components: dir.join("components") };
+    fs::create_dir_all(&places.components).map_err(|source| StoreError::File {
+        what: "create the directory",
+        path: places.components.clone(),
+        source,
+    })?;
+    let path = dir.join("lock");
+    let failed = |what, source| StoreError::File { what, path: path.clone(), source };
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| failed("open the lock file", source))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok((places, lock)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked(dir.to_owned())),
+        Err(error) => Err(failed("lock", error.into())),
+    }
+}
+
+/// The connection that writes.
+pub(super) fn writer(places: &Places) -> Result<Connection, StoreError> {
+    let sql = Connection::open(&places.database)?;
+    // The checkpoint stays with the writer: one beside it lets the log grow without bound. 4,000 pages are 16 MB.
+    sql.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA foreign_keys = ON;
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
+    )?;
+    sql.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(sql)
+}
+
+/// A connection that reads beside the writer.
+pub(super) fn reader(places: &Places) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let sql = Connection::open_with_flags(&places.database, flags)?;
+    sql.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(sql)
+}
+
+/// Brings the schema up to date, each step in a transaction of its own.
+pub(super) fn migrate(sql: &mut Connection, places: &Places) -> Result<(), StoreError> {
+    let found: i64 = sql.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(StoreError::TooNew { dir: places.dir.clone(), found, known });
+    }
+    for (version, migration) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+        let step = sql.transaction()?;
+        step.execute_batch(migration)?;
+        step.pragma_update(None, "user_version", version)?;
+        step.commit()?;
+    }
+    Ok(())
+}
+
+/// The one workspace and the one partner that there are for now; made at the first start.
+pub(super) fn tenants(sql: &mut Connection, now: Timestamp) -> Result<(WorkspaceId, PartnerId), StoreError> {
+    let step = sql.transaction()?;
+    let find = |table: &str| {
+        step.query_row(&format!("SELECT id FROM {table} ORDER BY no LIMIT 1"), [], |row| row.get::<_, [u8; 16]>(0))
+            .optional()
+    };
+    let make = |table: &str, id: [u8; 16]| {
+        let insert = format!("INSERT INTO {table} (id, name, created_at) VALUES (?1, 'default', ?2)");
+        step.execute(&insert, params![id, ms(now)]).map(|_| id)
+    };
+    let workspace = match find("workspaces")? {
+        Some(id) => id,
+        None => make("workspaces", uuid(WorkspaceId::new(now).uuid()))?,
+    };
+    let partner = match find("partners")? {
+        Some(id) => id,
+        None => make("partners", uuid(PartnerId::new(now).uuid()))?,
+    };
+    step.commit()?;
+    let (workspace, partner) = (uuid::Uuid::from_bytes(workspace), uuid::Uuid::from_bytes(partner));
+    Ok((WorkspaceId::from_uuid(workspace), PartnerId::from_uuid(partner)))
+}
+
+/// What the writer keeps in memory.
+pub(super) fn memory(sql: &Connection) -> rusqlite::Result<Memory> {
+    let mut memory = Memory::default();
+    let mut find = sql.prepare("SELECT id, no FROM workspaces")?;
+    let mut rows = find.query([])?;
+    while let Some(row) = rows.next()? {
+        memory.workspaces.insert(id(row, 0, WorkspaceId::from_uuid)?, row.get(1)?);
+    }
+    let mut find = sql.prepare("SELECT id FROM destinations")?;
+    let mut rows = find.query([])?;
+    while let Some(row) = rows.next()? {
+        memory.destinations.insert(id(row, 0, DestinationId::from_uuid)?);
+    }
+    let mut find = sql.prepare("SELECT id, destination FROM connections")?;
+    let mut rows = find.query([])?;
+    while let Some(row) = rows.next()? {
+        memory.connections.insert(id(row, 0, ConnectionId::from_uuid)?, id(row, 1, DestinationId::from_uuid)?);
+    }
+    Ok(memory)
+}

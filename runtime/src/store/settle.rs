@@ -1,0 +1,314 @@
+//! Step "settle": what became of claimed deliveries, fenced by the lease, in one transaction with the ledger.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::error::StoreError;
+use super::lanes::{After, Claim};
+use super::ledger::Owner;
+use super::rows::{id, ms, uuid};
+use super::states;
+use super::types::{AttemptRecord, Settle, Settled, Settlement};
+use super::work::{Commit, Settlements, block_of, delivery_at};
+use crate::model::{
+    ConnectionId, DeliveryId, DestinationId, FilterReason, OutcomeCode, SourceId, Timestamp, WorkspaceId,
+};
+
+/// Attempts that are kept of first successes, for each connection and minute: enough to see what a partner answers.
+const SAMPLE: u32 = 5;
+
+/// A delivery block while a commit changes it.
+pub(super) struct Block {
+    id: Uuid,
+    seq: i64,
+    pub owner: Owner,
+    pub states: Vec<u8>,
+    changed: bool,
+}
+
+impl Block {
+    /// Reads a block; `None` if there is none.
+    pub fn read(sql: &Connection, block: Uuid) -> rusqlite::Result<Option<Self>> {
+        sql.prepare_cached(
+            "SELECT seq, workspace, source, connection, destination, states FROM delivery_blocks WHERE id = ?1",
+        )?
+        .query_row([uuid(block)], |row| {
+            Ok(Self {
+                id: block,
+                seq: row.get(0)?,
+                owner: Owner {
+                    workspace: id(row, 1, WorkspaceId::from_uuid)?,
+                    source: id(row, 2, SourceId::from_uuid)?,
+                    connection: id(row, 3, ConnectionId::from_uuid)?,
+                    destination: id(row, 4, DestinationId::from_uuid)?,
+                },
+                states: row.get(5)?,
+                changed: false,
+            })
+        })
+        .optional()
+    }
+
+    /// Moves one delivery to another state, in the block and in the ledger.
+    pub fn set(&mut self, commit: &mut Commit<'_>, position: usize, to: u8) {
+        let Some(state) = self.states.get_mut(position) else { return };
+        commit.ledger.moved(&self.owner, *state, to);
+        self.changed |= *state != to;
+        *state = to;
+    }
+
+    /// Writes the block if it was changed.
+    pub fn write(&self, sql: &Connection) -> rusqlite::Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        let number = |wanted: fn(u8) -> bool| self.states.iter().filter(|state| wanted(**state)).count() as i64;
+        sql.prepare_cached("UPDATE delivery_blocks SET fresh = ?2, open = ?3, dead = ?4, states = ?5 WHERE seq = ?1")?
+            .execute(params![
+                self.seq,
+                number(|state| state == states::FRESH),
+                number(states::is_open),
+                number(|state| state == states::DEAD),
+                self.states,
+            ])?;
+        Ok(())
+    }
+}
+
+/// Writes all settlements of one commit; every block that they touch is written once.
+pub(super) fn settle(commit: &mut Commit<'_>, all: Vec<Settlements>) -> Result<(), StoreError> {
+    let mut blocks = HashMap::new();
+    for Settlements { items, reply } in all {
+        let mut results = Vec::with_capacity(items.len());
+        for item in items {
+            results.push(settle_one(commit, &mut blocks, &item)?);
+        }
+        commit.answers.push(Box::new(move || drop(reply.send(results))));
+    }
+    for block in blocks.values() {
+        block.write(commit.sql)?;
+    }
+    Ok(())
+}
+
+fn settle_one(
+    commit: &mut Commit<'_>,
+    blocks: &mut HashMap<Uuid, Block>,
+    item: &Settlement,
+) -> Result<Settled, StoreError> {
+    let Some(claim) = commit.shared.lanes.begin_settle(item.delivery, item.lease) else {
+        return Ok(Settled::LeaseLost);
+    };
+    let (id, position) = block_of(item.delivery.uuid());
+    let block = match blocks.entry(id) {
+        std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+        std::collections::hash_map::Entry::Vacant(free) => match Block::read(commit.sql, id)? {
+            Some(block) => free.insert(block),
+            None => return Err(missing(item.delivery)),
+        },
+    };
+    let delivery = item.delivery;
+    let from = *block.states.get(position).ok_or_else(|| missing(delivery))?;
+    let after = if states::is_open(from) { apply(commit, block, position, from, &claim, item)? } else { None };
+    let end = after.unwrap_or(After::Closed);
+    commit.effects.push(Box::new(move |shared| shared.lanes.settled(delivery, end)));
+    Ok(if after.is_some() { Settled::Done } else { Settled::LeaseLost })
+}
+
+fn missing(delivery: DeliveryId) -> StoreError {
+    StoreError::Damaged {
+        what: "delivery",
+        id: delivery.to_string(),
+        why: "it was claimed but is not stored".to_owned(),
+    }
+}
+
+fn apply(
+    commit: &mut Commit<'_>,
+    block: &mut Block,
+    position: usize,
+    from: u8,
+    claim: &Claim,
+    item: &Settlement,
+) -> rusqlite::Result<Option<After>> {
+    let owner = block.owner;
+    if let Some(attempt) = &item.attempt {
+        record_attempt(commit, &owner, item.delivery, attempt)?;
+    }
+    let (to, after) = match item.settle {
+        Settle::Delivered => (states::DELIVERED, After::Closed),
+        Settle::Filtered(reason) => (states::filtered(reason), After::Closed),
+        Settle::Dead => (states::DEAD, After::Closed),
+        Settle::RetryAt(due) => (states::RETRY, After::Retry(due)),
+        Settle::Release => return Ok(Some(After::Released)),
+    };
+    block.set(commit, position, to);
+    match item.settle {
+        Settle::RetryAt(due) => put_retry(commit.sql, &owner, item.delivery, claim.attempt, due)?,
+        _ if from == states::RETRY => drop_retry(commit.sql, item.delivery)?,
+        _ => {}
+    }
+    if item.settle == Settle::Dead {
+        put_dead(commit, &owner, claim, item)?;
+    }
+    Ok(Some(after))
+}
+
+/// Writes down when a delivery is tried again.
+pub(super) fn put_retry(
+    sql: &Connection,
+    owner: &Owner,
+    delivery: DeliveryId,
+    attempts: u32,
+    due: Timestamp,
+) -> rusqlite::Result<()> {
+    sql.prepare_cached(
+        "INSERT INTO retries (delivery, workspace, destination, attempts, due_at) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET attempts = ?4, due_at = ?5",
+    )?
+    .execute(params![
+        uuid(delivery.uuid()),
+        uuid(owner.workspace.uuid()),
+        uuid(owner.destination.uuid()),
+        attempts,
+        ms(due)
+    ])?;
+    Ok(())
+}
+
+fn drop_retry(sql: &Connection, delivery: DeliveryId) -> rusqlite::Result<()> {
+    sql.prepare_cached("DELETE FROM retries WHERE delivery = ?1")?.execute([uuid(delivery.uuid())])?;
+    Ok(())
+}
+
+fn put_dead(commit: &Commit<'_>, owner: &Owner, claim: &Claim, item: &Settlement) -> rusqlite::Result<()> {
+    let cause = item.attempt.as_ref().map_or_else(
+        || "given up without an attempt".to_owned(),
+        |attempt| format!("{}: {}", attempt.outcome.code.as_str(), attempt.outcome.message),
+    );
+    let made = if item.attempt.is_some() { claim.attempt } else { claim.attempt - 1 };
+    commit
+        .sql
+        .prepare_cached(
+            "INSERT INTO dead (delivery, workspace, destination, attempts, at, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET attempts = ?4, at = ?5, cause = ?6",
+        )?
+        .execute(params![
+            uuid(item.delivery.uuid()),
+            uuid(owner.workspace.uuid()),
+            uuid(owner.destination.uuid()),
+            made,
+            ms(commit.now),
+            cause,
+        ])?;
+    Ok(())
+}
+
+/// Counts an attempt, and keeps its record if it failed, was not the first, or falls into the sample.
+fn record_attempt(
+    commit: &mut Commit<'_>,
+    owner: &Owner,
+    delivery: DeliveryId,
+    attempt: &AttemptRecord,
+) -> rusqlite::Result<()> {
+    let outcome = &attempt.outcome;
+    commit.ledger.ended(owner, attempt.started_at, outcome.code.as_str(), 1, attempt.wall_ms);
+    let fine = matches!(outcome.code, OutcomeCode::Delivered | OutcomeCode::UnsupportedEventType);
+    if fine && attempt.number == 1 && !in_sample(commit, owner.connection) {
+        return Ok(());
+    }
+    commit
+        .sql
+        .prepare_cached(
+            "INSERT INTO attempts (delivery, workspace, number, started_at, wall_ms, version, outcome, report)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            uuid(delivery.uuid()),
+            uuid(owner.workspace.uuid()),
+            attempt.number,
+            ms(attempt.started_at),
+            i64::try_from(attempt.wall_ms).unwrap_or(i64::MAX),
+            uuid(attempt.version.uuid()),
+            serde_json::json!(outcome).to_string(),
+            attempt.report.to_string(),
+        ])?;
+    Ok(())
+}
+
+fn in_sample(commit: &mut Commit<'_>, connection: ConnectionId) -> bool {
+    let minute = commit.now.as_millis() / 60_000;
+    let (sampled, kept) = commit.memory.samples.entry(connection).or_insert((minute, 0));
+    if *sampled != minute {
+        (*sampled, *kept) = (minute, 0);
+    }
+    *kept += 1;
+    *kept <= SAMPLE
+}
+
+/// A person wants a dead delivery to be tried again: at once, with its attempts kept.
+pub(super) fn revive(commit: &mut Commit<'_>, workspace: WorkspaceId, delivery: DeliveryId) -> Result<(), StoreError> {
+    let not_found = || StoreError::NotFound { kind: "delivery", id: delivery.to_string() };
+    let (id, position) = block_of(delivery.uuid());
+    let mut block =
+        Block::read(commit.sql, id)?.filter(|block| block.owner.workspace == workspace).ok_or_else(not_found)?;
+    let state = *block.states.get(position).filter(|state| **state != states::NOT_OWED).ok_or_else(not_found)?;
+    let not_now =
+        |why: &str| StoreError::NotNow { what: "retry delivery", id: delivery.to_string(), why: why.to_owned() };
+    if state != states::DEAD {
+        let is = states::meaning(state).map_or("unknown", |(state, _)| state.as_str());
+        return Err(not_now(&format!("it is {is}; only dead deliveries are retried by hand")));
+    }
+    if !commit.memory.connections.contains_key(&block.owner.connection) {
+        return Err(not_now("its connection was deleted"));
+    }
+    let attempts = commit
+        .sql
+        .prepare_cached("DELETE FROM dead WHERE delivery = ?1 RETURNING attempts")?
+        .query_row([uuid(delivery.uuid())], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0);
+    block.set(commit, position, states::RETRY);
+    block.write(commit.sql)?;
+    let (owner, now) = (block.owner, commit.now);
+    put_retry(commit.sql, &owner, delivery, attempts, now)?;
+    commit.effects.push(Box::new(move |shared| shared.lanes.will_be_due(owner.destination, now)));
+    Ok(())
+}
+
+/// Everything that is still owed through a connection is filtered: it, or its destination, is being deleted.
+pub(super) fn filter_open(
+    commit: &mut Commit<'_>,
+    workspace: WorkspaceId,
+    connection: ConnectionId,
+    reason: FilterReason,
+) -> rusqlite::Result<()> {
+    let sql = commit.sql;
+    let mut blocks = Vec::new();
+    let mut find = sql.prepare_cached(
+        "SELECT id FROM delivery_blocks INDEXED BY blocks_open WHERE workspace = ?1 AND connection = ?2 AND open > 0",
+    )?;
+    let mut rows = find.query([uuid(workspace.uuid()), uuid(connection.uuid())])?;
+    while let Some(row) = rows.next()? {
+        blocks.push(Uuid::from_bytes(row.get(0)?));
+    }
+    for block in blocks {
+        let Some(mut block) = Block::read(sql, block)? else { continue };
+        let mut filtered = 0;
+        for position in 0..block.states.len() {
+            let state = block.states[position];
+            if state == states::RETRY {
+                drop_retry(sql, delivery_at(block.id, position))?;
+            }
+            if states::is_open(state) {
+                block.set(commit, position, states::filtered(reason));
+                filtered += 1;
+            }
+        }
+        commit.ledger.ended(&block.owner, commit.now, "filtered", filtered, 0);
+        block.write(sql)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! The control plane.
+
+use super::*;
+use crate::model::{FilterReason, KeyId, PartnerId, WorkspaceId};
+use crate::store::{ConnectionPatch, DestinationPatch, Page, Settled, SourcePatch, StoreError};
+
+#[tokio::test]
+async fn the_operators_token_is_made_once_and_only_it_opens() {
+    let bed = Bed::new(0).await;
+    assert_eq!(bed.store.ensure_operator_key().await.unwrap(), None);
+    assert!(bed.store.authenticate("tgk_nonsense").is_none());
+    let bed = bed.reopen();
+    assert_eq!(bed.store.ensure_operator_key().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_taken_name_is_a_conflict_that_names_it_and_leaves_no_trace() {
+    let bed = Bed::new(1).await;
+    let conflict = bed.store.create_source(&bed.actor, "web").await.unwrap_err();
+    assert!(conflict.to_string().contains("`web`"), "{conflict}");
+    let again = NewConnection { source: bed.source.id, destination: bed.destinations[0].id, enabled: true };
+    assert!(matches!(bed.store.create_connection(&bed.actor, again).await, Err(StoreError::Conflict { .. })));
+    let other = bed.store.create_source(&bed.actor, "other").await.unwrap();
+    let patch = SourcePatch { name: Some("web".to_owned()), enabled: Some(false) };
+    assert!(matches!(bed.store.update_source(&bed.actor, other.id, patch).await, Err(StoreError::Conflict { .. })));
+    assert_eq!(bed.store.get_source(&bed.actor, other.id).await.unwrap(), other);
+}
+
+#[tokio::test]
+async fn another_workspace_or_partner_sees_and_changes_nothing() {
+    let bed = Bed::new(1).await;
+    bed.accept(&["a"]).await;
+    let claimed = bed.claim(1, NOW).await.remove(0);
+    bed.settle(&claimed, Settle::Dead).await;
+    let stranger = Actor {
+        key: KeyId::new(NOW),
+        workspace: WorkspaceId::new(NOW),
+        partner: PartnerId::new(NOW),
+        ..bed.actor.clone()
+    };
+    let (store, page) = (&bed.store, Page::default());
+    let (source, destination, connection) = (bed.source.id, bed.destinations[0].id, bed.connections[0].id);
+    let function = bed.destinations[0].function;
+    let lost = |error: StoreError| assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    lost(store.get_source(&stranger, source).await.unwrap_err());
+    lost(store.update_source(&stranger, source, SourcePatch::default()).await.unwrap_err());
+    lost(store.delete_source(&stranger, source).await.unwrap_err());
+    lost(store.get_destination(&stranger, destination).await.unwrap_err());
+    lost(store.update_destination(&stranger, destination, DestinationPatch::default()).await.unwrap_err());
+    lost(store.delete_destination(&stranger, destination).await.unwrap_err());
+    lost(store.get_connection(&stranger, connection).await.unwrap_err());
+    lost(store.update_connection(&stranger, connection, ConnectionPatch::default()).await.unwrap_err());
+    lost(store.delete_connection(&stranger, connection).await.unwrap_err());
+    lost(store.get_function(&stranger, function).await.unwrap_err());
+    lost(store.list_versions(&stranger, function, &page).await.unwrap_err());
+    lost(store.rollback(&stranger, function).await.unwrap_err());
+    lost(store.get_delivery(&stranger, claimed.id).await.unwrap_err());
+    lost(store.attempts(&stranger, claimed.id).await.unwrap_err());
+    lost(store.retry(&stranger, claimed.id).await.unwrap_err());
+    assert!(store.list_sources(&stranger, &page).await.unwrap().items.is_empty());
+    assert!(store.list_destinations(&stranger, &page).await.unwrap().items.is_empty());
+    assert!(store.list_connections(&stranger, &page).await.unwrap().items.is_empty());
+    assert!(store.list_functions(&stranger, &page).await.unwrap().items.is_empty());
+    assert!(store.list_deliveries(&stranger, &Default::default(), &page).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn routes_show_every_change_that_has_returned() {
+    let bed = Bed::new(1).await;
+    let routes = bed.store.routes();
+    let route = routes.source(&bed.source.write_key).unwrap();
+    let destination = &route.connections[0].destination;
+    assert_eq!(destination.function_name, "webhook");
+    assert_eq!(&*destination.settings_json, r#"{"mode":"fast"}"#, "the manifest's default");
+    assert!(std::sync::Arc::ptr_eq(&routes, &bed.store.routes()), "nothing changed");
+    let mut settings = Map::new();
+    settings.insert("mode".to_owned(), json!("slow"));
+    let patch = DestinationPatch { settings: Some(settings), ..DestinationPatch::default() };
+    bed.store.update_destination(&bed.actor, bed.destinations[0].id, patch).await.unwrap();
+    let routes = bed.store.routes();
+    assert_eq!(&*routes.destination(bed.destinations[0].id).unwrap().settings_json, r#"{"mode":"slow"}"#);
+    bed.store.delete_source(&bed.actor, bed.source.id).await.unwrap();
+    assert!(bed.store.routes().source(&bed.source.write_key).is_none());
+}
+
+#[tokio::test]
+async fn what_a_deleted_destination_owes_is_filtered_and_claims_on_it_are_lost() {
+    let bed = Bed::new(2).await;
+    bed.accept(&["a", "b", "c"]).await;
+    let claimed = bed.claim(2, NOW).await;
+    bed.settle(&claimed[0], Settle::RetryAt(NOW)).await;
+    let routes_before = bed.event("late");
+    bed.store.delete_destination(&bed.actor, bed.destinations[0].id).await.unwrap();
+    assert_eq!(bed.ledger().await, counts(6, 0, 3, 0, 3));
+    assert_eq!(bed.settle(&claimed[1], Settle::Delivered).await, Settled::LeaseLost);
+    assert!(bed.claim(10, NOW).await.is_empty());
+    bed.store.accept(vec![routes_before]).await.unwrap();
+    assert_eq!(bed.ledger().await, counts(8, 0, 4, 0, 4));
+    let shown = bed.store.get_delivery(&bed.actor, claimed[1].id).await.unwrap();
+    assert_eq!(shown.summary.filter_reason, Some(FilterReason::DestinationDeleted));
+    let bed = bed.reopen();
+    assert!(bed.claim(10, NOW).await.is_empty());
+    bed.store.delete_connection(&bed.actor, bed.connections[1].id).await.unwrap();
+    assert_eq!(bed.ledger().await, counts(8, 0, 8, 0, 0));
+}
+
+#[tokio::test]
+async fn a_destination_that_is_off_keeps_what_it_owes_until_it_is_on() {
+    let bed = Bed::new(1).await;
+    bed.accept(&["a"]).await;
+    let switch = |enabled| DestinationPatch { enabled: Some(enabled), ..DestinationPatch::default() };
+    let id = bed.destinations[0].id;
+    bed.store.update_destination(&bed.actor, id, switch(false)).await.unwrap();
+    assert!(bed.claim(1, NOW).await.is_empty());
+    let bed = bed.reopen();
+    assert!(bed.claim(1, NOW).await.is_empty());
+    assert!(bed.store.pending_destinations().is_empty());
+    bed.store.update_destination(&bed.actor, id, switch(true)).await.unwrap();
+    assert_eq!(ids(&bed.claim(1, NOW).await), ["a"]);
+}
+
+#[tokio::test]
+async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promoted() {
+    let bed = Bed::new(1).await;
+    let (store, actor) = (&bed.store, &bed.actor);
+    let put = |bytes: &'static [u8]| {
+        let bytes = Bytes::from_static(bytes);
+        store.put_function_version(actor, manifest("webhook"), components::digest(&bytes), bytes)
+    };
+    let (function, first) = put(b"component").await.unwrap();
+    let (_, again) = put(b"component").await.unwrap();
+    assert_eq!(first, again);
+    let (same, second) = put(b"component 2").await.unwrap();
+    assert_eq!((same.id, same.current), (function.id, first.id));
+    assert!(matches!(store.rollback(actor, function.id).await, Err(StoreError::NotNow { .. })));
+    store.promote(actor, function.id, second.id).await.unwrap();
+    let running = || store.routes().destination(bed.destinations[0].id).unwrap().version.id;
+    assert_eq!(running(), second.id);
+    assert_eq!(store.rollback(actor, function.id).await.unwrap().current, first.id);
+    assert_eq!(running(), first.id);
+    let pin = DestinationPatch { pinned: Some(Some(second.id)), ..DestinationPatch::default() };
+    store.update_destination(actor, bed.destinations[0].id, pin).await.unwrap();
+    assert_eq!(running(), second.id);
+    assert_eq!(store.component(second.digest).await.unwrap(), "component 2");
+    let versions = store.list_versions(actor, function.id, &Page::default()).await.unwrap();
+    assert_eq!(versions.items.len(), 2);
+    let wrong = store.put_function_version(actor, manifest("webhook"), first.digest, Bytes::from_static(b"x")).await;
+    assert!(matches!(wrong, Err(StoreError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn pages_give_everything_once() {
+    let bed = Bed::new(0).await;
+    for number in 0..5 {
+        bed.store.create_source(&bed.actor, &format!("source {number}")).await.unwrap();
+    }
+    let mut page = Page { after: None, limit: 4 };
+    let first = bed.store.list_sources(&bed.actor, &page).await.unwrap();
+    page.after = first.next;
+    let second = bed.store.list_sources(&bed.actor, &page).await.unwrap();
+    assert_eq!((first.items.len(), second.items.len(), second.next), (4, 2, None));
+    assert!(first.items.iter().all(|source| !second.items.contains(source)));
+}

@@ -1,0 +1,337 @@
+//! What goes into the store and comes out of it, beyond the model's nouns.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::model::{
+    ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventType, FilterReason, FunctionId, LeaseToken,
+    Outcome, SourceId, Timestamp, VersionId, WorkspaceId,
+};
+
+/// How the store works. Every number has a reason; the defaults come from `tidegate bench store`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreConfig {
+    /// Events that may wait for the disk; more are refused at once.
+    pub queue_events: usize,
+    /// Bytes of events that may wait for the disk; more are refused at once.
+    pub queue_bytes: usize,
+    /// Events and settlements in one commit.
+    pub max_commit_events: usize,
+    /// How long a commit waits for company. Work that comes while a commit is under way shares the next one anyway.
+    pub max_commit_wait: Duration,
+    /// Connections that read beside the writer.
+    pub readers: u32,
+    /// Bytes of events kept in memory between accept and claim, so that a claim need not read them.
+    pub cache_bytes: usize,
+    /// How long settled deliveries and their events are kept, in days.
+    pub keep_days: u32,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            // Under a second of work at the slowest rate that was measured.
+            queue_events: 20_000,
+            // 20,000 events of 3 KB; the largest event has 32 KB.
+            queue_bytes: 64 << 20,
+            // Larger commits gain little and make everyone in them wait.
+            max_commit_events: 1_000,
+            // What arrives during one fsync fills the next commit: waiting longer only adds latency.
+            max_commit_wait: Duration::ZERO,
+            // Two cores keep four readers busy with one of them waiting for the disk.
+            readers: 4,
+            // Half a minute of events at the rates that were measured on one machine.
+            cache_bytes: 64 << 20,
+            // A week is long enough to notice on Monday what broke on Friday.
+            keep_days: 7,
+        }
+    }
+}
+
+impl StoreConfig {
+    pub(super) fn keep(&self) -> Duration {
+        Duration::from_secs(u64::from(self.keep_days) * 86_400)
+    }
+}
+
+/// Where a store keeps its files.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub dir: PathBuf,
+    pub database: PathBuf,
+    pub components: PathBuf,
+}
+
+/// One event to be accepted, with what it owes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewEvent {
+    /// Whose event it is.
+    pub workspace: WorkspaceId,
+    /// Where it entered.
+    pub source: SourceId,
+    /// The event.
+    pub event: Event,
+    /// One entry for every connection of the source.
+    pub owed: Vec<Owed>,
+}
+
+/// One event's debt to one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owed {
+    /// Which connection.
+    pub connection: ConnectionId,
+    /// Its destination.
+    pub destination: DestinationId,
+    /// Whether it is to be delivered.
+    pub state: OwedState,
+}
+
+/// How a delivery begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OwedState {
+    /// To be delivered.
+    Pending,
+    /// Recorded and counted, but not for this destination.
+    Filtered(FilterReason),
+}
+
+/// What became of an accepted batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Accepted {
+    /// Events that are stored now.
+    pub accepted: u64,
+    /// Events whose source sent their `messageId` within the last 24 hours.
+    pub duplicates: u64,
+}
+
+/// What to do with a claimed delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settle {
+    /// The partner has it.
+    Delivered,
+    /// The function does nothing with it.
+    Filtered(FilterReason),
+    /// Give it up.
+    Dead,
+    /// Try again, not before this moment.
+    RetryAt(Timestamp),
+    /// Give it back as it was: costs no attempt.
+    Release,
+}
+
+/// What to write down about one claimed delivery.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// The lease under which it was claimed.
+    pub lease: LeaseToken,
+    /// What becomes of it.
+    pub settle: Settle,
+    /// The attempt that was made, if one was.
+    pub attempt: Option<AttemptRecord>,
+}
+
+/// One try at one delivery.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct AttemptRecord {
+    /// Which try, from 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub wall_ms: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What ran.
+    pub version: VersionId,
+    /// The report that `contract.md` describes, cut to its bounds.
+    pub report: Value,
+}
+
+/// What became of one settlement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settled {
+    /// It is written down.
+    Done,
+    /// The lease is not the newest one, or the delivery is settled: nothing was changed.
+    LeaseLost,
+}
+
+/// Which part of a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// The `next` of the page before; none for the first page.
+    pub after: Option<String>,
+    /// How many at most; values outside 1 to [`Page::MAX`] become the nearest of them.
+    pub limit: u32,
+}
+
+impl Page {
+    /// The longest page: a megabyte or so of JSON.
+    pub const MAX: u32 = 1_000;
+
+    pub(super) fn rows(&self) -> usize {
+        self.limit.clamp(1, Self::MAX) as usize
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { after: None, limit: 100 }
+    }
+}
+
+/// Part of a list. It may be short, or empty, and still have a next part.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Paged<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next part begins; none at the end.
+    pub next: Option<String>,
+}
+
+/// Which deliveries the ledger counts: those that fit all that is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LedgerScope {
+    /// Only this workspace's.
+    pub workspace: Option<WorkspaceId>,
+    /// Only of events from this source.
+    pub source: Option<SourceId>,
+    /// Only those owed to this destination.
+    pub destination: Option<DestinationId>,
+}
+
+/// The ledger: `accepted = delivered + filtered + dead + pending`, at every moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Ledger {
+    /// Deliveries that were ever owed. An event owed to two destinations counts twice.
+    pub accepted: u64,
+    /// The partner has them.
+    pub delivered: u64,
+    /// Recorded, not meant for the destination.
+    pub filtered: u64,
+    /// Given up.
+    pub dead: u64,
+    /// Still owed.
+    pub pending: u64,
+}
+
+impl Ledger {
+    /// Whether the sum holds.
+    pub fn holds(&self) -> bool {
+        self.accepted == self.delivered + self.filtered + self.dead + self.pending
+    }
+}
+
+/// A change to a source; what is absent stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SourcePatch {
+    /// A new name.
+    pub name: Option<String>,
+    /// On or off.
+    pub enabled: Option<bool>,
+}
+
+/// A destination to be made. The settings are checked by the caller, against the manifest.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NewDestination {
+    /// Its name, unique in the workspace.
+    pub name: String,
+    /// Which function it runs.
+    pub function: FunctionId,
+    /// The version it stays on, if not the function's current one.
+    pub pinned: Option<VersionId>,
+    /// The customer's values.
+    pub settings: Map<String, Value>,
+    /// Whether it gets events.
+    pub enabled: bool,
+}
+
+/// A change to a destination; what is absent stays.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct DestinationPatch {
+    /// A new name.
+    pub name: Option<String>,
+    /// A new pin, or none any more.
+    pub pinned: Option<Option<VersionId>>,
+    /// New settings instead of all old ones.
+    pub settings: Option<Map<String, Value>>,
+    /// On or off.
+    pub enabled: Option<bool>,
+}
+
+/// A connection to be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewConnection {
+    /// Where events come from.
+    pub source: SourceId,
+    /// Where they go.
+    pub destination: DestinationId,
+    /// Whether they go.
+    pub enabled: bool,
+}
+
+/// A change to a connection; what is absent stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ConnectionPatch {
+    /// On or off.
+    pub enabled: Option<bool>,
+}
+
+/// Which deliveries a list shows: those that fit all that is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Only of events from this source.
+    pub source: Option<SourceId>,
+    /// Only those owed to this destination.
+    pub destination: Option<DestinationId>,
+    /// Only those of this connection.
+    pub connection: Option<ConnectionId>,
+    /// Only those that stand so.
+    pub state: Option<DeliveryState>,
+}
+
+/// One delivery, as a list shows it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct DeliverySummary {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Whose it is.
+    pub workspace: WorkspaceId,
+    /// Where its event entered.
+    pub source: SourceId,
+    /// The connection that owes it.
+    pub connection: ConnectionId,
+    /// To whom it is owed.
+    pub destination: DestinationId,
+    /// The client's id of the event.
+    pub message_id: String,
+    /// The kind of the event.
+    pub event_type: EventType,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Why it is filtered, if it is.
+    pub filter_reason: Option<FilterReason>,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When the next attempt is due, if one is set.
+    pub next_due: Option<Timestamp>,
+    /// When the event was accepted.
+    pub accepted_at: Timestamp,
+    /// How the last attempt that was recorded ended. Failures always are; successes in a sample.
+    pub last_outcome: Option<Outcome>,
+}
+
+/// One delivery with its event.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct DeliveryDetail {
+    /// What a list shows.
+    #[serde(flatten)]
+    pub summary: DeliverySummary,
+    /// The whole event.
+    pub event: Value,
+}

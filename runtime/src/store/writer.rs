@@ -1,0 +1,145 @@
+//! The one thread that writes.
+//!
+//! It takes what waits, writes it in one transaction, and answers when the transaction is on disk. While it waits for the disk the next
+//! work gathers, so a commit holds what came during the one before: no timer is needed to fill it. When anything but a caller's own
+//! mistake fails, it stops for good: after a failed fsync nobody knows what the disk holds, and only reading it anew can tell.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::accept;
+use super::cache::Cache;
+use super::error::StoreError;
+use super::lanes::Lanes;
+use super::ledger::Deltas;
+use super::prune::Pruner;
+use super::queue::{Queue, Taken};
+use super::settle;
+use super::types::{Places, StoreConfig};
+use super::work::{Call, Commit, Done, Memory, Work};
+use crate::clock::Clock;
+
+/// How long the writer sleeps when nothing comes, before it looks for something to prune.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What the writer and everyone else hold in common.
+pub(super) struct Shared {
+    pub queue: Queue,
+    pub lanes: Lanes,
+    pub cache: Cache,
+    /// Grows with every change that routes show.
+    pub routes_version: AtomicU64,
+    pub clock: Clock,
+    pub config: StoreConfig,
+    pub places: Places,
+}
+
+/// The writer.
+pub(super) struct Writer {
+    pub sql: Connection,
+    pub shared: Arc<Shared>,
+    pub memory: Memory,
+    pub pruner: Pruner,
+}
+
+/// Stops the queue when the writer's thread ends, however it ends.
+struct StopOnDrop(Arc<Shared>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.queue.stop("the writer crashed; its message is on stderr");
+        } else if self.0.queue.stopped().is_none() {
+            self.0.queue.stop("the writer ended");
+        }
+    }
+}
+
+impl Writer {
+    /// Writes until the queue is closed or something fails.
+    pub fn run(mut self) {
+        let stop = StopOnDrop(Arc::clone(&self.shared));
+        let mut pruned = Instant::now();
+        loop {
+            let work = match self.shared.queue.take(IDLE) {
+                Taken::Work(work) => work,
+                Taken::Idle => Vec::new(),
+                Taken::Closed => break,
+            };
+            let prune = work.is_empty() || pruned.elapsed() >= IDLE || self.pruner.is_behind();
+            if prune {
+                pruned = Instant::now();
+            }
+            if let Err(error) = self.commit(work, prune) {
+                tracing::error!(%error, "a commit failed: the store stops");
+                self.shared.queue.stop(&format!("a commit failed: {error}"));
+                // Roll back what can be; the connection closes with the thread either way.
+                let _ = self.sql.execute_batch("ROLLBACK");
+                break;
+            }
+        }
+        drop(stop);
+    }
+
+    fn commit(&mut self, work: Vec<Work>, prune: bool) -> Result<(), StoreError> {
+        self.sql.execute_batch("BEGIN IMMEDIATE")?;
+        let mut commit = Commit {
+            sql: &self.sql,
+            shared: &self.shared,
+            memory: &mut self.memory,
+            now: self.shared.clock.now(),
+            ledger: Deltas::default(),
+            effects: Vec::new(),
+            answers: Vec::new(),
+        };
+        let (mut accepts, mut settles, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+        for work in work {
+            match work {
+                Work::Accept(accept) => accepts.push(accept),
+                Work::Settle(settle) => settles.push(settle),
+                Work::Call(call) => calls.push(call),
+            }
+        }
+        accept::accept(&mut commit, accepts)?;
+        settle::settle(&mut commit, settles)?;
+        for call in calls {
+            run_call(&mut commit, call)?;
+        }
+        if prune {
+            self.pruner.step(&commit)?;
+        }
+        commit.ledger.write(commit.sql)?;
+        let Commit { effects, answers, .. } = commit;
+        self.sql.execute_batch("COMMIT")?;
+        effects.into_iter().for_each(|effect| effect(&self.shared));
+        answers.into_iter().for_each(|answer| answer());
+        Ok(())
+    }
+}
+
+/// Runs one call so that its mistake undoes it alone.
+fn run_call(commit: &mut Commit<'_>, call: Call) -> Result<(), StoreError> {
+    commit.sql.execute_batch("SAVEPOINT call")?;
+    let before = std::mem::take(&mut commit.ledger);
+    let effects = commit.effects.len();
+    let mine = match call(commit) {
+        Done::Keep(answer) => {
+            commit.sql.execute_batch("RELEASE call")?;
+            commit.answers.push(answer);
+            std::mem::take(&mut commit.ledger)
+        }
+        Done::Undo(answer) => {
+            commit.sql.execute_batch("ROLLBACK TO call; RELEASE call")?;
+            commit.effects.truncate(effects);
+            commit.answers.push(answer);
+            Deltas::default()
+        }
+        Done::Fail(error) => return Err(error),
+    };
+    commit.ledger = before;
+    commit.ledger.merge(mine);
+    Ok(())
+}
