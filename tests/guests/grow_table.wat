@@ -1,0 +1,18 @@
+;; Grows two tables until both are refused, then crashes over it.
+(module
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 4096))
+  ;; A bump allocator that never frees: the instance lives for one call.
+  (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.set $free (i32.add (local.get $at) (local.get $size)))
+    (local.get $at))
+  (table $one 1 funcref)
+  (table $two 1 funcref)
+  (func (export "tidegate:destination/handler@0.1.0#handle-event") (param i32) (result i32)
+    (loop $more
+      (br_if $more (i32.ge_s (table.grow $one (ref.null func) (i32.const 64)) (i32.const 0)))
+      (br_if $more (i32.ge_s (table.grow $two (ref.null func) (i32.const 64)) (i32.const 0))))
+    (unreachable))
+  (func (export "tidegate:destination/handler@0.1.0#handle-batch") (param i32 i32 i32 i32) (result i32) (i32.const 0)))

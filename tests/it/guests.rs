@@ -1,0 +1,80 @@
+//! The probe and hostile guests of `tests/guests/`: one behaviour each, named for what they do.
+//!
+//! A guest that no test uses is a constant that nobody reads, which stops the build.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use tidegate::catalog::component_from_core;
+
+/// One guest.
+pub struct Guest {
+    pub name: &'static str,
+    wat: &'static str,
+}
+
+impl Guest {
+    /// As a component.
+    pub fn component(&self) -> Vec<u8> {
+        let manifest = format!("name = \"{}\"\nversion = \"1\"\nevents = [\"track\"]\n", self.name.replace('_', "-"));
+        component_from_core(self.wat.as_bytes(), &manifest).unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+}
+
+macro_rules! guests {
+    ($($constant:ident $file:literal)*) => {
+        $(pub const $constant: Guest =
+            Guest { name: $file, wat: include_str!(concat!("../guests/", $file, ".wat")) };)*
+
+        #[test]
+        fn every_guest_compiles_says_what_it_does_and_is_listed() {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+            let found: BTreeSet<String> = std::fs::read_dir(folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            let listed: BTreeSet<String> = [$(format!("{}.wat", $file)),*].into();
+            assert_eq!(found, listed);
+            for guest in [$($constant),*] {
+                guest.component();
+                assert!(guest.wat.starts_with(";; "), "{} begins with one line that says what it does", guest.name);
+                assert!(guest.wat.lines().count() <= 40, "{} has one behaviour", guest.name);
+            }
+        }
+    };
+}
+
+guests! {
+    CLOCK "clock"
+    COUNTER "counter"
+    DELIVERED "delivered"
+    ECHO_SETTINGS "echo_settings"
+    FORGED_CASE "forged_case"
+    FORGED_HANDLE "forged_handle"
+    FORGED_LIST_LENGTH "forged_list_length"
+    FORGED_TEXT_POINTER "forged_text_pointer"
+    GROW_MEMORY "grow_memory"
+    GROW_MEMORY_POLITELY "grow_memory_politely"
+    GROW_TABLE "grow_table"
+    HOST_CALL_STORM "host_call_storm"
+    HUGE_ANSWER "huge_answer"
+    LARGE_MEMORY "large_memory"
+    LOG_FLOOD "log_flood"
+    LONG_ANSWER "long_answer"
+    RANDOM "random"
+    RANDOM_FLOOD "random_flood"
+    REALLOC_OUT_OF_BOUNDS "realloc_out_of_bounds"
+    REALLOC_REENTERS "realloc_reenters"
+    REALLOC_UNALIGNED "realloc_unaligned"
+    RECURSE "recurse"
+    REQUEST_STORM "request_storm"
+    SEND "send"
+    SLEEP_FOREVER "sleep_forever"
+    SPIN_HANDLER "spin_handler"
+    SPIN_POST_RETURN "spin_post_return"
+    SPIN_REALLOC "spin_realloc"
+    SPIN_START "spin_start"
+    TRAP "trap"
+    WAIT_ANY "wait_any"
+    WRONG_ANSWER_COUNT "wrong_answer_count"
+}

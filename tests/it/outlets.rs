@@ -1,0 +1,54 @@
+//! Stand-ins for the gate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tidegate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
+use tokio::time::Instant;
+
+/// Answers 200 at once.
+pub struct Ok200;
+
+impl Outlet for Ok200 {
+    fn send(&self, _: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
+        let headers = vec![("retry-after".to_owned(), "7".to_owned())];
+        Box::pin(async { Ok(InboundResponse { status: 200, headers, body: Bytes::from_static(b"ok") }) })
+    }
+}
+
+/// Refuses everything, as the policy would.
+pub struct Denied;
+
+impl Outlet for Denied {
+    fn send(&self, request: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
+        Box::pin(async move { Err(EgressError::Denied(format!("`{}` is not in the manifest", request.url))) })
+    }
+}
+
+/// Never answers, and counts what is under way.
+#[derive(Clone, Default)]
+pub struct Silent {
+    pub now: Arc<AtomicUsize>,
+    pub most: Arc<AtomicUsize>,
+}
+
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Outlet for Silent {
+    fn send(&self, _: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        let under_way = UnderWay(Arc::clone(&self.now));
+        Box::pin(async move {
+            let _under_way = under_way;
+            std::future::pending().await
+        })
+    }
+}
