@@ -7,8 +7,11 @@
 pub mod catalog;
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod egress;
 pub mod ingest;
 pub mod model;
 pub mod sandbox;
+pub mod shutdown;
 pub mod store;
+pub mod telemetry;

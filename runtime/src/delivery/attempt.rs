@@ -1,0 +1,225 @@
+//! Attempt: claimed deliveries → invocation → outcomes → settlements.
+//!
+//! Guarantees: every claimed delivery that goes in comes out as exactly one settlement. The settings, the grant and
+//! the function version are those of the moment of the attempt, never copies from when the event was accepted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use rand::Rng;
+use serde_json::{Map, Value};
+
+use super::classify::classify;
+use super::record::{self, STORED_BODY_BYTES, Secrets};
+use super::retry::{Disposition, RetryPolicy};
+use crate::clock::Clock;
+use crate::egress::{Gate, Grant, GrantedGate, Outlet};
+use crate::model::{
+    Batch, ClaimedDelivery, DestinationId, Ending, FilterReason, InvocationReport, Limits, Outcome, Timestamp, Used,
+};
+use crate::sandbox::{GuestEvent, Invocation, LoadError, Sandbox};
+use crate::store::{AttemptRecord, DestinationRoute, Settle, Settlement, Store};
+
+/// Full records of successes kept for each destination in a minute: enough to see what a working request looks like.
+const SAMPLES_A_MINUTE: u64 = 10;
+
+/// What attempts need, shared by all of them.
+pub(super) struct Attempts {
+    pub(super) store: Arc<Store>,
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) limits: Limits,
+    pub(super) retry: RetryPolicy,
+    pub(super) clock: Clock,
+    prepared: DashMap<DestinationId, Arc<Prepared>>,
+}
+
+/// What is the same for every attempt at a destination until somebody changes it.
+struct Prepared {
+    route: Arc<DestinationRoute>,
+    outlet: Result<Arc<dyn Outlet>, String>,
+    limits: Limits,
+    secrets: Secrets,
+    samples: AtomicU64,
+}
+
+/// What an attempt came to.
+pub(super) struct Attempted {
+    pub(super) settlements: Vec<Settlement>,
+    pub(super) host_fault: bool,
+}
+
+impl Attempts {
+    pub(super) fn new(
+        store: Arc<Store>,
+        sandbox: Arc<Sandbox>,
+        gate: Arc<Gate>,
+        limits: Limits,
+        retry: RetryPolicy,
+        clock: Clock,
+    ) -> Self {
+        Self { store, sandbox, gate, limits, retry, clock, prepared: DashMap::new() }
+    }
+
+    /// One attempt at these deliveries, all of one destination, none of them claimed by anybody else.
+    pub(super) async fn run(&self, destination: DestinationId, deliveries: Vec<ClaimedDelivery>) -> Attempted {
+        // Deleted or switched off since the claim: the store knows what becomes of what such a destination is owed.
+        let route = self.store.routes().destination(destination).filter(|route| route.destination.enabled).cloned();
+        let Some(route) = route else {
+            self.prepared.remove(&destination);
+            return Attempted { settlements: released(&deliveries), host_fault: false };
+        };
+        let prepared = self.prepare(route);
+        let started_at = self.clock.now();
+        let report = self.invoke(&prepared, &deliveries).await;
+        let outcomes = classify(&report, deliveries.len());
+        let host_fault = matches!(report.ending, Ending::HostFault(_));
+        if let Ending::HostFault(message) = &report.ending {
+            tracing::error!(%destination, message, "the host could not run the function");
+        }
+        let settlements = deliveries
+            .iter()
+            .zip(outcomes)
+            .map(|(delivery, outcome)| self.settlement(&prepared, delivery, outcome, &report, started_at))
+            .collect();
+        Attempted { settlements, host_fault }
+    }
+
+    /// How the destination's current version gathers events, if it does.
+    pub(super) fn batch(&self, destination: DestinationId) -> Option<Batch> {
+        self.store.routes().destination(destination)?.version.manifest.batch.clone()
+    }
+
+    fn prepare(&self, route: Arc<DestinationRoute>) -> Arc<Prepared> {
+        let destination = route.destination.id;
+        if let Some(prepared) = self.prepared.get(&destination)
+            && Arc::ptr_eq(&prepared.route, &route)
+        {
+            return Arc::clone(&prepared);
+        }
+        let manifest = &route.version.manifest;
+        // The store wrote this text itself; were it no object, the function would have no settings.
+        let settings: Map<String, Value> = serde_json::from_str(&route.settings_json).unwrap_or_default();
+        let outlet = match Grant::new(&manifest.egress.allow, &settings, &destination.to_string()) {
+            Ok(grant) => Ok(Arc::new(GrantedGate::new(Arc::clone(&self.gate), grant)) as Arc<dyn Outlet>),
+            Err(error) => Err(error.to_string()),
+        };
+        let prepared = Arc::new(Prepared {
+            outlet,
+            limits: manifest.limits.within(&self.limits),
+            secrets: Secrets::of(manifest, &settings),
+            samples: AtomicU64::new(0),
+            route,
+        });
+        self.prepared.insert(destination, Arc::clone(&prepared));
+        prepared
+    }
+
+    async fn invoke(&self, prepared: &Prepared, deliveries: &[ClaimedDelivery]) -> InvocationReport {
+        let ended = |ending| InvocationReport {
+            ending,
+            requests: Vec::new(),
+            log: Vec::new(),
+            used: Used::default(),
+            limits: prepared.limits.clone(),
+        };
+        let outlet = match &prepared.outlet {
+            Ok(outlet) => Arc::clone(outlet),
+            Err(why) => {
+                let answer = crate::model::Answer::InvalidSettings(why.clone());
+                return ended(Ending::Answered(vec![answer; deliveries.len()]));
+            }
+        };
+        let digest = prepared.route.version.digest;
+        let version = match self.sandbox.load(digest, self.store.component(digest)).await {
+            Ok(version) => version,
+            Err(LoadError::Unusable { reason, .. }) => return ended(Ending::Trapped(reason)),
+            Err(error @ (LoadError::Unreadable { .. } | LoadError::WrongBytes { .. })) => {
+                return ended(Ending::HostFault(error.to_string()));
+            }
+        };
+        let events = deliveries
+            .iter()
+            .map(|delivery| GuestEvent { event: delivery.event.clone(), attempt: delivery.attempt })
+            .collect();
+        let invocation = Invocation {
+            events,
+            batch: prepared.route.version.manifest.batch.is_some(),
+            settings: Arc::clone(&prepared.route.settings_json),
+            limits: prepared.limits.clone(),
+            outlet,
+            clock: self.clock,
+            seed: None,
+        };
+        self.sandbox.invoke(&version, invocation).await
+    }
+
+    fn settlement(
+        &self,
+        prepared: &Prepared,
+        delivery: &ClaimedDelivery,
+        mut outcome: Outcome,
+        report: &InvocationReport,
+        started_at: Timestamp,
+    ) -> Settlement {
+        let now = self.clock.now();
+        let disposition =
+            self.retry.decide(&outcome, delivery.attempt, delivery.accepted_at, now, rand::rng().next_u64());
+        let settle = match disposition {
+            Disposition::Delivered => Settle::Delivered,
+            Disposition::Unsupported => Settle::Filtered(FilterReason::Unsupported),
+            Disposition::Dead => Settle::Dead,
+            Disposition::RetryAt(at) => Settle::RetryAt(at),
+            Disposition::Release => Settle::Release,
+        };
+        prepared.secrets.mask_text(&mut outcome.message);
+        tracing::debug!(
+            delivery = %delivery.id, destination = %delivery.destination, attempt = delivery.attempt,
+            outcome = outcome.code.as_str(), ?disposition, "attempt ended"
+        );
+        let keep = match disposition {
+            Disposition::Release => false,
+            Disposition::Delivered | Disposition::Unsupported => prepared.sample(now),
+            Disposition::Dead | Disposition::RetryAt(_) => true,
+        };
+        let attempt = keep.then(|| AttemptRecord {
+            number: delivery.attempt,
+            started_at,
+            wall_ms: report.used.wall_ms as u64,
+            version: prepared.route.version.id,
+            report: record::report(report, &outcome, &prepared.secrets, STORED_BODY_BYTES),
+            outcome,
+        });
+        Settlement { delivery: delivery.id, lease: delivery.lease, settle, attempt }
+    }
+}
+
+impl Prepared {
+    /// Whether this minute's sample of successes has room, and if so takes a place in it.
+    fn sample(&self, now: Timestamp) -> bool {
+        let minute = now.as_millis() / 60_000;
+        let next = |packed: u64| {
+            let (then, taken) = (packed >> 8, packed & 0xff);
+            match (then == minute, taken < SAMPLES_A_MINUTE) {
+                (false, _) => Some(minute << 8 | 1),
+                (true, true) => Some(packed + 1),
+                (true, false) => None,
+            }
+        };
+        self.samples.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+/// Settlements that give these deliveries back without costing an attempt.
+pub(super) fn released(deliveries: &[ClaimedDelivery]) -> Vec<Settlement> {
+    deliveries
+        .iter()
+        .map(|delivery| Settlement {
+            delivery: delivery.id,
+            lease: delivery.lease,
+            settle: Settle::Release,
+            attempt: None,
+        })
+        .collect()
+}
