@@ -1,0 +1,125 @@
+//! Certificates: the right one, the wrong name, nobody's, yesterday's.
+
+use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
+use tempfile::TempDir;
+use tidegate::egress::{EgressConfig, EgressError, Gate, InboundResponse};
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    gate, get, granted,
+    names::{NameServer, Reply},
+    open,
+    server::{Server, read_head},
+};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// An authority of our own, with its certificate in a file.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("root.pem"), issuer.pem()).expect("written");
+        Self { issuer, folder }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("root.pem")
+    }
+
+    /// A server with a certificate for this name, changed as the test wants.
+    async fn serve(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Server {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from(certificate.der().to_vec())],
+                PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
+            )
+            .expect("a configuration");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Server::start("127.0.0.1", move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                while read_head(&mut stream).await.is_some() {
+                    stream.write_all(OK).await.expect("written");
+                }
+            }
+        })
+        .await
+    }
+}
+
+async fn ask(server: &Server, roots: Vec<PathBuf>) -> Result<InboundResponse, EgressError> {
+    let names = NameServer::start(vec![Reply::Addresses(vec![Ipv4Addr::LOCALHOST])]).await;
+    let config = EgressConfig { dns_servers: vec![names.address], extra_roots: roots, ..open(&[server.address]) };
+    let url = format!("https://api.partner.test:{}", server.address.port());
+    get(&granted(&gate(&config), &url, "test"), &url).await
+}
+
+#[tokio::test]
+async fn the_operators_authority_is_believed_for_the_judged_name() {
+    let authority = Authority::new();
+    let server = authority.serve("api.partner.test", |_| {}).await;
+    assert_eq!(ask(&server, vec![authority.file()]).await.expect("a response").body, "ok");
+}
+
+#[tokio::test]
+async fn bad_certificates_are_a_tls_error() {
+    let authority = Authority::new();
+    let stranger = Authority::new();
+    let wrong_name = authority.serve("www.partner.test", |_| {}).await;
+    let wildcard_too_high = authority.serve("*.test", |_| {}).await;
+    let expired =
+        authority.serve("api.partner.test", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)).await;
+    let unknown = stranger.serve("api.partner.test", |_| {}).await;
+    for (server, what) in
+        [(wrong_name, "name"), (wildcard_too_high, "wildcard"), (expired, "expired"), (unknown, "unknown")]
+    {
+        let ended = ask(&server, vec![authority.file()]).await;
+        assert!(matches!(ended, Err(EgressError::Tls(_))), "{what}: {ended:?}");
+    }
+    let untrusted = authority.serve("api.partner.test", |_| {}).await;
+    assert!(matches!(ask(&untrusted, Vec::new()).await, Err(EgressError::Tls(_))));
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_a_tls_error() {
+    let plain = Server::stalling(OK).await;
+    let ended = ask(&plain, Vec::new()).await;
+    assert!(matches!(ended, Err(EgressError::Tls(_))), "{ended:?}");
+}
+
+#[test]
+fn files_without_usable_certificates_are_refused_at_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bad = folder.path().join("bad.pem");
+    std::fs::write(&bad, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("written");
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "").expect("written");
+    for file in [bad, empty, folder.path().join("absent.pem")] {
+        let config = EgressConfig { extra_roots: vec![file.clone()], ..EgressConfig::default() };
+        let error = Gate::new(&config).err().expect("an error").to_string();
+        assert!(error.contains(&file.display().to_string()), "{error}");
+    }
+}
