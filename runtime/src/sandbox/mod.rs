@@ -10,6 +10,7 @@
 //! Leaves to others: whom a guest may reach ([`crate::egress`]), which guest gets which event and what its ending
 //! means (`delivery`). Knows no database, no tenant, no retry.
 
+mod bare;
 mod bindings;
 mod budget;
 mod code_cache;
@@ -35,6 +36,7 @@ use wasmtime::Engine;
 
 use crate::model::{Digest, InvocationReport};
 
+pub use bare::Bare;
 pub use invocation::{GuestEvent, Invocation};
 pub use version::{LoadError, LoadedVersion};
 
@@ -129,5 +131,13 @@ impl Sandbox {
         let _permit = self.permits.acquire().await;
         let _ticking = self.ticker.run();
         invocation::run(&self.engine, version, invocation).await
+    }
+
+    /// The same component on the same engine without the sandbox around it, for the benchmark.
+    ///
+    /// # Errors
+    /// If it does not compile or does not fit; as text.
+    pub fn bare(&self, component: &[u8]) -> Result<Bare, String> {
+        Bare::new(&self.engine, component).map_err(|error| format!("{error:#}"))
     }
 }
