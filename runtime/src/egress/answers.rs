@@ -105,6 +105,10 @@ impl Answers {
         if response.headers.len() > caps.headers as usize {
             return Err(too_large(&from, "header fields", response.headers.len() as u64, u64::from(caps.headers)));
         }
+        let bytes: usize = response.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if bytes > caps.header_bytes as usize {
+            return Err(too_large(&from, "bytes of header fields", bytes as u64, u64::from(caps.header_bytes)));
+        }
         Ok(response)
     }
 }
@@ -175,8 +179,13 @@ mod tests {
 
     #[test]
     fn answers_obey_the_caps() {
-        let answers = answers(r#"[{"body":"12345678901234567"}]"#);
-        assert!(matches!(ask(&answers, "https://a.example/"), Err(EgressError::TooLarge(_))));
+        let long = "v".repeat(100);
+        let answers = answers(&format!(
+            r#"[{{"body":"12345678901234567"}},{{"headers":{{"a":"{long}"}}}},{{"headers":{{"a":"","b":"","c":"","d":"","e":""}}}}]"#
+        ));
+        for _ in 0..3 {
+            assert!(matches!(ask(&answers, "https://a.example/"), Err(EgressError::TooLarge(_))));
+        }
     }
 
     #[test]

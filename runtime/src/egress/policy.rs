@@ -238,6 +238,7 @@ fn registrable(origin: &Origin) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -314,6 +315,37 @@ mod tests {
         {
             let settings = json!({"url": value}).as_object().expect("an object").clone();
             assert!(entry.resolve(&settings).is_err(), "{value}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a customer sets, a spelled entry opens names below what its author wrote out.
+        #[test]
+        fn settings_never_move_a_spelled_entry(value in "[ -~]{0,12}|[a-z0-9.-]{1,70}", form in 0usize..4) {
+            let text = [
+                "https://{settings.v}.api.example.com", "https://a-{settings.v}.example.com", "https://*.{settings.v}.example.com",
+                "https://{settings.v}{settings.v}.b.example.com:8443",
+            ][form];
+            let entry = AllowEntry::parse(text).expect("an entry");
+            let settings = json!({"v": value}).as_object().expect("an object").clone();
+            let (host, port) = match entry.resolve(&settings) {
+                Ok(Some(Opening::Exact(origin))) => (origin.host.to_string(), origin.port),
+                Ok(Some(Opening::Below { name, port, .. })) => (name.to_string(), port),
+                Ok(None) => return Err(TestCaseError::fail("the setting is there")),
+                Err(_) => return Ok(()),
+            };
+            prop_assert!(host.ends_with(".example.com"), "{}", host);
+            prop_assert_eq!(port, if form == 3 { 8443 } else { 443 });
+        }
+
+        /// Reading an entry ends, and what it opens without settings is what it says.
+        #[test]
+        fn any_text_is_read_or_refused(text in "(https?://)?[a-z*.{}:/\\[\\]0-9@-]{0,30}|\\PC{0,30}") {
+            if let Ok(entry) = AllowEntry::parse(&text)
+                && let Ok(Some(Opening::Exact(origin))) = entry.resolve(&Map::new())
+            {
+                prop_assert_eq!(Origin::parse(&text).expect("an origin"), origin);
+            }
         }
     }
 

@@ -81,7 +81,18 @@ async fn ask(server: &Server, roots: Vec<PathBuf>) -> Result<InboundResponse, Eg
 async fn the_operators_authority_is_believed_for_the_judged_name() {
     let authority = Authority::new();
     let server = authority.serve("api.partner.test", |_| {}).await;
-    assert_eq!(ask(&server, vec![authority.file()]).await.expect("a response").body, "ok");
+    let names = NameServer::start(vec![Reply::Addresses(vec![Ipv4Addr::LOCALHOST])]).await;
+    let config = EgressConfig {
+        dns_servers: vec![names.address],
+        extra_roots: vec![authority.file()],
+        ..open(&[server.address])
+    };
+    let url = format!("https://api.partner.test:{}", server.address.port());
+    let gate = gate(&config);
+    for _ in 0..3 {
+        assert_eq!(get(&granted(&gate, &url, "test"), &url).await.expect("a response").body, "ok");
+    }
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]
