@@ -4,11 +4,14 @@
 //! host lends, exports a destination's handler, and carries a valid [`Manifest`](crate::model::Manifest).
 //! Nothing here runs guest code, opens a socket or touches a store; compiling to machine code is the sandbox's.
 
+pub mod build;
+pub mod cases;
 pub mod component;
 pub mod inspect;
 pub mod manifest;
 pub mod settings;
 pub mod structure;
 
+pub use build::{BuildError, Built, Toolchain, build};
 pub use component::{ComponentError, component_from_core};
 pub use inspect::{InspectError, Inspected, inspect};

@@ -1,0 +1,85 @@
+//! `cargo xtask`: each command does all the set-up that a fresh machine needs, then the thing itself.
+//!
+//! Set-up is remembered in `target/` and in the user's cache, so that a second run goes straight to the point.
+//! Progress is on stderr; stdout belongs to what is run.
+
+mod clients;
+mod debian;
+mod functions;
+mod process;
+mod rustc;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+cargo xtask demo [-- ARGS]   build everything and run `tidegate demo ARGS`
+cargo xtask test [-- ARGS]   set up the stock clients and run `cargo test --workspace ARGS`
+cargo xtask guests           only find or make the wasm target and build the functions";
+
+/// What went wrong, for the person at the terminal, with the fix.
+type Error = String;
+
+/// What every command starts from.
+struct Built {
+    root: PathBuf,
+    tidegate: PathBuf,
+    functions: PathBuf,
+    guest_rustc: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.skip_while(|arg| arg == "--").collect();
+    let result = match command.as_str() {
+        "demo" => demo(&rest),
+        "test" => test(&rest),
+        "guests" => guests(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(args: &[String]) -> Result<ExitCode, Error> {
+    let built = build()?;
+    process::code(Command::new(&built.tidegate).arg("demo").args(args).env("TIDEGATE_FUNCTIONS", &built.functions))
+}
+
+fn test(args: &[String]) -> Result<ExitCode, Error> {
+    let built = build()?;
+    let clients = clients::set_up(&built.root)?;
+    let mut cargo = process::cargo(&built.root);
+    cargo.args(["test", "--workspace"]).args(args);
+    cargo.env("TIDEGATE_BIN", &built.tidegate).env("TIDEGATE_FUNCTIONS", &built.functions);
+    cargo.env("TIDEGATE_GUEST_RUSTC", &built.guest_rustc).env("TIDEGATE_CLIENTS", clients);
+    process::code(&mut cargo)
+}
+
+fn guests() -> Result<ExitCode, Error> {
+    let built = build()?;
+    println!("TIDEGATE_GUEST_RUSTC={}", built.guest_rustc.display());
+    println!("TIDEGATE_FUNCTIONS={}", built.functions.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The host's binary and every function as a component.
+fn build() -> Result<Built, Error> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).ok_or("xtask lives in `.cargo/xtask`")?;
+    let guest_rustc = rustc::find_or_make(root)?;
+    process::say("building tidegate (minutes the first time, seconds later)");
+    process::run(process::cargo(root).args(["build", "--package", "tidegate", "--bin", "tidegate"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+    let tidegate = target.join("debug/tidegate");
+    let functions = functions::build(root, &target, &tidegate, &guest_rustc)?;
+    Ok(Built { root: root.to_owned(), tidegate, functions, guest_rustc })
+}

@@ -1,0 +1,246 @@
+//! Before any event: a partner's folder becomes one component with its manifest inside.
+//!
+//! Guarantees: the result has passed [`inspect`](super::inspect()), exactly as an upload of it will.
+//! Whether the function does the right thing is for its [`cases`](super::cases).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use serde_json::Value;
+
+use super::component::{ComponentError, component_from_core, with_manifest};
+use super::inspect::{InspectError, inspect};
+use super::manifest::{self, ManifestError};
+use crate::model::Manifest;
+
+/// What Rust functions are compiled for: no operating system, so nothing to import but our own world.
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Small code loads faster and shares the cache with its neighbours; a handler spends its time waiting.
+const PROFILE: [&str; 6] = [
+    "profile.release.opt-level='s'",
+    "profile.release.lto=true",
+    "profile.release.codegen-units=1",
+    "profile.release.panic='abort'",
+    "profile.release.strip=true",
+    "profile.release.debug=false",
+];
+
+/// What compiles a function.
+#[derive(Clone, Debug, Default)]
+pub struct Toolchain {
+    /// A rustc that has the wasm target, where the one on the path has not: `TIDEGATE_GUEST_RUSTC` on the command line.
+    pub rustc: Option<PathBuf>,
+}
+
+/// A component that was just built.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// Its bytes.
+    pub component: Vec<u8>,
+    /// The manifest inside.
+    pub manifest: Manifest,
+}
+
+/// Why a folder does not become a component.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file or program is not there or cannot be used.
+    #[error("`{what}` cannot be used: {error}")]
+    Io {
+        /// The file or program.
+        what: String,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The manifest makes no sense.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Nothing to build.
+    #[error("`{0}` has nothing to build: beside `function.toml` put a `Cargo.toml`, a `main.wat` or one `.wasm` file")]
+    NoCode(String),
+    /// A Rust function, and no target.
+    #[error(
+        "`{rustc}` cannot compile for {TARGET}; run `rustup target add {TARGET}`, or name one that can in \
+         `TIDEGATE_GUEST_RUSTC` (in a checkout of Tidegate, `cargo xtask guests` makes one and prints it)"
+    )]
+    NoTarget {
+        /// The rustc that was asked.
+        rustc: String,
+    },
+    /// Cargo says why, on standard error.
+    #[error("`cargo build` of `{folder}` ended with {status}; its messages are above")]
+    Cargo {
+        /// The function's folder.
+        folder: String,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// Cargo built no module.
+    #[error("`{0}` builds no WebAssembly module: its `[lib]` needs `crate-type = [\"cdylib\"]`")]
+    NoModule(String),
+    /// The module does not fit.
+    #[error(transparent)]
+    Component(#[from] ComponentError),
+    /// The component would be refused as an upload.
+    #[error(transparent)]
+    Refused(#[from] InspectError),
+}
+
+/// Builds the function in a folder: `function.toml` and a Cargo package, a `main.wat`, or one `.wasm` file (a core
+/// module or a component without manifest). Cargo's messages go to standard error.
+///
+/// # Errors
+/// If there is nothing to build, it does not compile, or would be refused as an upload.
+pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> {
+    let manifest_toml = read_text(&folder.join("function.toml"))?;
+    manifest::parse(&manifest_toml)?;
+    let code = if folder.join("Cargo.toml").is_file() { cargo_build(folder, toolchain)? } else { prebuilt(folder)? };
+    let component = if is_component(&code) {
+        with_manifest(code, &manifest_toml)
+    } else {
+        component_from_core(&code, &manifest_toml)?
+    };
+    let manifest = inspect(&component)?.manifest;
+    Ok(Built { component, manifest })
+}
+
+fn is_component(code: &[u8]) -> bool {
+    // The layer field of the header: 0 is a core module, 1 a component.
+    code.get(6..8) == Some(&[1, 0])
+}
+
+fn prebuilt(folder: &Path) -> Result<Vec<u8>, BuildError> {
+    let text = folder.join("main.wat");
+    if text.is_file() {
+        return fs::read(&text).map_err(io(&text));
+    }
+    let entries = fs::read_dir(folder).map_err(io(folder))?.flatten().map(|entry| entry.path());
+    let modules: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|ending| ending == "wasm")).collect();
+    match &modules[..] {
+        [one] => fs::read(one).map_err(io(one)),
+        _ => Err(BuildError::NoCode(folder.display().to_string())),
+    }
+}
+
+fn cargo_build(folder: &Path, toolchain: &Toolchain) -> Result<Vec<u8>, BuildError> {
+    check_target(toolchain)?;
+    let manifest = fs::canonicalize(folder.join("Cargo.toml")).map_err(io(folder))?;
+    let mut cargo = cargo(folder, toolchain);
+    cargo.args(["build", "--lib", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
+    cargo.arg("--manifest-path").arg(&manifest).arg("--target-dir").arg(target_folder(folder, toolchain)?);
+    for setting in PROFILE {
+        cargo.args(["--config", setting]);
+    }
+    // Flags for the host's processor make no sense to another target.
+    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
+    let messages = output(&mut cargo, folder)?;
+    let module = messages.lines().filter_map(|line| built_module(line, &manifest)).next_back();
+    let module = module.ok_or_else(|| BuildError::NoModule(folder.display().to_string()))?;
+    fs::read(&module).map_err(io(&module))
+}
+
+/// The module that a line of cargo's messages announces for this package.
+fn built_module(message: &str, manifest: &Path) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let ours = message["reason"] == "compiler-artifact" && Path::new(message["manifest_path"].as_str()?) == manifest;
+    let files = message["filenames"].as_array().filter(|_| ours)?;
+    files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+}
+
+/// Guests have a folder of their own, so that their builds and the host's never throw each other's work away.
+fn target_folder(folder: &Path, toolchain: &Toolchain) -> Result<PathBuf, BuildError> {
+    let mut cargo = cargo(folder, toolchain);
+    cargo.args(["metadata", "--no-deps", "--format-version=1", "--manifest-path"]).arg(folder.join("Cargo.toml"));
+    let metadata: Value = serde_json::from_str(&output(&mut cargo, folder)?).unwrap_or_default();
+    Ok(Path::new(metadata["target_directory"].as_str().unwrap_or("target")).join("guests"))
+}
+
+fn check_target(toolchain: &Toolchain) -> Result<(), BuildError> {
+    let rustc = toolchain.rustc.as_deref().unwrap_or(Path::new("rustc"));
+    let asked = Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(io(rustc))?;
+    let libraries = PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim());
+    let has_std = |folder: fs::ReadDir| {
+        folder.flatten().any(|library| library.file_name().to_string_lossy().starts_with("libstd"))
+    };
+    if fs::read_dir(libraries).is_ok_and(has_std) {
+        return Ok(());
+    }
+    Err(BuildError::NoTarget { rustc: rustc.display().to_string() })
+}
+
+fn cargo(folder: &Path, toolchain: &Toolchain) -> Command {
+    let mut cargo = Command::new("cargo");
+    if let Some(rustc) = &toolchain.rustc {
+        cargo.env("RUSTC", rustc);
+    }
+    cargo.current_dir(folder).stdin(Stdio::null());
+    cargo
+}
+
+fn output(cargo: &mut Command, folder: &Path) -> Result<String, BuildError> {
+    let output = cargo.stderr(Stdio::inherit()).output().map_err(io(Path::new("cargo")))?;
+    if !output.status.success() {
+        return Err(BuildError::Cargo { folder: folder.display().to_string(), status: output.status });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn read_text(path: &Path) -> Result<String, BuildError> {
+    fs::read_to_string(path).map_err(io(path))
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> BuildError {
+    let what = path.display().to_string();
+    move |error| BuildError::Io { what: what.clone(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::component::tests::{DELIVERED_WAT, MANIFEST};
+    use super::*;
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn text_a_core_module_and_a_component_all_build() {
+        let core = wat::parse_str(DELIVERED_WAT).unwrap();
+        let encoder = component_from_core(DELIVERED_WAT.as_bytes(), "").unwrap();
+        // The manifest's section is the last one: an id, a length, and the name with its length.
+        let bare = &encoder[..encoder.len() - "tidegate:manifest".len() - 3];
+        for (name, code) in [("main.wat", DELIVERED_WAT.as_bytes()), ("x.wasm", &core), ("x.wasm", bare)] {
+            let folder = folder(&[("function.toml", MANIFEST.as_bytes()), (name, code)]);
+            let built = build(folder.path(), &Toolchain::default()).unwrap();
+            assert_eq!(built.manifest.name, "probe");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_refused_with_the_reason() {
+        let manifest = ("function.toml", MANIFEST.as_bytes());
+        type File<'a> = (&'a str, &'a [u8]);
+        let cases: [(&[File<'_>], &str); 5] = [
+            (&[], "function.toml` cannot be used"),
+            (&[("function.toml", b"name = 3")], "cannot be read"),
+            (&[manifest], "has nothing to build"),
+            (&[manifest, ("a.wasm", b""), ("b.wasm", b"")], "has nothing to build"),
+            (&[manifest, ("main.wat", b"(module)")], "handle-event"),
+        ];
+        for (files, expected) in cases {
+            let message = build(folder(files).path(), &Toolchain::default()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}
