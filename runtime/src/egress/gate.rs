@@ -93,6 +93,10 @@ impl Gate {
     ) -> Result<InboundResponse, EgressError> {
         let phase = Phase::default();
         let from = request.origin.to_string();
+        // A timer lets its future begin even when the time is up already; a request must not.
+        if deadline <= Instant::now() {
+            return Err(EgressError::Timeout(format!("the time was up before the request to `{from}` began")));
+        }
         match timeout_at(deadline, self.carry(request, deadline, caps, &from, &phase)).await {
             Ok(ended) => ended,
             Err(_) => {

@@ -83,6 +83,15 @@ async fn nothing_outlives_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_request_after_its_deadline_never_begins() {
+    let server = Server::answering(OK).await;
+    let outlet = granted(&gate(&open(&[server.address])), &server.url(), "test");
+    let ended = outlet.send(request("GET", &server.url(), ""), Instant::now(), caps()).await;
+    assert!(matches!(ended, Err(EgressError::Timeout(_))), "{ended:?}");
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
 async fn endless_responses_are_cut_off() {
     for (begin, again) in [
         (&b"HTTP/1.1 200 OK\r\n\r\n"[..], &b"body"[..]),
