@@ -9,6 +9,7 @@
 
 mod complete;
 mod counts;
+mod fan_out;
 mod fields;
 mod inflate;
 mod parse;
@@ -18,6 +19,7 @@ mod validate;
 
 pub use complete::Arrival;
 pub use counts::Counts;
+pub use fan_out::fan_out;
 pub use inflate::Inflate;
 pub use parse::{RawRequest, parse};
 pub use quota::Quota;

@@ -88,6 +88,11 @@ impl Store {
         }
     }
 
+    /// Why nothing is taken any more, if so.
+    pub fn stopped(&self) -> Option<Arc<str>> {
+        self.shared.queue.stopped()
+    }
+
     /// Stores events and what they owe. Returns once they are on disk. Duplicates within 24 hours are counted and left out.
     ///
     /// # Errors

@@ -247,7 +247,12 @@ impl Store {
         self.readers.read(move |sql| Ok(ledger::read(sql, &scope)?)).await
     }
 
-    /// The same from the deliveries themselves instead of the counters. Reads everything: for verification.
+    /// The ledger of everything, for the host's own figures: nobody in particular asks.
+    pub async fn ledger_overall(&self) -> Result<Ledger> {
+        self.readers.read(|sql| Ok(ledger::read(sql, &LedgerScope::default())?)).await
+    }
+
+    /// What [`Store::ledger`] says, from the deliveries themselves instead of the counters. Reads everything: for verification.
     pub async fn ledger_recount(&self, actor: &Actor, scope: &LedgerScope) -> Result<Ledger> {
         let scope = seen_by(actor, scope);
         self.readers.read(move |sql| Ok(ledger::recount(sql, &scope)?)).await

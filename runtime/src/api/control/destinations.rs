@@ -1,0 +1,205 @@
+//! `/api/v1/destinations`: customers' configured uses of functions.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{List, functions, masking};
+use crate::api::extract::{Asked, Body, PageQuery, given, id};
+use crate::api::{ApiState, Problem};
+use crate::catalog::settings;
+use crate::model::{Actor, Destination, Manifest, VersionId};
+use crate::store::{DestinationPatch, NewDestination};
+
+/// A destination. Secret settings are masked.
+#[derive(Serialize, ToSchema)]
+struct DestinationView {
+    /// Its id.
+    id: String,
+    /// The workspace that it belongs to.
+    workspace: String,
+    /// Its name, unique in the workspace; the key that events' `integrations` use.
+    name: String,
+    /// The id of the function that it runs.
+    function: String,
+    /// The version it stays on; `null` if it follows the function's current one.
+    pinned: Option<String>,
+    /// The customer's values; secrets are `••••`.
+    settings: Map<String, Value>,
+    /// Whether it gets events.
+    enabled: bool,
+    /// When it was made.
+    created_at: String,
+    /// When it was last changed.
+    updated_at: String,
+}
+
+/// A destination to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DestinationToMake {
+    /// Its name, unique in the workspace.
+    name: String,
+    /// The function's id or name.
+    function: String,
+    /// The version to stay on; absent to follow the function's current one.
+    #[schema(value_type = Option<String>)]
+    pinned: Option<VersionId>,
+    /// Values for the settings that the function's manifest names.
+    #[serde(default)]
+    settings: Map<String, Value>,
+    /// Whether it gets events; yes if absent.
+    enabled: Option<bool>,
+}
+
+/// A change; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DestinationChange {
+    /// A new name.
+    name: Option<String>,
+    /// Another version to stay on; `null` to follow the function's current one.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pinned: Option<Option<VersionId>>,
+    /// New settings instead of all old ones. A secret that is given as `••••` stays as it is.
+    settings: Option<Map<String, Value>>,
+    /// Whether it gets events.
+    enabled: Option<bool>,
+}
+
+impl DestinationView {
+    fn of(destination: Destination, manifest: &Manifest) -> Self {
+        Self {
+            id: destination.id.to_string(),
+            workspace: destination.workspace.to_string(),
+            name: destination.name,
+            function: destination.function.to_string(),
+            pinned: destination.pinned.map(|version| version.to_string()),
+            settings: masking::masked(manifest, destination.settings),
+            enabled: destination.enabled,
+            created_at: destination.created_at.to_string(),
+            updated_at: destination.updated_at.to_string(),
+        }
+    }
+}
+
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show, change, delete))
+}
+
+/// The manifest of what a destination runs.
+async fn manifest(state: &ApiState, actor: &Actor, destination: &Destination) -> Result<Manifest, Problem> {
+    let function = destination.function;
+    let version = match destination.pinned {
+        Some(pinned) => pinned,
+        None => state.store.get_function(actor, function).await?.current,
+    };
+    Ok(state.store.get_version(actor, function, version).await?.manifest)
+}
+
+async fn view(state: &ApiState, actor: &Actor, destination: Destination) -> Result<DestinationView, Problem> {
+    let manifest = manifest(state, actor, &destination).await?;
+    Ok(DestinationView::of(destination, &manifest))
+}
+
+fn check_settings(manifest: &Manifest, values: &Map<String, Value>) -> Result<(), Problem> {
+    settings::validate(manifest, values).map_err(|errors| {
+        let detail = format!("the settings do not fit the function `{}` {}", manifest.name, manifest.version);
+        Problem::unprocessable("invalid_settings", detail).with_errors(errors.iter().map(ToString::to_string))
+    })
+}
+
+/// Makes a destination. Its settings are checked against the function's manifest.
+#[utoipa::path(post, path = "/api/v1/destinations", tag = "destinations", request_body = DestinationToMake,
+    responses((status = 201, body = DestinationView)))]
+async fn create(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Body(new): Body<DestinationToMake>,
+) -> Result<(StatusCode, Json<DestinationView>), Problem> {
+    super::check_name("name", &new.name)?;
+    let function = functions::find(&state, &actor, &new.function).await?;
+    let version = state.store.get_version(&actor, function.id, new.pinned.unwrap_or(function.current)).await?;
+    masking::refuse_masks(&version.manifest, &new.settings)?;
+    check_settings(&version.manifest, &new.settings)?;
+    let new = NewDestination {
+        name: new.name,
+        function: function.id,
+        pinned: new.pinned,
+        settings: new.settings,
+        enabled: new.enabled.unwrap_or(true),
+    };
+    let destination = state.store.create_destination(&actor, new).await?;
+    Ok((StatusCode::CREATED, Json(DestinationView::of(destination, &version.manifest))))
+}
+
+/// Lists destinations, oldest first.
+#[utoipa::path(get, path = "/api/v1/destinations", tag = "destinations", params(PageQuery),
+    responses((status = 200, body = List<DestinationView>)))]
+async fn list(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Asked(page): Asked<PageQuery>,
+) -> Result<Json<List<DestinationView>>, Problem> {
+    let page = state.store.list_destinations(&actor, &page.into()).await?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for destination in page.items {
+        items.push(view(&state, &actor, destination).await?);
+    }
+    Ok(Json(List { items, next: page.next }))
+}
+
+/// Shows a destination.
+#[utoipa::path(get, path = "/api/v1/destinations/{id}", tag = "destinations", params(("id" = String, Path)),
+    responses((status = 200, body = DestinationView)))]
+async fn show(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path(destination): Path<String>,
+) -> Result<Json<DestinationView>, Problem> {
+    let destination = state.store.get_destination(&actor, id(&destination)?).await?;
+    Ok(Json(view(&state, &actor, destination).await?))
+}
+
+/// Changes a destination. What it will have afterwards is checked as a whole.
+#[utoipa::path(patch, path = "/api/v1/destinations/{id}", tag = "destinations", params(("id" = String, Path)),
+    request_body = DestinationChange, responses((status = 200, body = DestinationView)))]
+async fn change(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path(destination): Path<String>,
+    Body(change): Body<DestinationChange>,
+) -> Result<Json<DestinationView>, Problem> {
+    change.name.iter().try_for_each(|name| super::check_name("name", name))?;
+    let old = state.store.get_destination(&actor, id(&destination)?).await?;
+    let mut after = old.clone();
+    after.pinned = change.pinned.unwrap_or(old.pinned);
+    let manifest = manifest(&state, &actor, &after).await?;
+    let settings = change.settings.map(|new| masking::unmasked(&manifest, new, &old.settings)).transpose()?;
+    if settings.is_some() || change.pinned.is_some() {
+        check_settings(&manifest, settings.as_ref().unwrap_or(&old.settings))?;
+    }
+    let patch = DestinationPatch { name: change.name, pinned: change.pinned, settings, enabled: change.enabled };
+    let destination = state.store.update_destination(&actor, old.id, patch).await?;
+    Ok(Json(DestinationView::of(destination, &manifest)))
+}
+
+/// Deletes a destination and its connections. What is still owed to it is filtered.
+#[utoipa::path(delete, path = "/api/v1/destinations/{id}", tag = "destinations", params(("id" = String, Path)),
+    responses((status = 204)))]
+async fn delete(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path(destination): Path<String>,
+) -> Result<StatusCode, Problem> {
+    state.store.delete_destination(&actor, id(&destination)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,209 @@
+//! `/api/v1/functions`: what partners publish.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{List, upload};
+use crate::api::extract::{Asked, PageQuery, id};
+use crate::api::{ApiState, Problem};
+use crate::model::{Actor, Function, FunctionId, FunctionVersion, VersionId};
+use crate::store::Page;
+
+/// A function.
+#[derive(Serialize, ToSchema)]
+struct FunctionView {
+    /// Its id.
+    id: String,
+    /// The partner who publishes it.
+    partner: String,
+    /// Its name, unique for the partner.
+    name: String,
+    /// The version that unpinned destinations run.
+    current: String,
+    /// When it was first uploaded.
+    created_at: String,
+}
+
+/// One immutable component of a function.
+#[derive(Serialize, ToSchema)]
+struct VersionView {
+    /// Its id.
+    id: String,
+    /// The function's id.
+    function: String,
+    /// The digest of its bytes.
+    #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    digest: String,
+    /// The partner's own version text.
+    version: String,
+    /// The manifest inside.
+    manifest: Value,
+    /// Its size in bytes.
+    size: u64,
+    /// When it was uploaded.
+    created_at: String,
+}
+
+/// What an upload made, or found.
+#[derive(Serialize, ToSchema)]
+struct Uploaded {
+    /// The function.
+    function: FunctionView,
+    /// The version: the same as before if the same bytes had been uploaded before.
+    version: VersionView,
+}
+
+impl From<Function> for FunctionView {
+    fn from(function: Function) -> Self {
+        Self {
+            id: function.id.to_string(),
+            partner: function.partner.to_string(),
+            name: function.name,
+            current: function.current.to_string(),
+            created_at: function.created_at.to_string(),
+        }
+    }
+}
+
+impl From<FunctionVersion> for VersionView {
+    fn from(version: FunctionVersion) -> Self {
+        Self {
+            id: version.id.to_string(),
+            function: version.function.to_string(),
+            digest: version.digest.to_string(),
+            version: version.manifest.version.clone(),
+            // A manifest has only texts, numbers and lists of them.
+            manifest: serde_json::to_value(&version.manifest).unwrap_or_default(),
+            size: version.size,
+            created_at: version.created_at.to_string(),
+        }
+    }
+}
+
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(show))
+        .routes(routes!(versions))
+        .routes(routes!(promote))
+        .routes(routes!(rollback))
+}
+
+/// A function by id or by name. Names never look like ids: they have no underscore.
+pub(super) async fn find(state: &ApiState, actor: &Actor, key: &str) -> Result<Function, Problem> {
+    if key.starts_with(FunctionId::PREFIX) {
+        return Ok(state.store.get_function(actor, id(key)?).await?);
+    }
+    let found = state.store.find_function(actor, key).await?;
+    found.ok_or_else(|| {
+        let shown: String = key.chars().take(80).collect();
+        Problem::not_found(format!("there is no function `{shown}`: `tidegate function list` shows those there are"))
+    })
+}
+
+/// A version of a function by id, or by the partner's own version text, of which the newest counts.
+async fn find_version(state: &ApiState, actor: &Actor, function: &Function, key: &str) -> Result<VersionId, Problem> {
+    if key.starts_with(VersionId::PREFIX) {
+        return id(key);
+    }
+    let (mut found, mut page) = (None, Page { after: None, limit: Page::MAX });
+    loop {
+        let versions = state.store.list_versions(actor, function.id, &page).await?;
+        let named = versions.items.iter().rev().find(|version| version.manifest.version == key);
+        found = named.map(|version| version.id).or(found);
+        match versions.next {
+            Some(next) => page.after = Some(next),
+            None => break,
+        }
+    }
+    found.ok_or_else(|| {
+        let shown: String = key.chars().take(80).collect();
+        Problem::not_found(format!("the function `{}` has no version `{shown}`", function.name))
+    })
+}
+
+/// Uploads a component, checks it, and stores it as a version of the function that its manifest names.
+#[utoipa::path(post, path = "/api/v1/functions", tag = "functions",
+    request_body(description = "The component itself, or a form with it in the field `component`",
+        content((String = "application/wasm"), (upload::Form = "multipart/form-data"))),
+    responses((status = 201, body = Uploaded)))]
+async fn create(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    request: Request,
+) -> Result<(StatusCode, Json<Uploaded>), Problem> {
+    let (inspected, bytes) = upload::receive(&state, request).await?;
+    let stored = state.store.put_function_version(&actor, inspected.manifest, inspected.digest, bytes).await?;
+    let (function, version) = stored;
+    Ok((StatusCode::CREATED, Json(Uploaded { function: function.into(), version: version.into() })))
+}
+
+/// Lists functions, oldest first.
+#[utoipa::path(get, path = "/api/v1/functions", tag = "functions", params(PageQuery),
+    responses((status = 200, body = List<FunctionView>)))]
+async fn list(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Asked(page): Asked<PageQuery>,
+) -> Result<Json<List<FunctionView>>, Problem> {
+    let page = state.store.list_functions(&actor, &page.into()).await?;
+    Ok(Json(List::of(page, FunctionView::from)))
+}
+
+/// Shows a function, by id or name.
+#[utoipa::path(get, path = "/api/v1/functions/{id}", tag = "functions", params(("id" = String, Path)),
+    responses((status = 200, body = FunctionView)))]
+async fn show(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path(function): Path<String>,
+) -> Result<Json<FunctionView>, Problem> {
+    Ok(Json(find(&state, &actor, &function).await?.into()))
+}
+
+/// Lists a function's versions, oldest first.
+#[utoipa::path(get, path = "/api/v1/functions/{id}/versions", tag = "functions", params(("id" = String, Path), PageQuery),
+    responses((status = 200, body = List<VersionView>)))]
+async fn versions(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path(function): Path<String>,
+    Asked(page): Asked<PageQuery>,
+) -> Result<Json<List<VersionView>>, Problem> {
+    let function = find(&state, &actor, &function).await?;
+    let page = state.store.list_versions(&actor, function.id, &page.into()).await?;
+    Ok(Json(List::of(page, VersionView::from)))
+}
+
+/// Makes a version the one that unpinned destinations run.
+#[utoipa::path(post, path = "/api/v1/functions/{id}/versions/{version}/promote", tag = "functions",
+    params(("id" = String, Path), ("version" = String, Path)), responses((status = 200, body = FunctionView)))]
+async fn promote(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path((function, version)): Path<(String, String)>,
+) -> Result<Json<FunctionView>, Problem> {
+    let function = find(&state, &actor, &function).await?;
+    let version = find_version(&state, &actor, &function, &version).await?;
+    Ok(Json(state.store.promote(&actor, function.id, version).await?.into()))
+}
+
+/// Makes the version current again that was it before.
+#[utoipa::path(post, path = "/api/v1/functions/{id}/rollback", tag = "functions", params(("id" = String, Path)),
+    responses((status = 200, body = FunctionView)))]
+async fn rollback(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path(function): Path<String>,
+) -> Result<Json<FunctionView>, Problem> {
+    let function = find(&state, &actor, &function).await?;
+    Ok(Json(state.store.rollback(&actor, function.id).await?.into()))
+}

@@ -1,0 +1,100 @@
+//! Reads what a control call is given: bodies, queries and ids, each with a problem that names what is wrong.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use utoipa::IntoParams;
+
+use super::body::{self, ReadError};
+use super::{ApiState, Problem};
+use crate::store::Page;
+
+/// A JSON body of the control API. What its type does not know is an error that names it.
+pub(super) struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<ApiState>> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &Arc<ApiState>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+            let detail = format!("the body is `{kind}`: this call takes `application/json`");
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+        }
+        let limit = state.control.body_bytes;
+        let bytes = body::read(&parts.headers, body, limit, state.http().body_timeout)
+            .await
+            .map_err(|error| refused(&error, "control.body_bytes", limit))?;
+        let value = serde_json::from_slice(&bytes).map_err(|error| {
+            let code = if error.is_data() { "invalid_field" } else { "invalid_json" };
+            Problem::bad_request(code, format!("the body cannot be used: {error}"))
+        })?;
+        Ok(Self(value))
+    }
+}
+
+/// The problem of a body that could not be read. The messages of the tracking API name its own option.
+pub(super) fn refused(error: &ReadError, option: &str, limit: usize) -> Problem {
+    use crate::ingest::BodyError;
+    match error {
+        ReadError::Refused(BodyError::TooLarge { .. }) => {
+            let detail = format!("the body has more than {limit} bytes, the most this call takes (`{option}`)");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+        }
+        ReadError::Refused(refused) => Problem::bad_request(refused.code(), error.to_string()),
+        ReadError::Encoding(_) => {
+            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding", error.to_string())
+        }
+        ReadError::TimedOut(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", error.to_string()),
+        ReadError::Broken(_) => Problem::bad_request("body_broken", error.to_string()),
+    }
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// The `next` of the page before; absent for the first page.
+    after: Option<String>,
+    /// How many items at most, 1 to 1,000; 100 if absent.
+    limit: Option<u32>,
+}
+
+impl From<PageQuery> for Page {
+    fn from(query: PageQuery) -> Self {
+        Self { after: query.after, limit: query.limit.unwrap_or(Self::default().limit) }
+    }
+}
+
+/// A query string. What its type does not know is an error that names it.
+pub(super) struct Asked<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<ApiState>> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(asked)| Self(asked)).map_err(|rejection: QueryRejection| {
+            Problem::bad_request("invalid_query", format!("the query cannot be used: {}", rejection.body_text()))
+        })
+    }
+}
+
+/// An id out of a path. What is not an id names nothing, hence 404.
+pub(super) fn id<T: FromStr<Err: Display>>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error: T::Err| Problem::not_found(error.to_string()))
+}
+
+/// For a field that may be absent (leave it), `null` (take it away) or a value (set it).
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}

@@ -1,0 +1,25 @@
+//! The first step of an event's way, and the control plane: everything that comes in over HTTP.
+//!
+//! Guarantees: a tracking request is answered `200` only after its events are on disk; every body is bounded while it
+//! is read, after decompression; no call of the control API runs without an [`Actor`](crate::model::Actor); errors are
+//! of one form for each API, with stable codes; a secret setting never leaves.
+//!
+//! Leaves to others: what a valid event is (`ingest`), what is stored (`store`), what a component may be (`catalog`).
+
+mod auth;
+mod body;
+pub mod control;
+mod extract;
+mod health;
+mod metrics;
+mod problem;
+mod serve;
+mod state;
+mod tracking;
+mod tracking_answer;
+
+pub use control::admin_router;
+pub use problem::Problem;
+pub use serve::{Peer, serve};
+pub use state::ApiState;
+pub use tracking::public_router;

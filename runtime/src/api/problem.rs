@@ -1,0 +1,109 @@
+//! Errors of the control API: problem+json (RFC 9457) with a stable `code`.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::store::StoreError;
+
+/// What went wrong, for a person and for a program.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// `about:blank`: the title says what the status means, and `code` says what this is.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    kind: &'static str,
+    /// What the status means.
+    #[schema(example = "Not Found")]
+    title: &'static str,
+    /// The HTTP status.
+    #[serde(serialize_with = "as_number")]
+    #[schema(value_type = u16, example = 404)]
+    status: StatusCode,
+    /// Which problem; stays the same when texts change.
+    #[schema(example = "not_found")]
+    code: &'static str,
+    /// What was tried, why not, and what would help.
+    detail: String,
+    /// Every single thing that is wrong, where there may be several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u16(status.as_u16())
+}
+
+impl Problem {
+    /// A problem with this status, code and detail.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error");
+        Self { kind: "about:blank", title, status, code, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// The same with everything that is wrong, one text each.
+    #[must_use]
+    pub fn with_errors(mut self, errors: impl IntoIterator<Item = String>) -> Self {
+        self.errors = errors.into_iter().collect();
+        self
+    }
+
+    /// `400`: the request itself is wrong.
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// `401`: nobody knows who asks.
+    pub fn unauthorized(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code, detail)
+    }
+
+    /// `422`: well-formed, but what it says cannot be.
+    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// `404`: there is no such thing for who asks.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StoreError::NotFound { .. } => Self::not_found(detail),
+            StoreError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "name_taken", detail),
+            StoreError::NotNow { .. } => Self::new(StatusCode::CONFLICT, "not_now", detail),
+            StoreError::BadCursor(_) => Self::bad_request("bad_cursor", detail),
+            StoreError::Stopped(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_stopped", detail),
+            StoreError::Locked(_)
+            | StoreError::File { .. }
+            | StoreError::Database(_)
+            | StoreError::TooNew { .. }
+            | StoreError::Damaged { .. } => {
+                // Paths and SQL are for the operator's log, not for whoever asks.
+                tracing::error!(error = %detail, "a control call failed in the store");
+                let shown = "the host could not read or write its data; its log says why";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", shown)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, axum::Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\""));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
