@@ -1,6 +1,7 @@
 //! Everything that looks at more than one part from outside, in one program so that it is linked once.
 
 mod egress;
+mod functions;
 mod guests;
 mod outlets;
 mod sandbox;

@@ -59,7 +59,7 @@ fn user(event: &Event) -> String {
     escape(event.who())
 }
 
-/// Top-level values in one line, the way people write them down.
+/// Top-level values in one line, sorted by their names so that lines of one event are easy to compare.
 fn details(values: &Value) -> String {
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let pairs = values.as_object().into_iter().flatten().filter(|(_, value)| !value.is_object() && !value.is_array());

@@ -1,0 +1,81 @@
+//! The functions in `functions/`: each builds, is small, and does in the real sandbox what its cases say.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use tidegate::catalog::cases::{self, Case};
+use tidegate::catalog::{self, Toolchain, settings};
+use tidegate::clock::Clock;
+use tidegate::delivery::{Secrets, classify, report};
+use tidegate::egress::{Answers, Grant, Reach};
+use tidegate::model::{Event, Limits, Manifest, Timestamp};
+use tidegate::sandbox::{GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
+
+/// A function that waits for a partner should not cost the host more than a picture on a web page does.
+const MOST_BYTES: usize = 120 << 10;
+
+fn event(json: &Map<String, Value>) -> GuestEvent {
+    let text = |key: &str| json.get(key).and_then(Value::as_str).map(str::to_owned);
+    let event = Event {
+        message_id: text("messageId").unwrap(),
+        event_type: text("type").unwrap().parse().unwrap(),
+        user_id: text("userId"),
+        anonymous_id: text("anonymousId"),
+        name: text("event").or_else(|| text("name")),
+        received_at: Timestamp::from_millis(1_700_000_000_000),
+        json: Bytes::from(Value::Object(json.clone()).to_string()),
+    };
+    GuestEvent { event, attempt: 1 }
+}
+
+async fn run(sandbox: &Sandbox, version: &LoadedVersion, manifest: &Manifest, case: &Case) -> Value {
+    settings::validate(manifest, &case.settings).unwrap();
+    let settings = settings::with_defaults(manifest, &case.settings);
+    let grant = Grant::new(&manifest.egress.allow, &settings, "case").unwrap();
+    let answers = Answers::parse(&Value::from(case.answers.clone()).to_string()).unwrap();
+    let batch = case.events.is_some();
+    let events: Vec<_> = case.event.iter().chain(case.events.iter().flatten()).map(event).collect();
+    let count = events.len();
+    let invocation = Invocation {
+        events,
+        batch,
+        settings: Arc::from(Value::Object(settings).to_string()),
+        limits: manifest.limits.within(&Limits::default()),
+        outlet: Arc::new(Answers::new(answers, grant, Reach::default()).unwrap()),
+        clock: Clock::System,
+        seed: None,
+    };
+    let done = sandbox.invoke(version, invocation).await;
+    let outcomes = classify(&done, count);
+    let mut value = report(&done, &outcomes[0], &Secrets::default(), usize::MAX);
+    value["outcomes"] = json!(outcomes);
+    value
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_function_is_small_and_passes_its_cases() {
+    let toolchain = Toolchain { rustc: std::env::var_os("TIDEGATE_GUEST_RUSTC").map(Into::into) };
+    let sandbox = Sandbox::start(&SandboxConfig { max_instances: 4, ..SandboxConfig::in_memory() }).unwrap();
+    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions");
+    let mut problems = Vec::new();
+    for name in ["slack", "webhook"] {
+        let folder = functions.join(name);
+        let built = catalog::build(&folder, &toolchain).unwrap_or_else(|error| panic!("{error}"));
+        let bytes = built.component.len();
+        assert!(bytes < MOST_BYTES, "{name} has {bytes} bytes");
+        println!("{name}: {bytes} bytes");
+        let digest = catalog::inspect(&built.component).unwrap().digest;
+        let component = Bytes::from(built.component);
+        let version = sandbox.load(digest, async { Ok::<_, String>(component) }).await.unwrap();
+        let cases = cases::load(&folder.join("cases")).unwrap();
+        assert!(cases.len() > 10, "{name} has {} cases", cases.len());
+        for (path, case) in cases {
+            let value = run(&sandbox, &version, &built.manifest, &case).await;
+            let found = case.differences(&value);
+            problems.extend(found.into_iter().map(|line| format!("{}: {line}", path.display())));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
