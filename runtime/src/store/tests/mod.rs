@@ -1,6 +1,7 @@
 //! The conformance suite: what every store must do, seen from outside.
 
 mod control;
+mod model;
 mod steps;
 
 use std::path::Path;

@@ -1,0 +1,251 @@
+//! Any sequence of steps, also with restarts in between, compared with a simple model of what must come of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{DeliveryId, DeliveryState, FilterReason};
+use crate::store::Settled;
+
+/// One step. Numbers choose among what there is at that moment.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Events with these numbers as ids, each owed to both, to one, or filtered for one.
+    Accept(Vec<(u8, u8)>),
+    Claim {
+        destination: usize,
+        most: usize,
+        later: u64,
+    },
+    Settle(Vec<(usize, Ending)>),
+    /// Settles under a lease that was given up before.
+    Stale(usize),
+    Revive(usize),
+    Reopen,
+    DeleteConnection(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Delivered,
+    Filtered,
+    Dead,
+    Retry(u64),
+    Release,
+}
+
+impl Ending {
+    fn settle(self) -> Settle {
+        match self {
+            Self::Delivered => Settle::Delivered,
+            Self::Filtered => Settle::Filtered(FilterReason::Unsupported),
+            Self::Dead => Settle::Dead,
+            Self::Retry(at) => Settle::RetryAt(later(at)),
+            Self::Release => Settle::Release,
+        }
+    }
+}
+
+fn any_ending() -> impl Strategy<Value = Ending> {
+    prop_oneof![
+        3 => Just(Ending::Delivered),
+        1 => Just(Ending::Filtered),
+        1 => Just(Ending::Dead),
+        2 => (0..20_u64).prop_map(Ending::Retry),
+        1 => Just(Ending::Release),
+    ]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => proptest::collection::vec((0..40_u8, 0..4_u8), 1..8).prop_map(Step::Accept),
+        6 => (0..2_usize, 1..9_usize, 0..20_u64).prop_map(|(destination, most, later)| Step::Claim { destination, most, later }),
+        8 => proptest::collection::vec((any::<usize>(), any_ending()), 1..6).prop_map(Step::Settle),
+        1 => any::<usize>().prop_map(Step::Stale),
+        2 => any::<usize>().prop_map(Step::Revive),
+        2 => Just(Step::Reopen),
+        1 => (0..2_usize).prop_map(Step::DeleteConnection),
+    ]
+}
+
+/// What must be true.
+#[derive(Default)]
+struct Model {
+    seen: BTreeSet<u8>,
+    /// By message id and destination.
+    deliveries: BTreeMap<(String, usize), Expected>,
+    deleted: BTreeSet<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Expected {
+    state: DeliveryState,
+    attempts: u32,
+    due: u64,
+    id: Option<DeliveryId>,
+}
+
+struct Run {
+    bed: Bed,
+    model: Model,
+    held: Vec<(ClaimedDelivery, usize)>,
+    /// Leases that are not the newest any more.
+    stale: Vec<ClaimedDelivery>,
+    opened: u64,
+}
+
+impl Run {
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Accept(events) => self.accept(&events).await,
+            Step::Claim { destination, most, later } => self.claim(destination, most, later).await,
+            Step::Settle(endings) => self.settle(endings).await,
+            Step::Stale(which) => {
+                let Some(stale) = pick(&self.stale, which).cloned() else { return };
+                assert_eq!(self.bed.settle(&stale, Settle::Dead).await, Settled::LeaseLost);
+            }
+            Step::Revive(which) => self.revive(which).await,
+            Step::Reopen => self.reopen(),
+            Step::DeleteConnection(which) => self.delete(which).await,
+        }
+    }
+
+    async fn accept(&mut self, events: &[(u8, u8)]) {
+        let mut batch = Vec::new();
+        let mut new = 0;
+        for (id, owed) in events {
+            let mut event = self.bed.event(&id.to_string());
+            event.owed[1].state = match owed {
+                1 => OwedState::Filtered(FilterReason::Integrations),
+                _ => OwedState::Pending,
+            };
+            if *owed == 2 {
+                event.owed.remove(0);
+            }
+            if self.model.seen.insert(*id) {
+                new += 1;
+                for owed in &event.owed {
+                    let to = self.bed.destinations.iter().position(|d| d.id == owed.destination).unwrap();
+                    let pending = owed.state == OwedState::Pending && !self.model.deleted.contains(&to);
+                    let state = if pending { DeliveryState::Pending } else { DeliveryState::Filtered };
+                    let expected = Expected { state, attempts: 0, due: 0, id: None };
+                    self.model.deliveries.insert((id.to_string(), to), expected);
+                }
+            }
+            batch.push(event);
+        }
+        assert_eq!(self.bed.store.accept(batch).await.unwrap().accepted, new);
+    }
+
+    /// Everything that is owed, due and free must be claimed, as far as the claim goes, and nothing else.
+    async fn claim(&mut self, destination: usize, most: usize, at: u64) {
+        let held: BTreeSet<_> = self.held.iter().map(|(delivery, _)| delivery.id).collect();
+        let to = self.bed.destinations[destination].id;
+        let free = |key: &(String, usize), expected: &Expected| {
+            key.1 == destination
+                && expected.state == DeliveryState::Pending
+                && expected.due <= at
+                && expected.id.is_none_or(|id| !held.contains(&id))
+        };
+        let available = self.model.deliveries.iter().filter(|(key, expected)| free(key, expected)).count();
+        let claimed = self.bed.store.claim(to, most, usize::MAX, later(at)).await.unwrap();
+        assert_eq!(claimed.len(), available.min(most));
+        for delivery in claimed {
+            let key = (delivery.event.message_id.clone(), destination);
+            let expected = self.model.deliveries.get_mut(&key).unwrap();
+            assert!(free(&key, expected), "{key:?} {expected:?}");
+            assert_eq!(delivery.attempt, expected.attempts + 1);
+            assert!(expected.id.is_none_or(|id| id == delivery.id));
+            expected.id = Some(delivery.id);
+            self.held.push((delivery, destination));
+        }
+    }
+
+    async fn settle(&mut self, endings: Vec<(usize, Ending)>) {
+        let mut settlements = Vec::new();
+        for (which, ending) in endings {
+            if self.held.is_empty() {
+                break;
+            }
+            let (delivery, destination) = self.held.swap_remove(which % self.held.len());
+            settlements.push(settlement(&delivery, ending.settle()));
+            let key = (delivery.event.message_id.clone(), destination);
+            let expected = self.model.deliveries.get_mut(&key).unwrap();
+            match ending {
+                Ending::Delivered => expected.state = DeliveryState::Delivered,
+                Ending::Filtered => expected.state = DeliveryState::Filtered,
+                Ending::Dead => (expected.state, expected.attempts) = (DeliveryState::Dead, delivery.attempt),
+                Ending::Retry(at) => (expected.due, expected.attempts) = (at, delivery.attempt),
+                Ending::Release => {}
+            }
+            self.stale.push(delivery);
+        }
+        let settled = self.bed.store.settle(settlements).await.unwrap();
+        assert!(settled.iter().all(|settled| *settled == Settled::Done), "{settled:?}");
+    }
+
+    async fn revive(&mut self, which: usize) {
+        let dead = self.model.deliveries.iter_mut().filter(|(_, expected)| expected.state == DeliveryState::Dead);
+        let mut dead: Vec<_> = dead.collect();
+        let Some(((_, destination), expected)) = (!dead.is_empty()).then(|| dead.swap_remove(which % dead.len()))
+        else {
+            return;
+        };
+        let revived = self.bed.store.retry(&self.bed.actor, expected.id.unwrap()).await;
+        assert_eq!(revived.is_ok(), !self.model.deleted.contains(destination), "{revived:?}");
+        if revived.is_ok() {
+            (expected.state, expected.due) = (DeliveryState::Pending, 0);
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.opened += 1;
+        self.stale.extend(self.held.drain(..).map(|(delivery, _)| delivery));
+        // The old one has to be gone before the new one can have the directory: another one takes its place meanwhile.
+        let elsewhere = tempfile::tempdir().unwrap();
+        drop(std::mem::replace(&mut self.bed.store, open(elsewhere.path())));
+        self.bed.store = open_at(self.bed.dir.path(), later(self.opened));
+    }
+
+    async fn delete(&mut self, which: usize) {
+        if self.model.deleted.insert(which) {
+            self.bed.store.delete_connection(&self.bed.actor, self.bed.connections[which].id).await.unwrap();
+            self.stale.extend(self.held.extract_if(.., |(_, to)| *to == which).map(|(delivery, _)| delivery));
+            for (_, expected) in self.model.deliveries.iter_mut().filter(|((_, to), _)| *to == which) {
+                if expected.state == DeliveryState::Pending {
+                    expected.state = DeliveryState::Filtered;
+                }
+            }
+        }
+    }
+
+    async fn check(&self) {
+        let count = |state| self.model.deliveries.values().filter(|expected| expected.state == state).count() as u64;
+        let [pending, delivered, filtered, dead] = DeliveryState::ALL.map(count);
+        let all = self.model.deliveries.len() as u64;
+        assert_eq!(self.bed.ledger().await, counts(all, delivered, filtered, dead, pending));
+    }
+}
+
+fn pick<T>(among: &[T], which: usize) -> Option<&T> {
+    among.get(which.checked_rem(among.len())?)
+}
+
+proptest! {
+    // Every step is a commit that waits for the disk: a few dozen sequences are what a test may take.
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_steps_does_what_the_model_does(steps in proptest::collection::vec(any_step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bed = Bed::new(2).await;
+            let mut run = Run { bed, model: Model::default(), held: Vec::new(), stale: Vec::new(), opened: 0 };
+            for step in steps {
+                run.step(step).await;
+                run.check().await;
+            }
+        });
+    }
+}
