@@ -4,3 +4,4 @@
 //! are medians over the turns.
 
 pub mod invoke;
+pub mod store;

@@ -257,27 +257,37 @@ impl Lanes {
         Some(*claim)
     }
 
-    /// The settlement is on disk: the claim is over.
-    pub fn settled(&self, delivery: DeliveryId, after: After) {
+    /// These settlements are on disk: their claims are over.
+    pub fn settled(&self, ended: Vec<(DeliveryId, After)>) {
         let mut state = self.lock();
-        let Some(claim) = state.claims.remove(&delivery) else { return };
-        let Some(lane) = state.lanes.get_mut(&claim.destination) else { return };
-        match after {
-            After::Closed => lane.leave_out(delivery),
-            After::Retry(due) => {
-                lane.leave_out(delivery);
-                lane.due(due);
-            }
-            After::Released => match claim.due {
-                Some(due) => lane.due(due),
-                None => {
-                    lane.returned.insert(delivery);
-                    state.mark_ready(claim.destination);
+        let State { lanes, claims, ready, .. } = &mut *state;
+        let mut wake = false;
+        for (delivery, after) in ended {
+            let Some(claim) = claims.remove(&delivery) else { continue };
+            let Some(lane) = lanes.get_mut(&claim.destination) else { continue };
+            match after {
+                After::Closed => lane.leave_out(delivery),
+                After::Retry(due) => {
+                    lane.leave_out(delivery);
+                    lane.due(due);
+                    wake = true;
                 }
-            },
+                After::Released => {
+                    match claim.due {
+                        Some(due) => lane.due(due),
+                        None => {
+                            lane.returned.insert(delivery);
+                            ready.insert(claim.destination);
+                        }
+                    }
+                    wake = true;
+                }
+            }
         }
         drop(state);
-        self.wake.notify_one();
+        if wake {
+            self.wake.notify_one();
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! It leaves to others: what an event owes, what an outcome means, when to try again, and whether settings are right.
 
 mod accept;
+pub(crate) mod baseline;
 mod cache;
 mod claim;
 mod codec;

@@ -79,23 +79,29 @@ impl Block {
 
 /// Writes all settlements of one commit; every block that they touch is written once.
 pub(super) fn settle(commit: &mut Commit<'_>, all: Vec<Settlements>) -> Result<(), StoreError> {
+    if all.is_empty() {
+        return Ok(());
+    }
     let mut blocks = HashMap::new();
+    let mut ended = Vec::new();
     for Settlements { items, reply } in all {
         let mut results = Vec::with_capacity(items.len());
         for item in items {
-            results.push(settle_one(commit, &mut blocks, &item)?);
+            results.push(settle_one(commit, &mut blocks, &mut ended, &item)?);
         }
         commit.answers.push(Box::new(move || drop(reply.send(results))));
     }
     for block in blocks.values() {
         block.write(commit.sql)?;
     }
+    commit.effects.push(Box::new(move |shared| shared.lanes.settled(ended)));
     Ok(())
 }
 
 fn settle_one(
     commit: &mut Commit<'_>,
     blocks: &mut HashMap<Uuid, Block>,
+    ended: &mut Vec<(DeliveryId, After)>,
     item: &Settlement,
 ) -> Result<Settled, StoreError> {
     let Some(claim) = commit.shared.lanes.begin_settle(item.delivery, item.lease) else {
@@ -112,8 +118,7 @@ fn settle_one(
     let delivery = item.delivery;
     let from = *block.states.get(position).ok_or_else(|| missing(delivery))?;
     let after = if states::is_open(from) { apply(commit, block, position, from, &claim, item)? } else { None };
-    let end = after.unwrap_or(After::Closed);
-    commit.effects.push(Box::new(move |shared| shared.lanes.settled(delivery, end)));
+    ended.push((delivery, after.unwrap_or(After::Closed)));
     Ok(if after.is_some() { Settled::Done } else { Settled::LeaseLost })
 }
 
