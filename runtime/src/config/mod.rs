@@ -17,6 +17,7 @@ use std::time::Duration;
 pub use raw::{Control, Delivery, Egress, Http, Ingest, Log, LogFormat, RawConfig, Sandbox, Store};
 
 use crate::model::Limits;
+use crate::store::StoreConfig;
 
 /// The default configuration, which is also the reference of all options.
 pub const DEFAULT: &str = include_str!("../../config.default.toml");
@@ -70,7 +71,7 @@ pub struct Config {
     pub delivery: DeliveryConfig,
     /// What the gate may do beyond the public internet.
     pub egress: Egress,
-    /// How commits are grouped.
+    /// How the store works.
     pub store: StoreConfig,
     /// What is logged, and how.
     pub log: Log,
@@ -132,17 +133,6 @@ pub struct DeliveryConfig {
     pub backoff_cap: Duration,
     /// How long a stopping host waits.
     pub drain: Duration,
-}
-
-/// How commits are grouped.
-#[derive(Clone, Copy, Debug)]
-pub struct StoreConfig {
-    /// Events that may wait.
-    pub queue_events: usize,
-    /// Events in one commit.
-    pub max_commit_events: usize,
-    /// How long a commit waits for more.
-    pub max_commit_wait: Duration,
 }
 
 impl Config {
@@ -260,10 +250,17 @@ fn delivery(raw: &Delivery) -> Result<DeliveryConfig, ConfigError> {
 }
 
 fn store(raw: &Store) -> Result<StoreConfig, ConfigError> {
+    count("store.readers", raw.readers.into(), 1)?;
+    count("store.keep_days", raw.keep_days.into(), 1)?;
     Ok(StoreConfig {
         queue_events: count("store.queue_events", raw.queue_events, 1)?,
+        queue_bytes: count("store.queue_bytes", raw.queue_bytes, 1 << 20)?,
         max_commit_events: count("store.max_commit_events", raw.max_commit_events, 1)?,
-        max_commit_wait: millis("store.max_commit_wait_ms", raw.max_commit_wait_ms)?,
+        // None is a wait like any other here: it bounds nothing.
+        max_commit_wait: Duration::from_millis(count("store.max_commit_wait_ms", raw.max_commit_wait_ms, 0)? as u64),
+        readers: raw.readers,
+        cache_bytes: count("store.cache_bytes", raw.cache_bytes, 1 << 20)?,
+        keep_days: raw.keep_days,
     })
 }
 
@@ -299,9 +296,10 @@ mod tests {
     }
 
     #[test]
-    fn the_default_file_is_complete_and_valid_and_says_the_models_limits() {
+    fn the_default_file_is_complete_and_says_what_the_parts_would_do_by_themselves() {
         let config = Config::load(None, []).unwrap();
         assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.store, StoreConfig::default());
         assert_eq!(config.ingest.body_bytes, 524_288);
         assert_eq!(config.delivery.retry_window, Duration::from_secs(4 * 3600));
     }

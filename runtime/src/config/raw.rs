@@ -41,7 +41,7 @@ sections! {
         delivery: Delivery,
         /// What the gate may do beyond the public internet.
         egress: Egress,
-        /// How commits are grouped.
+        /// How the store works.
         store: Store,
         /// What is logged, and how.
         log: Log,
@@ -123,10 +123,18 @@ sections! {
     Store {
         /// Events that may wait.
         queue_events: u64,
+        /// Bytes of events that may wait.
+        queue_bytes: u64,
         /// Events in one commit.
         max_commit_events: u64,
         /// How long a commit waits for more, in milliseconds.
         max_commit_wait_ms: u64,
+        /// Connections that read.
+        readers: u32,
+        /// Bytes of events in memory.
+        cache_bytes: u64,
+        /// How long settled deliveries are kept, in days.
+        keep_days: u32,
     }
 
     /// `[log]`
