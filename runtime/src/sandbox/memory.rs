@@ -41,18 +41,20 @@ impl MemoryBudget {
 
     fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>, unit: usize) -> bool {
         let wanted = self.used.saturating_add(desired.saturating_sub(current).saturating_mul(unit));
-        let fits = wanted <= self.limit && maximum.is_none_or(|most| desired <= most);
-        if fits {
-            self.last = wanted - self.used;
-            self.used = wanted;
-        } else {
+        if wanted > self.limit {
             self.refused = Some(wanted);
+            return false;
         }
-        fits
+        // The guest's own maximum is no refusal of ours.
+        if maximum.is_some_and(|most| desired > most) {
+            return false;
+        }
+        self.last = wanted - self.used;
+        self.used = wanted;
+        true
     }
 
     fn failed(&mut self) {
-        self.refused = Some(self.used);
         self.used -= std::mem::take(&mut self.last);
     }
 }
@@ -108,6 +110,7 @@ mod tests {
     fn a_guests_own_maximum_and_a_failed_growth_cost_nothing() {
         let mut budget = MemoryBudget::new(100);
         assert!(!budget.grow(0, 20, Some(10), 1));
+        assert_eq!(budget.refused(), None);
         assert!(budget.grow(0, 20, Some(20), 1));
         budget.failed();
         assert_eq!(budget.used(), 0);

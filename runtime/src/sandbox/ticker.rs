@@ -90,3 +90,27 @@ fn tick(shared: &Shared, engine: &Engine) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_until(ticker: &Ticker, parked: bool) {
+        while ticker.shared.parked.load(Ordering::SeqCst) != parked {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn an_idle_clock_sleeps_wakes_with_the_next_invocation_and_ends_with_its_owner() {
+        let ticker = Ticker::start(&Engine::default()).unwrap();
+        for _ in 0..2 {
+            wait_until(&ticker, true);
+            let _ticking = ticker.run();
+            wait_until(&ticker, false);
+        }
+        let shared = Arc::downgrade(&ticker.shared);
+        drop(ticker);
+        assert!(shared.upgrade().is_none());
+    }
+}
