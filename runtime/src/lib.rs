@@ -5,8 +5,10 @@
 #![deny(missing_docs)]
 
 pub mod api;
+pub mod app;
 pub mod bench;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
@@ -16,4 +18,3 @@ pub mod model;
 pub mod sandbox;
 pub mod shutdown;
 pub mod store;
-pub mod telemetry;

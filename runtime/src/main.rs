@@ -1,3 +1,13 @@
 //! The `tidegate` program: parse, run, print the error chain, exit.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match tidegate::cli::run() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("tidegate: {error:#}");
+            ExitCode::from(tidegate::cli::exit_code(&error))
+        }
+    }
+}

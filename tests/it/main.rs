@@ -1,8 +1,15 @@
 //! Everything that looks at more than one part from outside, in one program so that it is linked once.
 
 mod api;
+mod bad_input;
+mod clients;
+mod crash;
+mod delivering;
 mod egress;
 mod functions;
 mod guests;
+mod host;
+mod http;
 mod outlets;
 mod sandbox;
+mod tidy;

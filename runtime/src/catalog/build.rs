@@ -94,6 +94,8 @@ pub enum BuildError {
 /// # Errors
 /// If there is nothing to build, it does not compile, or would be refused as an upload.
 pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> {
+    // Cargo runs in the folder, where a relative path would mean something else.
+    let folder = &fs::canonicalize(folder).map_err(io(folder))?;
     let manifest_toml = read_text(&folder.join("function.toml"))?;
     manifest::parse(&manifest_toml)?;
     let code = if folder.join("Cargo.toml").is_file() { cargo_build(folder, toolchain)? } else { prebuilt(folder)? };
@@ -127,7 +129,7 @@ fn prebuilt(folder: &Path) -> Result<Vec<u8>, BuildError> {
 
 fn cargo_build(folder: &Path, toolchain: &Toolchain) -> Result<Vec<u8>, BuildError> {
     check_target(toolchain)?;
-    let manifest = fs::canonicalize(folder.join("Cargo.toml")).map_err(io(folder))?;
+    let manifest = folder.join("Cargo.toml");
     let mut cargo = cargo(folder, toolchain);
     cargo.args(["build", "--lib", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
     cargo.arg("--manifest-path").arg(&manifest).arg("--target-dir").arg(target_folder(folder, toolchain)?);

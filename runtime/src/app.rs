@@ -1,0 +1,222 @@
+//! The composition root: builds the parts from a configuration, and owns the order in which they end.
+//!
+//! Guarantees: what can fail fails before a socket is open; the listeners stop taking before deliveries stop, and both
+//! before the store is closed, so that whatever was acknowledged is on disk.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, ApiState};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::{self, DeliveryConfig, RetryPolicy};
+use crate::egress::{EgressConfig, Gate, GateError};
+use crate::sandbox::{Sandbox, SandboxConfig, SandboxError};
+use crate::store::{Store, StoreError};
+
+/// Why a host cannot start, or had to stop.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// The data directory cannot be used, or can no longer be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine does not start.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The gate cannot be built.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on `{address}` ({key}): {why}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The configuration key that names it.
+        key: &'static str,
+        /// Why not.
+        why: std::io::Error,
+    },
+    /// A part of the host ended although nobody asked it to.
+    #[error("the {0} ended unexpectedly")]
+    Ended(&'static str),
+    /// The key that authenticates compiled code cannot be read or made.
+    #[error("`{path}` cannot be read or made: {why}; it holds 32 random bytes, and may be deleted")]
+    CacheKey {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: std::io::Error,
+    },
+    /// The operating system refuses a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A host that listens.
+pub struct App {
+    /// Where the tracking API listens.
+    pub listen: SocketAddr,
+    /// Where the control API listens.
+    pub admin_listen: SocketAddr,
+    /// The operator's key, at the first start on a data directory only. It is stored nowhere.
+    pub operator_token: Option<String>,
+    store: Arc<Store>,
+    api: Arc<ApiState>,
+    public: TcpListener,
+    admin: TcpListener,
+    delivery: delivery::Parts,
+    delivery_config: DeliveryConfig,
+    delivery_threads: usize,
+}
+
+impl App {
+    /// Opens the store, starts the engine, binds the listeners. Nothing is served before [`App::run`].
+    ///
+    /// # Errors
+    ///
+    /// See [`AppError`]; what was opened is closed again.
+    pub async fn start(config: &Config, clock: Clock) -> Result<Self, AppError> {
+        let store = Arc::new(Store::open(&config.data_dir, &config.store, clock)?);
+        let operator_token = store.ensure_operator_key().await?;
+        let sandbox = Arc::new(Sandbox::start(&SandboxConfig {
+            cache_dir: Some(config.data_dir.join("compiled")),
+            cache_key: cache_key(&config.data_dir)?,
+            max_instances: config.sandbox.max_instances,
+            max_loaded_versions: config.sandbox.max_loaded_versions,
+        })?);
+        let public = bind(config.listen, "listen").await?;
+        let admin = bind(config.admin_listen, "admin_listen").await?;
+        let (listen, admin_listen) = (address(&public, "listen")?, address(&admin, "admin_listen")?);
+        let gate =
+            Arc::new(Gate::new(&EgressConfig { own_listeners: vec![listen, admin_listen], ..egress_config(config) })?);
+        let limits = config.limits.clone();
+        Ok(Self {
+            listen,
+            admin_listen,
+            operator_token,
+            api: ApiState::new(Arc::clone(&store), config, clock),
+            delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock },
+            delivery_config: delivery_config(config),
+            delivery_threads: std::thread::available_parallelism().map_or(2, usize::from),
+            store,
+            public,
+            admin,
+        })
+    }
+
+    /// Serves and delivers until `stop` is cancelled or a part fails, then ends everything in order.
+    ///
+    /// # Errors
+    ///
+    /// A part failed. What was acknowledged is on disk, and is delivered after a restart.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
+        let Self { store, api, public, admin, delivery, delivery_config, delivery_threads, .. } = self;
+        let (listeners, deliveries) = (CancellationToken::new(), CancellationToken::new());
+        // Guests run on threads of their own, so that the listeners answer whatever the guests do.
+        let guests = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(delivery_threads)
+            .thread_name("tidegate-guests")
+            .enable_all()
+            .build()
+            .map_err(AppError::Thread)?;
+        let mut delivering = guests.spawn(delivery::run(delivery, delivery_config, deliveries.clone()));
+        let mut serving_public =
+            tokio::spawn(api::serve(public, api::public_router(&api), api.http(), listeners.clone()));
+        let mut serving_admin = tokio::spawn(api::serve(admin, api::admin_router(&api), api.http(), listeners.clone()));
+
+        let mut delivered = None;
+        let failed = tokio::select! {
+            () = stop.cancelled() => None,
+            ended = &mut delivering => {
+                let error = match ended {
+                    Ok(Err(error)) => AppError::Store(error),
+                    Ok(Ok(())) | Err(_) => AppError::Ended("delivery"),
+                };
+                delivered = Some(());
+                Some(error)
+            }
+            _ = &mut serving_public => Some(AppError::Ended("tracking API")),
+            _ = &mut serving_admin => Some(AppError::Ended("control API")),
+        };
+        listeners.cancel();
+        if !serving_public.is_finished() {
+            drop(serving_public.await);
+        }
+        if !serving_admin.is_finished() {
+            drop(serving_admin.await);
+        }
+        deliveries.cancel();
+        let ended = match delivered {
+            Some(()) => Ok(()),
+            None => match delivering.await {
+                Ok(ended) => ended.map_err(AppError::Store),
+                Err(_) => Err(AppError::Ended("delivery")),
+            },
+        };
+        // A runtime waits for its threads when it ends, which an asynchronous task must not do.
+        drop(tokio::task::spawn_blocking(move || guests.shutdown_timeout(Duration::from_secs(1))).await);
+        store.close().await;
+        failed.map_or(ended, Err)
+    }
+}
+
+/// The key that authenticates compiled code on disk: made at the first start, readable by the host's user only.
+/// Without it every function is compiled anew, so losing it costs time and nothing else.
+fn cache_key(data_dir: &Path) -> Result<[u8; 32], AppError> {
+    let path = data_dir.join("compiled.key");
+    let failed = |why| AppError::CacheKey { path: path.clone(), why };
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let wrong = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not 32 bytes long");
+            bytes.try_into().map_err(wrong).map_err(failed)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key: [u8; 32] = rand::random();
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+            file.write_all(&key).and_then(|()| file.sync_all()).map_err(failed)?;
+            Ok(key)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|why| AppError::Listen { address, key, why })
+}
+
+fn address(listener: &TcpListener, key: &'static str) -> Result<SocketAddr, AppError> {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    listener.local_addr().map_err(|why| AppError::Listen { address: unknown, key, why })
+}
+
+/// The gate's part of the configuration. The host's own listeners are not in it: they are known once they are bound.
+pub fn egress_config(config: &Config) -> EgressConfig {
+    EgressConfig {
+        allow_addresses: config.egress.allow_addresses.clone(),
+        own_listeners: Vec::new(),
+        dns_servers: config.egress.dns_servers.clone(),
+        extra_roots: config.egress.extra_roots.clone(),
+    }
+}
+
+fn delivery_config(config: &Config) -> DeliveryConfig {
+    DeliveryConfig {
+        in_flight: config.delivery.in_flight,
+        in_flight_per_destination: config.delivery.in_flight_per_destination,
+        shutdown_grace: config.delivery.drain,
+        retry: RetryPolicy {
+            window: config.delivery.retry_window,
+            first_wait: config.delivery.backoff_base,
+            longest_wait: config.delivery.backoff_cap,
+        },
+    }
+}

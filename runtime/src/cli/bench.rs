@@ -1,0 +1,224 @@
+//! `tidegate bench`: measures this host on this machine, each figure beside a baseline of the same run.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::client::{Client, ServerArgs};
+use super::print::{self, Format};
+use super::{local, partner};
+use crate::app::App;
+use crate::bench::{
+    self,
+    invoke::{Effort, Subject},
+};
+use crate::clock::Clock;
+use crate::config::Config;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Fresh invocations of a function with a stubbed gate, beside the same component through bare wasmtime.
+    Invoke {
+        /// A component; it must make a request for the track event that it is given.
+        component: PathBuf,
+    },
+    /// Events through the whole durable path to a server on this machine, beside a plain HTTP client to that server.
+    Path {
+        /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
+        component: PathBuf,
+        /// How many events.
+        #[arg(long, default_value_t = 50_000)]
+        events: u64,
+    },
+    /// Block rows beside a row for every delivery, with failures and with a reader beside the writer.
+    Store {
+        /// How many events for each case.
+        #[arg(long, default_value_t = 15_000)]
+        events: usize,
+    },
+}
+
+/// Events in one request to the tracking API: what stock server clients send at most.
+const BATCH: u64 = 100;
+
+/// Requests under way at the same time, at the baseline and at the tracking API.
+const CONCURRENCY: usize = 64;
+
+pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
+    let figures = match command {
+        Command::Invoke { component } => invoke(read(&component)?).await?,
+        Command::Path { component, events } => path(read(&component)?, events).await?,
+        Command::Store { events } => {
+            let dir = tempfile::tempdir()?;
+            let figures = tokio::task::spawn_blocking(move || bench::store::store(dir.path(), events)).await??;
+            if format == Format::Table {
+                print!("{}", figures.table());
+                return Ok(0);
+            }
+            serde_json::to_value(figures)?
+        }
+    };
+    print::one(format, &figures);
+    Ok(0)
+}
+
+fn read(file: &PathBuf) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))
+}
+
+async fn invoke(component: Vec<u8>) -> anyhow::Result<Value> {
+    let settings = json!({ "webhook_path": "/services/T0/B0/bench", "base_url": "https://hooks.slack.com" });
+    let subject = Subject {
+        component: component.into(),
+        event: local::event(&event(1), Clock::System)?,
+        settings: settings.to_string().into(),
+    };
+    Ok(serde_json::to_value(bench::invoke::invoke(subject, Effort::default()).await?)?)
+}
+
+async fn path(component: Vec<u8>, events: u64) -> anyhow::Result<Value> {
+    let served = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&served);
+    let partner = partner::start(move |_| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    })
+    .await?;
+    let data = tempfile::tempdir()?;
+    let (listen, api, stop, host) = start(data.path(), partner).await?;
+    let write_key = wire(&api, component, partner).await?;
+
+    // Baseline, path, baseline: the machine's drift during the run falls on both sides of the path.
+    let before = plain(partner, events).await?;
+    served.store(0, Ordering::Relaxed);
+    let start = Instant::now();
+    ingest(listen, &write_key, events).await?;
+    let acknowledged = start.elapsed();
+    while served.load(Ordering::Relaxed) < events {
+        anyhow::ensure!(
+            start.elapsed() < Duration::from_secs(600),
+            "{} of {events} arrived",
+            served.load(Ordering::Relaxed)
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let delivered = start.elapsed();
+    let after = plain(partner, events).await?;
+    let ledger = api.get("/api/v1/ledger").await?;
+    stop.cancel();
+    host.await??;
+    let plain = (before + after) / 2.0;
+    let rate = events as f64 / delivered.as_secs_f64();
+    Ok(json!({
+        "events": events,
+        "acknowledged_per_s": (events as f64 / acknowledged.as_secs_f64()).round(),
+        "delivered_per_s": rate.round(),
+        "plain_client_per_s": plain.round(),
+        "ratio": (rate / plain * 1000.0).round() / 1000.0,
+        "ledger": ledger,
+    }))
+}
+
+type Running = (
+    SocketAddr,
+    Client,
+    tokio_util::sync::CancellationToken,
+    tokio::task::JoinHandle<Result<(), crate::app::AppError>>,
+);
+
+async fn start(data: &std::path::Path, partner: SocketAddr) -> anyhow::Result<Running> {
+    let variables = [
+        ("TIDEGATE__LISTEN", "127.0.0.1:0".to_owned()),
+        ("TIDEGATE__ADMIN_LISTEN", "127.0.0.1:0".to_owned()),
+        ("TIDEGATE__EGRESS__ALLOW_ADDRESSES", format!("[\"{partner}\"]")),
+    ];
+    let config = Config::load(None, variables.map(|(name, value)| (name.to_owned(), value)))?;
+    let app = App::start(&Config { data_dir: data.to_owned(), ..config }, Clock::System).await?;
+    let (listen, server, token) = (app.listen, format!("http://{}", app.admin_listen), app.operator_token.clone());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let host = tokio::spawn(app.run(stop.clone()));
+    Ok((listen, Client::new(ServerArgs { server, token }), stop, host))
+}
+
+async fn wire(api: &Client, component: Vec<u8>, partner: SocketAddr) -> anyhow::Result<String> {
+    let function = crate::catalog::inspect(&component)?.manifest.name;
+    api.call(http::Method::POST, "/api/v1/functions", "application/wasm", component.into()).await?;
+    let source = api.post("/api/v1/sources", &json!({ "name": "bench" })).await?;
+    let settings = json!({ "webhook_path": "/services/T0/B0/bench", "base_url": format!("http://{partner}") });
+    let destination = json!({ "name": "bench", "function": function, "settings": settings });
+    let destination = api.post("/api/v1/destinations", &destination).await?;
+    let connection = json!({ "source": source["id"], "destination": destination["id"] });
+    api.post("/api/v1/connections", &connection).await?;
+    Ok(source["write_key"].as_str().context("the source has no write key")?.to_owned())
+}
+
+/// Sends every event in batches over several connections, and waits for each acknowledgement.
+async fn ingest(listen: SocketAddr, write_key: &str, events: u64) -> anyhow::Result<()> {
+    let next = Arc::new(AtomicU64::new(0));
+    let client = Arc::new(Client::new(ServerArgs { server: format!("http://{listen}"), token: None }));
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (next, client, write_key) = (Arc::clone(&next), Arc::clone(&client), write_key.to_owned());
+        senders.spawn(async move {
+            loop {
+                let first = next.fetch_add(BATCH, Ordering::Relaxed);
+                if first >= events {
+                    return anyhow::Ok(());
+                }
+                let batch: Vec<Value> = (first..(first + BATCH).min(events)).map(event).collect();
+                client.post("/v1/batch", &json!({ "writeKey": write_key, "batch": batch })).await?;
+            }
+        });
+    }
+    while let Some(sent) = senders.join_next().await {
+        sent??;
+    }
+    Ok(())
+}
+
+/// An event of about 600 bytes, as the store's measurement has it.
+fn event(n: u64) -> Value {
+    json!({
+        "type": "track", "event": "Order Completed", "userId": format!("user-{n}"), "messageId": format!("bench-{n}"),
+        "timestamp": "2026-01-01T00:00:00.000Z",
+        "properties": { "order_id": n, "revenue": 39.95, "currency": "EUR", "note": "x".repeat(300) },
+        "context": { "library": { "name": "bench", "version": "1" } },
+    })
+}
+
+/// Requests a second of a plain client that posts what the function posts.
+async fn plain(partner: SocketAddr, events: u64) -> anyhow::Result<f64> {
+    let next = Arc::new(AtomicU64::new(0));
+    let start = Instant::now();
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..CONCURRENCY {
+        let next = Arc::clone(&next);
+        senders.spawn(async move {
+            let stream = tokio::net::TcpStream::connect(partner).await?;
+            stream.set_nodelay(true)?;
+            let io = hyper_util::rt::TokioIo::new(stream);
+            let (mut client, connection) = hyper::client::conn::http1::handshake(io).await?;
+            tokio::spawn(connection);
+            while next.fetch_add(1, Ordering::Relaxed) < events {
+                let body =
+                    http_body_util::Full::new(bytes::Bytes::from_static(br#"{"text":"user-1 did Order Completed"}"#));
+                let request = http::Request::post("/services/T0/B0/bench")
+                    .header("host", partner.to_string())
+                    .header("content-type", "application/json")
+                    .body(body)?;
+                let answer = client.send_request(request).await?;
+                http_body_util::BodyExt::collect(answer.into_body()).await?;
+                client.ready().await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(sent) = senders.join_next().await {
+        sent??;
+    }
+    Ok(events as f64 / start.elapsed().as_secs_f64())
+}

@@ -1,0 +1,33 @@
+//! `tidegate config`: the effective configuration.
+
+use std::path::PathBuf;
+
+use super::Exit;
+use crate::config::{Config, RawConfig, process_variables};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Check the configuration without starting anything.
+    Check(Args),
+    /// Print the effective configuration as TOML.
+    Show(Args),
+}
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(command: Command) -> anyhow::Result<u8> {
+    let bad = |error: crate::config::ConfigError| Exit::BadConfig(error.to_string());
+    let (Command::Check(args) | Command::Show(args)) = &command;
+    let raw = RawConfig::read(args.config.as_deref(), process_variables()).map_err(bad)?;
+    Config::try_from(raw.clone()).map_err(bad)?;
+    match command {
+        Command::Check(_) => eprintln!("the configuration is good"),
+        Command::Show(_) => print!("{}", raw.to_toml()),
+    }
+    Ok(0)
+}

@@ -1,0 +1,162 @@
+//! `tidegate destination`: configured uses of functions.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::{Map, Value};
+
+use super::Exit;
+use super::client::{Client, ServerArgs, encode};
+use super::print::{self, Format};
+use super::source::{PageArgs, changes, page};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Configure a use of a function.
+    Create {
+        /// Its name, unique in the workspace; events' `integrations` use it.
+        name: String,
+        /// The function, by name or id.
+        #[arg(long)]
+        function: String,
+        /// Stay on this version instead of following the function's current one.
+        #[arg(long, value_name = "VERSION")]
+        pin: Option<String>,
+        #[command(flatten)]
+        settings: SettingsArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List destinations.
+    List {
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Show one destination. Secret settings are never shown.
+    Show {
+        /// Its id, `dst_…`.
+        id: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Change a destination. Settings that are given replace all former ones.
+    Update {
+        /// Its id, `dst_…`.
+        id: String,
+        /// The new name.
+        #[arg(long)]
+        name: Option<String>,
+        /// Whether it gets events; while it is off they are filtered and counted.
+        #[arg(long)]
+        enabled: Option<bool>,
+        #[command(flatten)]
+        settings: SettingsArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Remove a destination. What is pending is filtered, and counted as such.
+    Delete {
+        /// Its id, `dst_…`.
+        id: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// The customer's values for a function.
+#[derive(clap::Args)]
+pub(super) struct SettingsArgs {
+    /// One setting; the value is JSON where it is valid JSON, else text. Repeat for more.
+    /// Anybody who lists this machine's processes can read it: give secrets by --settings.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// A file with a JSON object of settings; `-` reads standard input.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+impl SettingsArgs {
+    /// The settings, if any were given.
+    fn read(&self) -> anyhow::Result<Option<Value>> {
+        let mut settings = match &self.settings {
+            Some(file) => json_object(file)?,
+            None if self.set.is_empty() => return Ok(None),
+            None => Map::new(),
+        };
+        for pair in &self.set {
+            let (name, text) = pair
+                .split_once('=')
+                .ok_or_else(|| Exit::Misuse(format!("`--set {pair}` has no `=`: write --set name=value")))?;
+            let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+            settings.insert(name.to_owned(), value);
+        }
+        Ok(Some(Value::Object(settings)))
+    }
+}
+
+/// The text of a file, or of standard input for `-`.
+pub(super) fn text(file: &PathBuf) -> anyhow::Result<String> {
+    if file.as_os_str() == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
+    }
+    std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))
+}
+
+/// The JSON object in a file.
+pub(super) fn json_object(file: &PathBuf) -> anyhow::Result<Map<String, Value>> {
+    serde_json::from_str(&text(file)?).with_context(|| format!("`{}` is not a JSON object", file.display()))
+}
+
+const COLUMNS: &[(&str, &str)] =
+    &[("id", "/id"), ("name", "/name"), ("function", "/function"), ("enabled", "/enabled"), ("updated", "/updated_at")];
+
+pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
+    match command {
+        Command::Create { name, function, pin, settings, server } => {
+            let body = changes([
+                ("name", Some(Value::from(name))),
+                ("function", Some(Value::from(function))),
+                ("pinned", pin.map(Value::from)),
+                ("settings", settings.read()?),
+            ]);
+            print::one(format, &Client::new(server).post("/api/v1/destinations", &body).await?);
+        }
+        Command::List { page: args, server } => {
+            let answer = Client::new(server).get(&format!("/api/v1/destinations{}", args.query())).await?;
+            page(format, &answer, COLUMNS);
+        }
+        Command::Show { id, server } => {
+            print::one(format, &Client::new(server).get(&format!("/api/v1/destinations/{}", encode(&id))).await?);
+        }
+        Command::Update { id, name, enabled, settings, server } => {
+            let body = changes([
+                ("name", name.map(Value::from)),
+                ("enabled", enabled.map(Value::from)),
+                ("settings", settings.read()?),
+            ]);
+            let path = format!("/api/v1/destinations/{}", encode(&id));
+            print::one(format, &Client::new(server).patch(&path, &body).await?);
+        }
+        Command::Delete { id, server } => {
+            Client::new(server).delete(&format!("/api/v1/destinations/{}", encode(&id))).await?;
+            eprintln!("deleted {id}");
+        }
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_json_where_it_can_be_and_text_otherwise() {
+        let args = |set: &[&str]| SettingsArgs { set: set.iter().map(|s| (*s).to_owned()).collect(), settings: None };
+        let read = args(&["a=1", "b=true", "c=x=y", "d=\"1\""]).read().unwrap();
+        assert_eq!(read, Some(serde_json::json!({"a": 1, "b": true, "c": "x=y", "d": "1"})));
+        assert!(args(&["broken"]).read().is_err());
+        assert_eq!(args(&[]).read().unwrap(), None);
+    }
+}

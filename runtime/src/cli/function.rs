@@ -1,0 +1,165 @@
+//! `tidegate function`: a partner's day.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::client::{Client, ServerArgs, encode};
+use super::local;
+use super::print::{self, Format};
+use super::source::{PageArgs, page};
+use super::{cases, once};
+use crate::catalog::{self, Toolchain};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Turn a folder into one component with its manifest inside.
+    Build {
+        /// The folder with `function.toml` and the source.
+        dir: PathBuf,
+        /// Where to write the component [default: NAME.wasm in this folder].
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Check a component as an upload would be checked, and show what it may do.
+    Check {
+        /// A folder, which is built first, or a component.
+        path: PathBuf,
+    },
+    /// Run a function's cases in the real sandbox, without a server.
+    Test(cases::Args),
+    /// Run a function once in the real sandbox, without a server, and print what it did.
+    Run(once::Args),
+    /// Upload a function; its first version is live at once.
+    Push {
+        /// A folder, which is built first, or a component.
+        path: PathBuf,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List functions.
+    List {
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Show one function.
+    Show {
+        /// Its name or id.
+        function: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List the versions of a function, the newest first.
+    Versions {
+        /// Its name or id.
+        function: String,
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Make a version the current one.
+    Promote {
+        /// The function's name or id.
+        function: String,
+        /// The version's id, `fnv_…`.
+        version: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Make the version before the current one the current one.
+    Rollback {
+        /// The function's name or id.
+        function: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+const COLUMNS: &[(&str, &str)] =
+    &[("id", "/id"), ("name", "/name"), ("current", "/current"), ("created", "/created_at")];
+
+const VERSIONS: &[(&str, &str)] = &[
+    ("id", "/id"),
+    ("version", "/manifest/version"),
+    ("digest", "/digest"),
+    ("size", "/size"),
+    ("created", "/created_at"),
+];
+
+/// What builds guests here: the compiler that `cargo xtask` found or made, else the machine's own.
+pub(super) fn toolchain() -> Toolchain {
+    Toolchain { rustc: std::env::var_os("TIDEGATE_GUEST_RUSTC").map(PathBuf::from) }
+}
+
+pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
+    match command {
+        Command::Build { dir, out } => build(&dir, out, format).await?,
+        Command::Check { path } => {
+            let inspected = catalog::inspect(&local::component(&path).await?)?;
+            print::one(format, &summary(&inspected));
+        }
+        Command::Test(args) => return cases::run(args, format).await,
+        Command::Run(args) => return once::run(args).await,
+        Command::Push { path, server } => {
+            let component = Bytes::from(local::component(&path).await?);
+            let client = Client::new(server);
+            let made = client.call(Method::POST, "/api/v1/functions", "application/wasm", component).await?;
+            print::one(format, &made);
+        }
+        Command::List { page: args, server } => {
+            page(format, &Client::new(server).get(&format!("/api/v1/functions{}", args.query())).await?, COLUMNS);
+        }
+        Command::Show { function, server } => {
+            print::one(format, &Client::new(server).get(&format!("/api/v1/functions/{}", encode(&function))).await?);
+        }
+        Command::Versions { function, page: args, server } => {
+            let path = format!("/api/v1/functions/{}/versions{}", encode(&function), args.query());
+            page(format, &Client::new(server).get(&path).await?, VERSIONS);
+        }
+        Command::Promote { function, version, server } => {
+            let path = format!("/api/v1/functions/{}/versions/{}/promote", encode(&function), encode(&version));
+            print::one(format, &Client::new(server).post(&path, &json!({})).await?);
+        }
+        Command::Rollback { function, server } => {
+            let path = format!("/api/v1/functions/{}/rollback", encode(&function));
+            print::one(format, &Client::new(server).post(&path, &json!({})).await?);
+        }
+    }
+    Ok(0)
+}
+
+async fn build(dir: &Path, out: Option<PathBuf>, format: Format) -> anyhow::Result<()> {
+    eprintln!("building {} …", dir.display());
+    let component = local::component(dir).await?;
+    let inspected = catalog::inspect(&component)?;
+    let out = out.unwrap_or_else(|| PathBuf::from(format!("{}.wasm", inspected.manifest.name)));
+    if let Some(parent) = out.parent() {
+        std::fs::create_dir_all(parent).with_context(|| format!("`{}` cannot be made", parent.display()))?;
+    }
+    std::fs::write(&out, &component).with_context(|| format!("`{}` cannot be written", out.display()))?;
+    let mut summary = summary(&inspected);
+    summary["file"] = Value::from(out.display().to_string());
+    print::one(format, &summary);
+    Ok(())
+}
+
+/// What a person wants to know of a component before running it.
+fn summary(inspected: &catalog::Inspected) -> Value {
+    let manifest = &inspected.manifest;
+    json!({
+        "name": manifest.name,
+        "version": manifest.version,
+        "digest": inspected.digest,
+        "size": inspected.size,
+        "events": manifest.events,
+        "egress": manifest.egress.allow,
+        "settings": manifest.settings.keys().collect::<Vec<_>>(),
+        "secrets": manifest.settings.iter().filter(|(_, setting)| setting.secret).map(|(name, _)| name).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,136 @@
+//! Runs a function here, in the real sandbox, without a server: behind `function run`, `function test` and the benchmark.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::Exit;
+use super::client::{Client, ServerArgs, encode};
+use crate::catalog::{self, Inspected};
+use crate::clock::Clock;
+use crate::delivery::{Secrets, classify, report};
+use crate::egress::Outlet;
+use crate::model::{Event, EventType, Limits, Manifest, OutcomeCode};
+use crate::sandbox::{GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
+
+/// A function that is ready to run here.
+pub(super) struct Local {
+    sandbox: Sandbox,
+    version: Arc<LoadedVersion>,
+    pub(super) manifest: Manifest,
+}
+
+/// One run.
+pub(super) struct Run {
+    pub(super) events: Vec<Event>,
+    /// Whether to call the batch handler.
+    pub(super) batch: bool,
+    pub(super) settings: Map<String, Value>,
+    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) clock: Clock,
+    pub(super) seed: Option<u64>,
+}
+
+impl Local {
+    /// Checks and compiles a component.
+    pub(super) async fn load(component: Vec<u8>) -> anyhow::Result<Self> {
+        let Inspected { digest, manifest, .. } = catalog::inspect(&component)?;
+        let sandbox = Sandbox::start(&SandboxConfig::in_memory())?;
+        let version = sandbox.load(digest, std::future::ready(Ok::<_, std::io::Error>(Bytes::from(component)))).await?;
+        Ok(Self { sandbox, version, manifest })
+    }
+
+    /// The settings with the manifest's defaults where they say nothing.
+    pub(super) fn with_defaults(&self, settings: &Map<String, Value>) -> Map<String, Value> {
+        catalog::settings::with_defaults(&self.manifest, settings)
+    }
+
+    /// One invocation; its report. That of a batch has the `outcomes` of all events, and as `outcome` the first that is
+    /// not `delivered`.
+    ///
+    /// # Errors
+    ///
+    /// The settings do not fit the manifest.
+    pub(super) async fn run(&self, run: Run) -> anyhow::Result<Value> {
+        if let Err(errors) = catalog::settings::validate(&self.manifest, &run.settings) {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            return Err(Exit::Misuse(format!("the settings do not fit: {}", errors.join("; "))).into());
+        }
+        let settings = self.with_defaults(&run.settings);
+        // Nothing is masked: these are the settings of whoever runs this, and a case compares the whole request.
+        let (count, batch) = (run.events.len(), run.batch);
+        let invocation = Invocation {
+            events: run.events.into_iter().map(|event| GuestEvent { event, attempt: 1 }).collect(),
+            batch: run.batch,
+            settings: Value::Object(settings).to_string().into(),
+            limits: self.manifest.limits.within(&Limits::default()),
+            outlet: run.outlet,
+            clock: run.clock,
+            seed: run.seed,
+        };
+        let done = self.sandbox.invoke(&self.version, invocation).await;
+        let outcomes = classify(&done, count);
+        let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
+        let Some(first) = first else { return Err(Exit::Misuse("there is no event to run".to_owned()).into()) };
+        let mut value = report(&done, first, &Secrets::default(), usize::MAX);
+        if batch {
+            value["outcomes"] = serde_json::to_value(&outcomes)?;
+        }
+        Ok(value)
+    }
+}
+
+/// The component at this path: a folder is built, a file is read.
+pub(super) async fn component(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if path.is_dir() {
+        let dir = path.to_owned();
+        let built = tokio::task::spawn_blocking(move || catalog::build(&dir, &super::function::toolchain())).await??;
+        return Ok(built.component);
+    }
+    std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()))
+}
+
+/// The manifest of a folder (which need not build), of a component, or of a function on the host that `TIDEGATE_SERVER` and
+/// `TIDEGATE_TOKEN` name.
+pub(super) async fn manifest(function: &str) -> anyhow::Result<Manifest> {
+    let path = Path::new(function);
+    if path.is_dir() {
+        let file = path.join("function.toml");
+        let text = std::fs::read_to_string(&file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+        return Ok(catalog::manifest::parse(&text)?);
+    }
+    if path.is_file() {
+        return Ok(catalog::inspect(&std::fs::read(path)?)?.manifest);
+    }
+    let client = Client::new(ServerArgs::from_environment());
+    let function = client.get(&format!("/api/v1/functions/{}", encode(function))).await.with_context(|| {
+        format!("`{function}` is neither a folder nor a component here, and the host gives no function of this name")
+    })?;
+    let id = function["id"].as_str().unwrap_or_default();
+    let current = function["current"].as_str().unwrap_or_default();
+    let version = client.get(&format!("/api/v1/functions/{id}/versions/{current}")).await?;
+    serde_json::from_value(version["manifest"].clone()).context("the host's answer has no manifest")
+}
+
+/// An event as a guest sees it. Unlike ingest, this adds nothing to it: what is in the file is what the guest gets.
+pub(super) fn event(json: &Value, clock: Clock) -> anyhow::Result<Event> {
+    let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
+    let kind = text("type").with_context(|| format!("an event is an object with a `type`; this is `{json}`"))?;
+    let event_type: EventType = kind.parse()?;
+    let name = match event_type {
+        EventType::Track => text("event"),
+        _ => text("name"),
+    };
+    Ok(Event {
+        message_id: text("messageId").unwrap_or_else(|| "local-run".to_owned()),
+        event_type,
+        user_id: text("userId"),
+        anonymous_id: text("anonymousId"),
+        name,
+        received_at: clock.now(),
+        json: Bytes::from(json.to_string()),
+    })
+}

@@ -1,0 +1,149 @@
+//! The command line: one file for each noun. Data goes to stdout, everything else to stderr.
+//!
+//! Exit codes: 0 done, 1 the thing asked for failed, 2 misuse, 3 the host refused, 64 bad configuration.
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::app;
+use crate::config::Config;
+
+mod bench;
+mod cases;
+mod client;
+mod config;
+mod connection;
+mod delivery;
+mod demo;
+mod destination;
+mod egress;
+mod event;
+mod function;
+mod ledger;
+mod local;
+mod log;
+mod once;
+mod partner;
+mod print;
+mod serve;
+mod source;
+
+/// Runs partner-written destination functions in sandboxes, and delivers customers' events through them.
+#[derive(Parser)]
+#[command(name = "tidegate", version, max_term_width = 110, arg_required_else_help = true)]
+struct Cli {
+    /// How to print data.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    output: print::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the whole thing on this machine, with nothing set up.
+    Demo(demo::Args),
+    /// Run the host.
+    Serve(serve::Args),
+    /// Look at the effective configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Build, test, upload and release functions.
+    #[command(subcommand)]
+    Function(function::Command),
+    /// Where events enter.
+    #[command(subcommand)]
+    Source(source::Command),
+    /// Configured uses of functions.
+    #[command(subcommand)]
+    Destination(destination::Command),
+    /// Which source feeds which destination.
+    #[command(subcommand)]
+    Connection(connection::Command),
+    /// Send events as a client would.
+    #[command(subcommand)]
+    Event(event::Command),
+    /// What is owed to destinations, and what became of it.
+    #[command(subcommand)]
+    Delivery(delivery::Command),
+    /// Count accepted, delivered, filtered, dead and pending deliveries.
+    Ledger(ledger::Args),
+    /// Ask the gate whom a function may reach.
+    #[command(subcommand)]
+    Egress(egress::Command),
+    /// Measure this host on this machine.
+    #[command(subcommand)]
+    Bench(bench::Command),
+    /// Print the completion script of a shell.
+    Completion {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// An error whose exit code is not 1.
+#[derive(Debug, thiserror::Error)]
+enum Exit {
+    /// The command line asks for something impossible.
+    #[error("{0}")]
+    Misuse(String),
+    /// The host said no: authorisation or a limit.
+    #[error("{0}")]
+    Refused(String),
+    /// The configuration is wrong.
+    #[error("{0}")]
+    BadConfig(String),
+}
+
+/// The process's exit code for this error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(Exit::Misuse(_)) => 2,
+        Some(Exit::Refused(_)) => 3,
+        Some(Exit::BadConfig(_)) => 64,
+        None => 1,
+    }
+}
+
+/// Parses the process's arguments and runs the command.
+///
+/// # Errors
+///
+/// The thing asked for failed; [`exit_code`] says how the process should end.
+pub fn run() -> anyhow::Result<u8> {
+    let Cli { output, command } = Cli::parse();
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match command {
+        Command::Demo(args) => runtime()?.block_on(demo::run(args)),
+        Command::Serve(args) => runtime()?.block_on(serve::run(args)),
+        Command::Config(command) => config::run(command),
+        Command::Function(command) => runtime()?.block_on(function::run(command, output)),
+        Command::Source(command) => runtime()?.block_on(source::run(command, output)),
+        Command::Destination(command) => runtime()?.block_on(destination::run(command, output)),
+        Command::Connection(command) => runtime()?.block_on(connection::run(command, output)),
+        Command::Event(command) => runtime()?.block_on(event::run(command, output)),
+        Command::Delivery(command) => runtime()?.block_on(delivery::run(command, output)),
+        Command::Ledger(args) => runtime()?.block_on(ledger::run(args, output)),
+        Command::Egress(command) => runtime()?.block_on(check(command, output)),
+        Command::Bench(command) => runtime()?.block_on(bench::run(command, output)),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
+            Ok(0)
+        }
+    }
+}
+
+/// Hands the gate's question the operator's configuration and the way to a function's manifest.
+async fn check(command: egress::Command, output: print::Format) -> anyhow::Result<u8> {
+    let config = Config::from_process(None).map_err(|error| Exit::BadConfig(error.to_string()))?;
+    egress::run(command, output, &app::egress_config(&config), async |name| local::manifest(name).await).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,84 @@
+//! `tidegate function run`: one invocation in the real sandbox, without a server.
+//!
+//! The exit code says whether the function ran and the report was printed; how it ended is in the report.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::Exit;
+use super::destination::{json_object, text};
+use super::local::{self, Local, Run};
+use super::print;
+use crate::clock::Clock;
+use crate::egress::{Answers, EgressConfig, Gate, Grant, GrantedGate, Outlet};
+use crate::model::Timestamp;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A folder, which is built first, or a component.
+    path: PathBuf,
+    /// A file with the event, or with a JSON array of events for the batch handler; `-` reads standard input.
+    #[arg(long, value_name = "FILE")]
+    event: PathBuf,
+    /// A file with the customer's settings, a JSON object.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// A file with a JSON array of answers, used in order: `{"status":200,"headers":{},"body":…}` or
+    /// `{"error":"connection refused"}`; when it is used up, `200 {}`. Without it requests really go out.
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// Allow this origin too, for this run only. An address of this machine, such as http://127.0.0.1:9000, must be
+    /// named here to be reachable.
+    #[arg(long, value_name = "ORIGIN")]
+    allow: Vec<String>,
+    /// Fix the guest's clock, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    now: Option<Timestamp>,
+    /// Fix the guest's randomness.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
+    let clock = args.now.map_or(Clock::System, Clock::Fixed);
+    let given: Value = serde_json::from_str(&text(&args.event)?)
+        .map_err(|error| Exit::Misuse(format!("`{}` is not JSON: {error}", args.event.display())))?;
+    let (events, batch) = match given {
+        Value::Array(events) => (events, true),
+        event => (vec![event], false),
+    };
+    let events = events.iter().map(|json| local::event(json, clock)).collect::<anyhow::Result<Vec<_>>>();
+    let events = events.map_err(|error| Exit::Misuse(format!("{error:#}")))?;
+    let settings = args.settings.as_ref().map(json_object).transpose()?.unwrap_or_default();
+    let answers = args.answers.as_ref().map(text).transpose()?;
+    let local = Local::load(local::component(&args.path).await?).await?;
+    let outlet = outlet(&local, &settings, &args.allow, answers.as_deref())?;
+    let run = Run { events, batch, settings, outlet, clock, seed: args.seed };
+    print::json(&local.run(run).await?);
+    Ok(0)
+}
+
+/// What the run sends through: canned answers, or the real gate. Either way the manifest and `--allow` say what may be
+/// reached, and nothing of this machine is reachable that `--allow` does not name.
+pub(super) fn outlet(
+    local: &Local,
+    settings: &Map<String, Value>,
+    allow: &[String],
+    answers: Option<&str>,
+) -> anyhow::Result<Arc<dyn Outlet>> {
+    let mut origins = local.manifest.egress.allow.clone();
+    origins.extend_from_slice(allow);
+    let grant = Grant::new(&origins, &local.with_defaults(settings), "local")?;
+    let own = |origin: &String| origin.strip_prefix("http://").and_then(|rest| rest.trim_end_matches('/').parse().ok());
+    let config = EgressConfig { allow_addresses: allow.iter().filter_map(own).collect(), ..EgressConfig::default() };
+    let gate = Gate::new(&config)?;
+    Ok(match answers {
+        Some(answers) => {
+            let answers = Answers::parse(answers).map_err(|error| Exit::Misuse(error.to_string()))?;
+            Arc::new(Answers::new(answers, grant, gate.reach().clone())?)
+        }
+        None => Arc::new(GrantedGate::new(Arc::new(gate), grant)),
+    })
+}

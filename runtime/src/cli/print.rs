@@ -1,0 +1,95 @@
+//! Printing: a table for people or JSON for programs, from the same values.
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+/// How data is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Format {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// JSON for programs.
+    Json,
+}
+
+/// Characters of a cell; a longer one would break the table, and `--output json` has it whole.
+const CELL: usize = 60;
+
+/// Prints rows with these columns: each a heading and the JSON pointer of its value.
+pub(super) fn list(format: Format, page: &Value, rows: &[Value], columns: &[(&str, &str)]) {
+    match format {
+        Format::Json => json(page),
+        Format::Table => table(rows, columns),
+    }
+}
+
+/// Prints one object: as JSON, or a line for each of its fields.
+pub(super) fn one(format: Format, value: &Value) {
+    match (format, value) {
+        (Format::Table, Value::Object(fields)) => {
+            let width = fields.keys().map(|name| name.len()).max().unwrap_or(0);
+            for (name, value) in fields {
+                println!("{name:width$}  {}", cell(value));
+            }
+        }
+        _ => json(value),
+    }
+}
+
+/// Prints JSON, indented.
+pub(super) fn json(value: &Value) {
+    println!("{value:#}");
+}
+
+fn table(rows: &[Value], columns: &[(&str, &str)]) {
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| columns.iter().map(|(_, at)| shorten(&cell(row.pointer(at).unwrap_or(&Value::Null)))).collect())
+        .collect();
+    let widths: Vec<usize> = columns
+        .iter()
+        .enumerate()
+        .map(|(n, (head, _))| cells.iter().map(|row| row[n].chars().count()).max().unwrap_or(0).max(head.len()))
+        .collect();
+    let line = |cells: &[String]| {
+        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        println!("{}", padded.join("  ").trim_end());
+    };
+    line(&columns.iter().map(|(head, _)| head.to_uppercase()).collect::<Vec<_>>());
+    cells.iter().for_each(|row| line(row));
+}
+
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= CELL {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(CELL - 1).collect();
+    cut.push('…');
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_never_carries_a_control_character_to_the_terminal() {
+        assert_eq!(cell(&Value::from("a\u{1b}[31mb\n")), "a\u{fffd}[31mb\u{fffd}");
+    }
+
+    #[test]
+    fn a_long_cell_is_cut_to_its_width() {
+        assert_eq!(shorten(&"é".repeat(100)).chars().count(), CELL);
+        assert_eq!(shorten("short"), "short");
+    }
+}
