@@ -2,7 +2,7 @@
 //!
 //! Guarantees: the result has the types of our own world, is valid, and its manifest is the text that was given.
 //! Whether the manifest makes sense is [`manifest`](super::manifest)'s, whether the component may be loaded is
-//! [`inspect`](super::inspect)'s.
+//! [`inspect`](mod@super::inspect)'s.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;

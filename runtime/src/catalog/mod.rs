@@ -1,6 +1,6 @@
 //! Before any event: a partner's folder becomes one component, and uploaded bytes become a checked function version.
 //!
-//! Guarantees: what [`inspect`] lets through is a whole component within the structural caps, imports only what this
+//! Guarantees: what [`inspect()`] lets through is a whole component within the structural caps, imports only what this
 //! host lends, exports a destination's handler, and carries a valid [`Manifest`](crate::model::Manifest).
 //! Nothing here runs guest code, opens a socket or touches a store; compiling to machine code is the sandbox's.
 
