@@ -1,0 +1,126 @@
+// One call of the function: finds the handler, runs it, and says how each event ended.
+//
+// The promise that `dispatch` returns is always kept, with an ending for one event or a list of them for a batch. It
+// rests on nothing that the function can replace.
+
+const HANDLERS = ['onTrack', 'onIdentify', 'onPage', 'onScreen', 'onGroup', 'onAlias', 'onDelete', 'onBatch'];
+
+/** The function of this name: declared at the top of the file, put on the global object, or exported by a bundle. */
+function handlerOf(kind) {
+  // Declarations with `const` and `let` are no properties of the global object; only code at the top can see them.
+  const declared = globalEval(`typeof ${kind} === 'function' ? ${kind} : undefined`);
+  if (declared !== undefined) return declared;
+  const bundles = [
+    globalEval(`typeof module === 'object' && module !== null ? module.exports : undefined`),
+    globalEval(`typeof exports === 'object' ? exports : undefined`),
+  ];
+  for (let at = 0; at < bundles.length; at++) {
+    const exported = read(bundles[at], kind);
+    if (typeof exported === 'function') return exported;
+  }
+  return undefined;
+}
+
+/** The handlers that the file has. */
+const handlers = () => HANDLERS.filter((kind) => handlerOf(kind) !== undefined);
+
+function dispatch(kind, eventsJson, settingsJson) {
+  return new NativePromise((resolve) => {
+    let open = true;
+    const finish = (value) => {
+      open = false;
+      onUncaught = undefined;
+      resolve(value);
+    };
+    const given = jsonParse(eventsJson);
+    const everyOne = (one) => (kind === 'onBatch' ? given.map(() => one) : one);
+    onUncaught = (thrown) => {
+      if (open) finish(everyOne(endingOf(thrown)));
+    };
+    lookAtClock();
+    startLog();
+    const settings = () => jsonParse(settingsJson);
+    const running = kind === 'onBatch' ? batch(given, settings) : single(kind, given, settings);
+    promiseThen(running, finish, (thrown) => finish(everyOne(endingOf(thrown))));
+  });
+}
+
+/** An error of a promise that nobody handles ends the call, as it ends Node. */
+function unhandled(reason) {
+  if (onUncaught === undefined) return;
+  const { message, name } = endingOf(reason);
+  const uncaught = onUncaught;
+  uncaught({ name: 'UnhandledRejection', message: `nobody waited for a promise that failed with ${name}: ${message}; is an \`await\` missing?` });
+}
+
+async function single(kind, event, settings) {
+  const handler = handlerOf(kind);
+  if (handler === undefined) return ending('unsupported', `the function has no \`${kind}\``, 'EventNotSupported');
+  try {
+    await handler(event, settings());
+    return delivered();
+  } catch (thrown) {
+    return endingOf(thrown);
+  }
+}
+
+async function batch(events, settings) {
+  const handler = handlerOf('onBatch');
+  if (handler === undefined) return oneByOne(events, settings);
+  const count = events.length;
+  let answer;
+  try {
+    answer = await handler(events, settings());
+  } catch (thrown) {
+    return filledWith(count, endingOf(thrown));
+  }
+  try {
+    return answers(answer, count);
+  } catch (thrown) {
+    return filledWith(count, endingOf(thrown));
+  }
+}
+
+/** Without an `onBatch`, one after the other: a function may keep things in globals while it waits. */
+async function oneByOne(events, settings) {
+  const endings = [];
+  for (let at = 0; at < events.length; at++) {
+    const type = textOf(read(events[at], 'type'));
+    const kind = `on${slice(type, 0, 1).toUpperCase()}${slice(type, 1)}`;
+    push(endings, await single(kind, events[at], settings));
+  }
+  return endings;
+}
+
+function filledWith(count, one) {
+  const endings = [];
+  for (let at = 0; at < count; at++) push(endings, one);
+  return endings;
+}
+
+/** What `onBatch` returned, as an ending for each event. Anything but a list of statuses means that all went well. */
+function answers(answer, count) {
+  if (!isArray(answer)) return filledWith(count, delivered());
+  const length = answer.length;
+  let statuses = false;
+  for (let at = 0; at < min(length, count + 1); at++) statuses ||= isObject(answer[at]) && hasOwn(answer[at], 'status');
+  if (!statuses) return filledWith(count, delivered());
+  // The host refuses a list of another length; how much longer it is makes no difference.
+  if (length !== count) return filledWith(min(length, count + 1000), delivered());
+  const endings = [];
+  for (let at = 0; at < count; at++) push(endings, statusEnding(answer[at], at));
+  return endings;
+}
+
+function statusEnding(one, at) {
+  const status = read(one, 'status');
+  const text = read(one, 'errormessage') ?? read(one, 'errorMessage') ?? '';
+  const message = textOf(text) || `HTTP ${textOf(status)}`;
+  if (typeof status !== 'number') {
+    return ending('failed', `onBatch returned ${inspect(one, 0)} for event ${at}, without a number as \`status\``, 'TypeError');
+  }
+  if (status >= 200 && status < 300) return delivered();
+  if (status === 408 || status === 423 || status === 429 || (status >= 500 && status !== 501)) return ending('retry', message, 'RetryError');
+  if (status === 401 || status === 403) return ending('invalid-settings', message, 'InvalidSettings');
+  return status === 501 ? ending('unsupported', message, 'EventNotSupported') : ending('rejected', message, 'ValidationError');
+}

@@ -1,0 +1,148 @@
+// What a function waits for: timers and requests. The engine calls `pump` whenever no promise can go on.
+//
+// One callback for each call of `pump`, so that promises run between any two callbacks, as in Node. Time is read once
+// for a turn, not once for a timer: each reading is a call to the host and counts.
+
+/** Milliseconds on the host's clock at the last look; `undefined` until the first handler runs. */
+let loopTime;
+let nextTimer = 1;
+/** id → {due, interval, callback, args}, in the order in which they were set. */
+const timers = new Map();
+const immediates = [];
+/** The host's handle of a request → what to do with its response. */
+const waiting = new Map();
+/** What to do with an error that nobody could catch; there while a handler runs. */
+let onUncaught;
+
+const mapGet = uncurryThis(Map.prototype.get);
+const mapSet = uncurryThis(Map.prototype.set);
+const mapDelete = uncurryThis(Map.prototype.delete);
+const mapForEach = uncurryThis(Map.prototype.forEach);
+const shift = uncurryThis(Array.prototype.shift);
+const push = uncurryThis(Array.prototype.push);
+
+/** The longest delay that Node takes; longer ones become 1 there. */
+const LONGEST_DELAY = 2 ** 31 - 1;
+
+function lookAtClock() {
+  loopTime = host.monotonic();
+}
+
+/** A timer as Node returns it: an object that is also a number. */
+class Timeout {
+  #id;
+  constructor(id) {
+    this.#id = id;
+  }
+  [Symbol.toPrimitive]() {
+    return this.#id;
+  }
+  ref() {
+    return this;
+  }
+  unref() {
+    return this;
+  }
+  hasRef() {
+    return true;
+  }
+}
+
+function addTimer(name, callback, delay, args, repeat) {
+  if (typeof callback !== 'function') {
+    throw coded(TypeError, 'ERR_INVALID_ARG_TYPE', `${name}: the callback is ${callback === null ? 'null' : typeof callback}, not a function`);
+  }
+  if (loopTime === undefined) lookAtClock();
+  delay = Number(delay);
+  if (!(delay >= 1 && delay <= LONGEST_DELAY)) delay = 1;
+  const id = nextTimer++;
+  mapSet(timers, id, { due: loopTime + delay, interval: repeat ? delay : undefined, callback, args });
+  return new Timeout(id);
+}
+
+function setTimeout(callback, delay, ...args) {
+  return addTimer('setTimeout', callback, delay, args, false);
+}
+
+function setInterval(callback, delay, ...args) {
+  return addTimer('setInterval', callback, delay, args, true);
+}
+
+function setImmediate(callback, ...args) {
+  if (typeof callback !== 'function') throw coded(TypeError, 'ERR_INVALID_ARG_TYPE', 'setImmediate: the callback is not a function');
+  const immediate = { callback, args };
+  push(immediates, immediate);
+  return immediate;
+}
+
+function clearTimeout(timer) {
+  if (timer === undefined || timer === null || typeof timer === 'symbol') return;
+  mapDelete(timers, Number(timer));
+}
+
+function clearImmediate(immediate) {
+  if (typeof immediate === 'object' && immediate !== null) immediate.callback = undefined;
+}
+
+function queueMicrotask(callback) {
+  if (typeof callback !== 'function') throw coded(TypeError, 'ERR_INVALID_ARG_TYPE', 'queueMicrotask: the callback is not a function');
+  promiseThen(NativePromise.resolve(), () => guarded(callback, []));
+}
+
+function guarded(callback, args) {
+  try {
+    callback(...args);
+  } catch (error) {
+    if (onUncaught !== undefined) onUncaught(error);
+  }
+}
+
+/** The timer that is due first; of several, the one that was set first. */
+function earliest() {
+  let first;
+  mapForEach(timers, (timer, id) => {
+    if (first === undefined || timer.due < first.timer.due) first = { id, timer };
+  });
+  return first;
+}
+
+function fire({ id, timer }) {
+  if (timer.interval === undefined) mapDelete(timers, id);
+  else timer.due = max(loopTime, timer.due) + timer.interval;
+  guarded(timer.callback, timer.args);
+}
+
+/** Does one thing that is due, or waits for one. `false` if there is nothing to wait for. */
+function pump() {
+  while (immediates.length > 0) {
+    const { callback, args } = shift(immediates);
+    if (callback !== undefined) {
+      guarded(callback, args);
+      return true;
+    }
+  }
+  const first = earliest();
+  if (first !== undefined && first.timer.due <= loopTime) {
+    fire(first);
+    return true;
+  }
+  const handles = [];
+  mapForEach(waiting, (_, handle) => push(handles, handle));
+  if (first === undefined && handles.length === 0) return false;
+  lookAtClock();
+  const wait = first === undefined ? Infinity : max(0, first.timer.due - loopTime);
+  let ended;
+  if (handles.length > 0) ended = host.waitAny(handles, wait);
+  else if (wait > 0) host.sleep(wait);
+  if (ended === undefined) {
+    // The wait is over, so the timer is due, whatever a clock that stands still may say.
+    loopTime = max(loopTime, first.timer.due);
+    fire(first);
+  } else {
+    const handle = handles[ended.index];
+    const done = mapGet(waiting, handle);
+    mapDelete(waiting, handle);
+    done(ended);
+  }
+  return true;
+}
