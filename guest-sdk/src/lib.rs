@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod run;
 
+pub mod cache;
 pub mod clock;
 pub mod http;
 pub mod log;

@@ -11,7 +11,7 @@ use tidegate::clock::Clock;
 use tidegate::delivery::{Secrets, classify, report};
 use tidegate::egress::{Answers, Grant, Reach};
 use tidegate::model::{Event, Limits, Manifest, Timestamp};
-use tidegate::sandbox::{GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
+use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
 /// A function that waits for a partner should not cost the host more than a picture on a web page does.
 const MOST_BYTES: usize = 120 << 10;
@@ -46,6 +46,7 @@ async fn run(sandbox: &Sandbox, version: &LoadedVersion, manifest: &Manifest, ca
         outlet: Arc::new(Answers::new(answers, grant, Reach::default()).unwrap()),
         clock: Clock::System,
         seed: None,
+        cache: CacheScope::alone(),
     };
     let done = sandbox.invoke(version, invocation).await;
     let outcomes = classify(&done, count);

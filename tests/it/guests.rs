@@ -45,6 +45,9 @@ macro_rules! guests {
 }
 
 guests! {
+    CACHE_COUNTER "cache_counter"
+    CACHE_FLOOD "cache_flood"
+    CACHE_OVERSIZE "cache_oversize"
     CLOCK "clock"
     COUNTER "counter"
     DELIVERED "delivered"

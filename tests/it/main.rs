@@ -2,6 +2,7 @@
 
 mod api;
 mod bad_input;
+mod cache;
 mod clients;
 mod crash;
 mod delivering;

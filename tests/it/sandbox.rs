@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use tidegate::clock::Clock;
 use tidegate::egress::Outlet;
 use tidegate::model::{Answer, Digest, Ending, Event, EventType, InvocationReport, Limit, Limits, Timestamp};
-use tidegate::sandbox::{GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
+use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
 use crate::guests::{self, Guest};
 use crate::outlets::{Denied, Ok200, Silent};
@@ -67,6 +67,7 @@ fn with(limits: Limits) -> Invocation {
         outlet: Arc::new(Ok200),
         clock: Clock::System,
         seed: None,
+        cache: CacheScope::alone(),
     }
 }
 

@@ -11,7 +11,9 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::egress::{InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
 use crate::model::{Answer, Digest, Ending, Event, Limits};
-use crate::sandbox::{Bare, GuestEvent, Invocation, LoadError, LoadedVersion, Sandbox, SandboxConfig, SandboxError};
+use crate::sandbox::{
+    Bare, CacheScope, GuestEvent, Invocation, LoadError, LoadedVersion, Sandbox, SandboxConfig, SandboxError,
+};
 
 /// What is measured: a function, and an event and settings that it delivers with when its requests are answered
 /// with `200`.
@@ -141,6 +143,7 @@ impl Bench {
                 outlet: Arc::clone(&self.outlet),
                 clock: Clock::System,
                 seed: None,
+                cache: CacheScope::alone(),
             };
             let report = self.sandbox.invoke(&self.version, invocation).await;
             match &report.ending {

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::delivery::{Secrets, classify, report};
 use crate::egress::Outlet;
 use crate::model::{Event, EventType, Limits, Manifest, OutcomeCode};
-use crate::sandbox::{GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
+use crate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
 /// A function that is ready to run here.
 pub(super) struct Local {
@@ -70,6 +70,7 @@ impl Local {
             outlet: run.outlet,
             clock: run.clock,
             seed: run.seed,
+            cache: CacheScope::alone(),
         };
         let done = self.sandbox.invoke(&self.version, invocation).await;
         let outcomes = classify(&done, count);

@@ -18,7 +18,7 @@ use crate::egress::{Gate, Grant, GrantedGate, Outlet};
 use crate::model::{
     Batch, ClaimedDelivery, DestinationId, Ending, FilterReason, InvocationReport, Limits, Outcome, Timestamp, Used,
 };
-use crate::sandbox::{GuestEvent, Invocation, LoadError, Sandbox};
+use crate::sandbox::{CacheScope, Caches, GuestEvent, Invocation, LoadError, Sandbox};
 use crate::store::{AttemptRecord, DestinationRoute, Settle, Settlement, Store};
 
 /// Full records of successes kept for each destination in a minute: enough to see what a working request looks like.
@@ -33,6 +33,7 @@ pub(super) struct Attempts {
     pub(super) retry: RetryPolicy,
     pub(super) clock: Clock,
     prepared: DashMap<DestinationId, Arc<Prepared>>,
+    caches: Arc<Caches>,
 }
 
 /// What is the same for every attempt at a destination until somebody changes it.
@@ -59,7 +60,7 @@ impl Attempts {
         retry: RetryPolicy,
         clock: Clock,
     ) -> Self {
-        Self { store, sandbox, gate, limits, retry, clock, prepared: DashMap::new() }
+        Self { store, sandbox, gate, limits, retry, clock, prepared: DashMap::new(), caches: Arc::default() }
     }
 
     /// One attempt at these deliveries, all of one destination, none of them claimed by anybody else.
@@ -151,6 +152,7 @@ impl Attempts {
             outlet,
             clock: self.clock,
             seed: None,
+            cache: CacheScope::new(&self.caches, prepared.route.destination.id, digest, &prepared.route.settings_json),
         };
         self.sandbox.invoke(&version, invocation).await
     }

@@ -12,7 +12,7 @@ use wasmtime::{Engine, Result, Store};
 use crate::model::Event;
 
 use self::tidegate::destination::types::EventType;
-use self::tidegate::destination::{clock, http, log, random, types};
+use self::tidegate::destination::{cache, clock, http, log, random, types};
 
 wasmtime::component::bindgen!({
     path: "../wit",
@@ -101,4 +101,16 @@ impl random::Host for Nothing {
     fn bytes(&mut self, count: u32) -> Vec<u8> {
         vec![0; count as usize]
     }
+}
+
+impl cache::Host for Nothing {
+    fn get(&mut self, _: String) -> Option<String> {
+        None
+    }
+
+    fn set(&mut self, _: String, _: String, _: Option<u64>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn delete(&mut self, _: String) {}
 }

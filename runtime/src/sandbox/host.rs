@@ -16,8 +16,9 @@ use crate::egress::{EgressError, InboundResponse, OutboundRequest};
 use crate::model::{Limit, LogLevel};
 
 use super::HostFault;
-use super::bindings::tidegate::destination::{clock, http, log, random, types};
+use super::bindings::tidegate::destination::{cache, clock, http, log, random, types};
 use super::budget::{Budget, LimitHit};
+use super::cache::CacheScope;
 use super::cpu::CpuMeter;
 use super::log::LogBook;
 use super::memory::MemoryBudget;
@@ -37,6 +38,7 @@ pub(super) struct Run {
     pub(super) requests: Requests,
     pub(super) pending: ResourceTable,
     pub(super) clock: Clock,
+    pub(super) cache: CacheScope,
     pub(super) began: Instant,
     /// How long the guest has slept: all the time that passes for it where the clock is fixed.
     pub(super) slept: Duration,
@@ -184,6 +186,27 @@ impl clock::Host for Run {
         let pause = Duration::from_millis(ms);
         tokio::time::sleep(pause).await;
         self.slept = self.slept.saturating_add(pause);
+        Ok(())
+    }
+}
+
+impl cache::Host for Run {
+    fn get(&mut self, key: String) -> Result<Option<String>> {
+        self.budget.host_call(key.len())?;
+        let value = self.cache.get(&key, self.clock.now());
+        self.budget.host_gives(value.as_ref().map_or(0, String::len))?;
+        Ok(value)
+    }
+
+    fn set(&mut self, key: String, value: String, ttl_ms: Option<u64>) -> Result<Result<(), String>> {
+        self.budget.host_call(key.len() + value.len())?;
+        let kept = self.cache.set(key, value, ttl_ms.map(Duration::from_millis), self.clock.now());
+        Ok(kept.map_err(|refused| refused.to_string()))
+    }
+
+    fn delete(&mut self, key: String) -> Result<()> {
+        self.budget.host_call(key.len())?;
+        self.cache.delete(&key);
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use super::HostFault;
 use super::bindings::exports::tidegate::destination::handler;
 use super::bindings::tidegate::destination::types;
 use super::budget::{Budget, LimitHit};
+use super::cache::CacheScope;
 use super::cpu::CpuMeter;
 use super::ending::{DeadlinePassed, answer_bytes, answered, unanswered};
 use super::host::Run;
@@ -55,6 +56,8 @@ pub struct Invocation {
     pub clock: Clock,
     /// Makes its randomness repeatable.
     pub seed: Option<u64>,
+    /// What it keeps for later ones and finds of earlier ones.
+    pub cache: CacheScope,
 }
 
 /// Runs a guest once.
@@ -83,6 +86,7 @@ fn store(engine: &Engine, invocation: &Invocation, deadline: Instant, cpu: CpuMe
         requests: Requests::new(Arc::clone(&invocation.outlet), deadline, &limits, invocation.clock),
         pending: ResourceTable::new(),
         clock: invocation.clock,
+        cache: invocation.cache.clone(),
         began: std::time::Instant::now(),
         slept: Duration::ZERO,
         seeded: invocation.seed.map(Run::seeded),

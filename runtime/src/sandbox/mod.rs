@@ -3,7 +3,8 @@
 //! Three moments: *engine start* ([`Sandbox::start`]), *version load* ([`Sandbox::load`]), *invocation*
 //! ([`Sandbox::invoke`]).
 //!
-//! Guarantees: a fresh store and instance for every invocation, so nothing of one event is seen by the next; one
+//! Guarantees: a fresh store and instance for every invocation, so nothing of one event is seen by the next but what
+//! it puts into its destination's cache; one
 //! deadline and one set of budgets over everything that an invocation does; whatever a guest does is a value in an
 //! [`InvocationReport`]; guests that spin share the processor with everybody else, tick by tick.
 //!
@@ -13,6 +14,7 @@
 mod bare;
 mod bindings;
 mod budget;
+mod cache;
 mod code_cache;
 mod cpu;
 mod ending;
@@ -37,6 +39,7 @@ use wasmtime::Engine;
 use crate::model::{Digest, InvocationReport};
 
 pub use bare::Bare;
+pub use cache::{CacheScope, Caches};
 pub use invocation::{GuestEvent, Invocation};
 pub use version::{LoadError, LoadedVersion};
 
