@@ -13,7 +13,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("config", &["model", "store"]),
     ("store", &["model", "clock"]),
     ("ingest", &["model", "clock", "config", "store"]),
-    ("catalog", &["model"]),
+    ("catalog", &["model", "egress"]),
     ("egress", &["model"]),
     ("sandbox", &["model", "clock", "egress"]),
     ("delivery", &["model", "clock", "store", "sandbox", "egress"]),

@@ -4,10 +4,9 @@
 //! and the fix; every setting that an origin or a binding mentions exists and fits.
 //! What an origin means when a request is made is the gate's.
 
-mod origin;
-
 use std::collections::BTreeSet;
 
+use crate::egress::{AllowEntry, PolicyError};
 use crate::model::{Bind, Manifest, Place, Setting, SettingType};
 
 use super::settings;
@@ -135,11 +134,13 @@ fn check_egress(manifest: &Manifest) -> Result<(), ManifestError> {
         return wrong("egress.allow", allow.len(), format!("at most {MAX_ORIGINS} origins are allowed"));
     }
     for entry in allow {
-        let variables = match origin::variables(entry) {
-            Ok(variables) => variables,
-            Err(problem) => return wrong("egress.allow", entry, problem),
+        let parsed = match AllowEntry::parse(entry) {
+            Ok(parsed) => parsed,
+            Err(PolicyError::Entry { reason, .. } | PolicyError::Setting { reason, .. }) => {
+                return wrong("egress.allow", entry, reason);
+            }
         };
-        for name in variables {
+        for name in parsed.settings() {
             match manifest.settings.get(name) {
                 None => return wrong("egress.allow", entry, format!("there is no `[settings.{name}]`")),
                 Some(setting) if setting.secret => {
@@ -233,6 +234,7 @@ max_wait_ms = 10000
             ("[\"track\", \"identify\"]", "[\"trak\"]", "unknown variant `trak`"),
             ("[\"track\", \"identify\"]", "[\"track\", \"track\"]", "named twice"),
             ("https://hooks.slack.com\", \"https", "ftp://hooks.slack.com\", \"https", "`ftp://hooks.slack.com`"),
+            ("https://hooks.slack.com\", \"https", "https://*.co.uk\", \"https", "other people's names"),
             ("settings.region}", "settings.regoin}", "no `[settings.regoin]`"),
             ("settings.region}", "settings.webhook_path}", "host names are public"),
             ("settings.region}", "settings.loud}", "must be of type `string`"),

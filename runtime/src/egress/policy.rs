@@ -126,6 +126,19 @@ impl AllowEntry {
         &self.text
     }
 
+    /// The settings that it names.
+    pub fn settings(&self) -> impl Iterator<Item = &str> {
+        let pieces = match &self.form {
+            Form::Whole(name) => (Some(&**name), &[][..]),
+            Form::Spelled(pieces) => (None, &pieces[..]),
+        };
+        let named = pieces.1.iter().filter_map(|piece| match piece {
+            Piece::Setting(name) => Some(&**name),
+            Piece::Text(_) => None,
+        });
+        pieces.0.into_iter().chain(named)
+    }
+
     /// What it opens with these settings: nothing where a setting that it names is absent.
     pub fn resolve(&self, settings: &Map<String, Value>) -> Result<Option<Opening>, PolicyError> {
         match &self.form {
@@ -272,6 +285,18 @@ mod tests {
             ("https://1.1.1.1", "https://1.1.1.2/", false),
         ] {
             assert_eq!(opens(entry, json!({}), url), expected, "{entry} {url}");
+        }
+    }
+
+    #[test]
+    fn an_entry_names_its_settings() {
+        for (entry, expected) in [
+            ("https://hooks.slack.com", vec![]),
+            ("https://{settings.a}.{settings.b}.example.com:8443", vec!["a", "b"]),
+            ("{settings.url}", vec!["url"]),
+        ] {
+            let entry = AllowEntry::parse(entry).expect("an entry");
+            assert_eq!(entry.settings().collect::<Vec<_>>(), expected, "{}", entry.as_str());
         }
     }
 
