@@ -34,7 +34,11 @@ async function makeValue(key, ttl, fn) {
   const forever = ttl === undefined || ttl === null || ttl === -1;
   if (!forever && !(ttl >= 0)) throw new TypeError(`cache.load: the ttl is ${inspect(ttl)}, not a number of milliseconds or -1`);
   if (text === undefined || ttl === 0) return value;
-  const refused = host.cacheSet(key, text, forever || ttl === Infinity ? undefined : floor(ttl));
-  if (refused !== undefined) writeLine('warn', refused);
+  try {
+    host.cacheSet(key, text, forever || ttl === Infinity ? undefined : floor(ttl));
+  } catch (refused) {
+    // Too large to be kept: the value is good all the same.
+    writeLine('warn', refused.message);
+  }
   return value;
 }

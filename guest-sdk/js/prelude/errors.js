@@ -72,7 +72,7 @@ function placeOf(thrown) {
   for (let at = 0; at < lines.length; at++) {
     const frame = FRAME.exec(lines[at]);
     if (frame === null || indexOf(frame[2], PRELUDE) >= 0) continue;
-    return frame[1] === undefined ? ` (line ${frame[3]})` : ` (in ${frame[1]}, line ${frame[3]})`;
+    return frame[1] === undefined || frame[1] === '<anonymous>' ? ` (line ${frame[3]})` : ` (in ${frame[1]}, line ${frame[3]})`;
   }
   return '';
 }
