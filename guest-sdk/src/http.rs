@@ -258,7 +258,8 @@ pub fn wait_any(pending: &mut Vec<Pending>) -> Option<(usize, Result<Response, E
         return None;
     }
     let borrowed: Vec<&wit::Pending> = pending.iter().map(|pending| &pending.0).collect();
-    let (place, result) = wit::wait_any(&borrowed);
+    // Without a time to wait there is always an answer.
+    let (place, result) = wit::wait_any(&borrowed, None)?;
     let place = place as usize;
     pending.remove(place);
     Some((place, result.map(Response::from).map_err(Error::from)))

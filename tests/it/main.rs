@@ -11,6 +11,8 @@ mod functions;
 mod guests;
 mod host;
 mod http;
+mod javascript;
+
 mod outlets;
 mod sandbox;
 mod tidy;

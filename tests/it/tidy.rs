@@ -13,7 +13,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("config", &["model", "store"]),
     ("store", &["model", "clock"]),
     ("ingest", &["model", "clock", "config", "store"]),
-    ("catalog", &["model", "egress"]),
+    ("catalog", &["model", "egress", "sandbox"]),
     ("egress", &["model"]),
     ("sandbox", &["model", "clock", "egress"]),
     ("delivery", &["model", "clock", "store", "sandbox", "egress"]),
@@ -31,7 +31,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("figment", &["config"]),
     ("rustls", &["egress"]),
     ("hickory_resolver", &["egress"]),
-    ("wasmparser", &["catalog"]),
+    ("wasmparser", &["catalog", "sandbox"]),
     ("wit_component", &["catalog"]),
     ("anyhow", &["cli", "bench"]),
 ];

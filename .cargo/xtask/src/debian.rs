@@ -78,7 +78,7 @@ fn host_triple(sysroot: &Path) -> Result<String, Error> {
 }
 
 /// The version of a package that apt would take.
-fn candidate(package: &str) -> Result<String, Error> {
+pub fn candidate(package: &str) -> Result<String, Error> {
     if !process::exists("apt-cache") || !process::exists("dpkg-deb") {
         return Err("this is not a Debian system: there is no `apt-cache` or no `dpkg-deb`".to_owned());
     }
@@ -91,8 +91,13 @@ fn candidate(package: &str) -> Result<String, Error> {
 /// Downloads the compiler, its libraries, its source, and those libraries of theirs that the system has not.
 fn download(folder: &Path, version: &str) -> Result<(), Error> {
     let mut wanted = vec![format!("rustc-web={version}"), format!("rust-web-src={version}")];
-    let mut queue = vec![format!("libstd-rust-web-dev={version}")];
-    let mut seen = BTreeSet::new();
+    wanted.extend(with_dependencies(format!("libstd-rust-web-dev={version}"))?);
+    fetch(folder, &wanted)
+}
+
+/// A package and everything that it needs, but for what is installed.
+pub fn with_dependencies(package: String) -> Result<Vec<String>, Error> {
+    let (mut queue, mut seen, mut wanted) = (vec![package], BTreeSet::new(), Vec::new());
     while let Some(package) = queue.pop() {
         let name = package.split('=').next().unwrap_or_default().to_owned();
         if !seen.insert(name.clone()) || is_installed(&name) {
@@ -101,13 +106,38 @@ fn download(folder: &Path, version: &str) -> Result<(), Error> {
         queue.extend(dependencies(&package)?);
         wanted.push(package);
     }
+    Ok(wanted)
+}
+
+/// Downloads packages into a folder, without installing them.
+pub fn fetch(folder: &Path, packages: &[String]) -> Result<(), Error> {
     // apt-get drops to a user of its own where it may, and says so at length where it may not.
     process::run(
         Command::new("apt-get")
             .args(["download", "--quiet=2", "--option=APT::Sandbox::User=root"])
-            .args(wanted)
+            .args(packages)
             .current_dir(folder),
     )
+}
+
+/// Unpacks all packages of a folder, except what no compiler needs.
+pub fn extract(packages: &Path, to: &Path) -> Result<(), Error> {
+    for package in entries(packages)? {
+        let mut archive = Command::new("dpkg-deb")
+            .arg("--fsys-tarfile")
+            .arg(&package)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(at(&package))?;
+        let archive_output = archive.stdout.take().ok_or("dpkg-deb has no output")?;
+        let mut tar = Command::new("tar");
+        // The source package is mostly the compiler's own source and its tests; only the library is needed.
+        tar.args(["--extract", "--no-wildcards-match-slash", "--exclude=./usr/share"]);
+        tar.args(["--exclude=./usr/src/*/compiler", "--exclude=./usr/src/*/src", "--exclude=./usr/src/*/tests"]);
+        process::run(tar.arg("--directory").arg(to).stdin(archive_output))?;
+        archive.wait().map_err(at(&package))?;
+    }
+    Ok(())
 }
 
 fn is_installed(package: &str) -> bool {
@@ -138,21 +168,7 @@ fn pinned(entry: &str) -> String {
 fn unpack(packages: &Path, toolchain: &Path) -> Result<(), Error> {
     let files = toolchain.join("files");
     fs::create_dir_all(&files).map_err(at(&files))?;
-    for package in entries(packages)? {
-        let mut archive = Command::new("dpkg-deb")
-            .arg("--fsys-tarfile")
-            .arg(&package)
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(at(&package))?;
-        let archive_output = archive.stdout.take().ok_or("dpkg-deb has no output")?;
-        let mut tar = Command::new("tar");
-        // The source package is mostly the compiler's own source and its tests; only the library is needed.
-        tar.args(["--extract", "--no-wildcards-match-slash", "--exclude=./usr/share"]);
-        tar.args(["--exclude=./usr/src/*/compiler", "--exclude=./usr/src/*/src", "--exclude=./usr/src/*/tests"]);
-        process::run(tar.arg("--directory").arg(&files).stdin(archive_output))?;
-        archive.wait().map_err(at(&package))?;
-    }
+    extract(packages, &files)?;
     let moved = |from: PathBuf, to: PathBuf| -> Result<(), Error> {
         fs::create_dir_all(to.parent().unwrap_or(toolchain)).map_err(at(&to))?;
         fs::rename(&from, &to)
@@ -208,7 +224,7 @@ fn build_std(toolchain: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = fs::read_dir(folder).map_err(at(folder))?;
     let mut paths =
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(at(folder))?;
@@ -216,7 +232,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-fn at(path: &Path) -> impl Fn(std::io::Error) -> Error {
+pub fn at(path: &Path) -> impl Fn(std::io::Error) -> Error {
     let path = path.display().to_string();
     move |error| format!("`{path}`: {error}")
 }

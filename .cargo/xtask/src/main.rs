@@ -3,8 +3,10 @@
 //! Set-up is remembered in `target/` and in the user's cache, so that a second run goes straight to the point.
 //! Progress is on stderr; stdout belongs to what is run.
 
+mod clang;
 mod clients;
 mod debian;
+mod engine;
 mod functions;
 mod process;
 mod rustc;
@@ -76,9 +78,10 @@ fn guests() -> Result<ExitCode, Error> {
 fn build() -> Result<Built, Error> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).ok_or("xtask lives in `.cargo/xtask`")?;
     let guest_rustc = rustc::find_or_make(root)?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+    engine::build(root, &target, &guest_rustc)?;
     process::say("building tidegate (minutes the first time, seconds later)");
     process::run(process::cargo(root).args(["build", "--package", "tidegate", "--bin", "tidegate"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
     let tidegate = target.join("debug/tidegate");
     let functions = functions::build(root, &target, &tidegate, &guest_rustc)?;
     Ok(Built { root: root.to_owned(), tidegate, functions, guest_rustc })

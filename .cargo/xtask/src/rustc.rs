@@ -54,7 +54,8 @@ fn newest(cache: &Path) -> Option<PathBuf> {
     fs::read_dir(cache).ok()?.flatten().map(|entry| entry.path()).filter(complete).max()
 }
 
-fn cache_folder() -> Result<PathBuf, Error> {
+/// What is made once for all checkouts of a user.
+pub fn cache_folder() -> Result<PathBuf, Error> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("XDG_CACHE_HOME")
         .or_else(|| variable("HOME").map(|home| home.join(".cache")))

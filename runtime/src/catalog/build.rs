@@ -11,11 +11,15 @@ use serde_json::Value;
 
 use super::component::{ComponentError, component_from_core, with_manifest};
 use super::inspect::{InspectError, inspect};
+use super::javascript::{self, JavaScriptError};
 use super::manifest::{self, ManifestError};
 use crate::model::Manifest;
 
 /// What Rust functions are compiled for: no operating system, so nothing to import but our own world.
 const TARGET: &str = "wasm32-unknown-unknown";
+
+/// The file of a function in JavaScript.
+const SCRIPT: &str = "handler.js";
 
 /// Small code loads faster and shares the cache with its neighbours; a handler spends its time waiting.
 const PROFILE: [&str; 6] = [
@@ -58,7 +62,9 @@ pub enum BuildError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// Nothing to build.
-    #[error("`{0}` has nothing to build: beside `function.toml` put a `Cargo.toml`, a `main.wat` or one `.wasm` file")]
+    #[error(
+        "`{0}` has nothing to build: beside `function.toml` put a `handler.js`, a `Cargo.toml`, a `main.wat` or one `.wasm` file"
+    )]
     NoCode(String),
     /// A Rust function, and no target.
     #[error(
@@ -80,6 +86,9 @@ pub enum BuildError {
     /// Cargo built no module.
     #[error("`{0}` builds no WebAssembly module: its `[lib]` needs `crate-type = [\"cdylib\"]`")]
     NoModule(String),
+    /// The JavaScript cannot be loaded.
+    #[error(transparent)]
+    JavaScript(#[from] JavaScriptError),
     /// The module does not fit.
     #[error(transparent)]
     Component(#[from] ComponentError),
@@ -88,14 +97,21 @@ pub enum BuildError {
     Refused(#[from] InspectError),
 }
 
-/// Builds the function in a folder: `function.toml` and a Cargo package, a `main.wat`, or one `.wasm` file (a core
-/// module or a component without manifest). Cargo's messages go to standard error.
+/// Builds the function in a folder: `function.toml` and a `handler.js`, a Cargo package, a `main.wat`, or one `.wasm`
+/// file (a core module or a component without manifest). Cargo's messages go to standard error. A single JavaScript
+/// file is built with the `function.toml` beside it, or without one.
 ///
 /// # Errors
 /// If there is nothing to build, it does not compile, or would be refused as an upload.
 pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> {
     // Cargo runs in the folder, where a relative path would mean something else.
     let folder = &fs::canonicalize(folder).map_err(io(folder))?;
+    if folder.is_file() {
+        return build_file(folder);
+    }
+    if folder.join(SCRIPT).is_file() {
+        return build_file(&folder.join(SCRIPT));
+    }
     let manifest_toml = read_text(&folder.join("function.toml"))?;
     manifest::parse(&manifest_toml)?;
     let code = if folder.join("Cargo.toml").is_file() { cargo_build(folder, toolchain)? } else { prebuilt(folder)? };
@@ -104,6 +120,31 @@ pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> 
     } else {
         component_from_core(&code, &manifest_toml)?
     };
+    let manifest = inspect(&component)?.manifest;
+    Ok(Built { component, manifest })
+}
+
+/// A JavaScript file becomes a component in this process.
+fn build_file(file: &Path) -> Result<Built, BuildError> {
+    let source = read_text(file)?;
+    let toml = file.with_file_name("function.toml");
+    let given = toml.is_file().then(|| read_text(&toml)).transpose()?;
+    build_source(&source, file, given.as_deref())
+}
+
+/// Builds a function from the text of a JavaScript file, without touching the disk.
+///
+/// # Errors
+/// If it does not load, or would be refused as an upload.
+pub fn build_source(source: &str, file: &Path, manifest_toml: Option<&str>) -> Result<Built, BuildError> {
+    if let Some(toml) = manifest_toml {
+        manifest::parse(toml)?;
+    }
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let script = javascript::load(source, &name)?;
+    let made = || javascript::manifest_of(file, &script.handlers);
+    let manifest_toml = manifest_toml.map_or_else(made, str::to_owned);
+    let component = component_from_core(&script.module, &manifest_toml)?;
     let manifest = inspect(&component)?.manifest;
     Ok(Built { component, manifest })
 }

@@ -103,13 +103,13 @@ fn check_text(key: &str, text: Option<&str>) -> Result<(), ManifestError> {
 }
 
 fn check_setting(name: &str, setting: &Setting) -> Result<(), ManifestError> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) || !name.as_bytes()[0].is_ascii_lowercase()
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) || !name.as_bytes()[0].is_ascii_alphabetic()
     {
         return wrong(
             "settings",
             name,
-            format!("a setting's name is 1 to {MAX_NAME} of `a-z`, `0-9`, `_`, a letter first"),
+            format!("a setting's name is 1 to {MAX_NAME} of letters, digits and `_`, a letter first"),
         );
     }
     check_text(&format!("settings.{name}.label"), setting.label.as_deref())?;
@@ -244,7 +244,7 @@ max_wait_ms = 10000
             ("place = \"path\"", "place = \"header\"", "needs its name"),
             ("place = \"path\"", "place = \"cookie\"", "unknown variant `cookie`"),
             ("origin = \"https://hooks", "origin = \"https://other", "one of the entries of `egress.allow`"),
-            ("[settings.loud]", "[settings.Loud]", "a setting's name"),
+            ("[settings.loud]", "[settings.1oud]", "a setting's name"),
             ("cpu_ms = 50", "cpu_ms = 0", "`limits.cpu_ms`"),
             ("max_events = 100", "max_events = 5000", "`batch.max_events` in `function.toml` is `5000`"),
             ("max_wait_ms = 10000", "max_wait_ms = 70000", "use at most 60000"),

@@ -2,12 +2,13 @@
 //!
 //! Guarantees: what [`inspect()`] lets through is a whole component within the structural caps, imports only what this
 //! host lends, exports a destination's handler, and carries a valid [`Manifest`](crate::model::Manifest).
-//! Nothing here runs guest code, opens a socket or touches a store; compiling to machine code is the sandbox's.
+//! Nothing here opens a socket or touches a store, and of guest code only the loading of a JavaScript file is run; compiling to machine code is the sandbox's.
 
 pub mod build;
 pub mod cases;
 pub mod component;
 pub mod inspect;
+pub mod javascript;
 pub mod manifest;
 pub mod settings;
 pub mod structure;

@@ -56,7 +56,7 @@ pub enum SettingError {
 pub fn validate(manifest: &Manifest, settings: &Map<String, Value>) -> Result<(), Vec<SettingError>> {
     let mut errors: Vec<SettingError> = settings
         .keys()
-        .filter(|name| !manifest.settings.contains_key(*name))
+        .filter(|name| !manifest.open_settings && !manifest.settings.contains_key(*name))
         .map(|name| SettingError::Unknown { name: name.chars().take(80).collect(), known: known(manifest) })
         .collect();
     for (name, setting) in &manifest.settings {
@@ -68,11 +68,14 @@ pub fn validate(manifest: &Manifest, settings: &Map<String, Value>) -> Result<()
 /// What the guest gets: the customer's values, and the manifest's defaults where there are none.
 pub fn with_defaults(manifest: &Manifest, settings: &Map<String, Value>) -> Map<String, Value> {
     let given = |name: &String| settings.get(name).filter(|value| !value.is_null()).cloned();
-    manifest
-        .settings
-        .iter()
-        .filter_map(|(name, setting)| Some((name.clone(), given(name).or_else(|| setting.default.clone())?)))
-        .collect()
+    let mut all = if manifest.open_settings { settings.clone() } else { Map::new() };
+    all.extend(
+        manifest
+            .settings
+            .iter()
+            .filter_map(|(name, setting)| Some((name.clone(), given(name).or_else(|| setting.default.clone())?))),
+    );
+    all
 }
 
 fn problem(name: &str, setting: &Setting, value: Option<&Value>) -> Option<SettingError> {

@@ -84,9 +84,9 @@ impl Local {
     }
 }
 
-/// The component at this path: a folder is built, a file is read.
+/// The component at this path: a folder or a JavaScript file is built, another file is read.
 pub(super) async fn component(path: &Path) -> anyhow::Result<Vec<u8>> {
-    if path.is_dir() {
+    if path.is_dir() || path.extension().is_some_and(|ending| ending == "js") {
         let dir = path.to_owned();
         let built = tokio::task::spawn_blocking(move || catalog::build(&dir, &super::function::toolchain())).await??;
         return Ok(built.component);
@@ -104,7 +104,7 @@ pub(super) async fn manifest(function: &str) -> anyhow::Result<Manifest> {
         return Ok(catalog::manifest::parse(&text)?);
     }
     if path.is_file() {
-        return Ok(catalog::inspect(&std::fs::read(path)?)?.manifest);
+        return Ok(catalog::inspect(&component(path).await?)?.manifest);
     }
     let client = Client::new(ServerArgs::from_environment());
     let function = client.get(&format!("/api/v1/functions/{}", encode(function))).await.with_context(|| {

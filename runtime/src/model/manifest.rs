@@ -26,6 +26,10 @@ pub struct Manifest {
     /// What a customer configures, by name.
     #[serde(default)]
     pub settings: BTreeMap<String, Setting>,
+    /// Whether any setting is taken, named above or not, unchecked. For trying a function whose settings nobody has
+    /// described yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open_settings: bool,
     /// Limits that the function asks for; the operator's are the ceiling.
     #[serde(default)]
     pub limits: ManifestLimits,

@@ -68,8 +68,12 @@ impl http::Host for Nothing {
         Err(http::Error::Limit(String::new()))
     }
 
-    fn wait_any(&mut self, _: Vec<Resource<http::Pending>>) -> (u32, Result<http::Response, http::Error>) {
-        (0, Err(http::Error::Limit(String::new())))
+    fn wait_any(
+        &mut self,
+        _: Vec<Resource<http::Pending>>,
+        _: Option<u64>,
+    ) -> Option<(u32, Result<http::Response, http::Error>)> {
+        None
     }
 }
 

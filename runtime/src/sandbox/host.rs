@@ -113,13 +113,15 @@ impl http::Host for Run {
     async fn wait_any(
         &mut self,
         requests: Vec<Resource<Pending>>,
-    ) -> Result<(u32, Result<http::Response, http::Error>)> {
+        timeout_ms: Option<u64>,
+    ) -> Result<Option<(u32, Result<http::Response, http::Error>)>> {
         self.budget.host_call(requests.len() * WORD)?;
         if requests.is_empty() {
-            return Ok((0, Err(http::Error::InvalidRequest("wait-any: the list is empty".to_owned()))));
+            let empty = http::Error::InvalidRequest("wait-any: the list is empty".to_owned());
+            return Ok(Some((0, Err(empty))));
         }
         let table = &mut self.pending;
-        let (position, record, waited) = poll_fn(|context| {
+        let ended = poll_fn(|context| {
             for (position, handle) in (0..).zip(&requests) {
                 let pending = match table.get_mut(handle) {
                     Ok(pending) => pending,
@@ -131,8 +133,18 @@ impl http::Host for Run {
                 }
             }
             Poll::Pending
-        })
-        .await?;
+        });
+        let waited = match timeout_ms.map(Duration::from_millis) {
+            None => Some(ended.await),
+            Some(timeout) => {
+                let waited = tokio::time::timeout(timeout, ended).await.ok();
+                if waited.is_none() {
+                    self.slept += timeout;
+                }
+                waited
+            }
+        };
+        let Some((position, record, waited)) = waited.transpose()? else { return Ok(None) };
         let result = match waited {
             Waited::Ended(sent) => self.inbound(record, sent)?,
             Waited::Taken => {
@@ -140,7 +152,7 @@ impl http::Host for Run {
             }
             Waited::Lost => return Err(HostFault("a request's task is gone".to_owned()).into()),
         };
-        Ok((position, result))
+        Ok(Some((position, result)))
     }
 }
 

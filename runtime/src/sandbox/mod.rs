@@ -24,6 +24,7 @@ mod invocation;
 mod log;
 mod memory;
 mod requests;
+mod snapshot;
 mod ticker;
 mod version;
 
@@ -41,6 +42,7 @@ use crate::model::{Digest, InvocationReport};
 pub use bare::Bare;
 pub use cache::{CacheScope, Caches};
 pub use invocation::{GuestEvent, Invocation};
+pub use snapshot::{Preinitialiser, Snapshot, SnapshotError};
 pub use version::{LoadError, LoadedVersion};
 
 use code_cache::CodeCache;

@@ -1,0 +1,159 @@
+//! Before any event: a partner's JavaScript becomes a core module, in this process and without any tool.
+//!
+//! Guarantees: the file is evaluated once, with nothing of the world in reach; what it throws is reported with its
+//! place; a file without a manifest gets one that reaches nothing.
+//! Leaves to others: the engine's limits (`sandbox`), what an invocation may do.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use crate::sandbox::{Preinitialiser, SnapshotError};
+
+/// `guest-sdk/js/engine`, compiled. Empty if this program was built without it.
+static ENGINE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/js-engine.wasm"));
+
+/// Bytes of one file: what fits twice into the memory that it may leave, as text and as code.
+pub const MAX_SOURCE_BYTES: usize = 8 << 20;
+
+/// Why a file does not become a module.
+#[derive(Debug, thiserror::Error)]
+pub enum JavaScriptError {
+    /// This program cannot.
+    #[error(
+        "this `tidegate` was built without its JavaScript engine; in a checkout, `cargo xtask guests` builds it with one"
+    )]
+    NoEngine,
+    /// Too much of it.
+    #[error("`{name}` has {bytes} bytes: at most {MAX_SOURCE_BYTES} are taken")]
+    TooLarge {
+        /// The file.
+        name: String,
+        /// How many it has.
+        bytes: usize,
+    },
+    /// The file throws, or is no JavaScript.
+    #[error("`{name}` cannot be loaded: {error}: {message}{place}")]
+    Thrown {
+        /// The file.
+        name: String,
+        /// The error's name.
+        error: String,
+        /// Its message.
+        message: String,
+        /// ` at FILE:LINE:COLUMN`, where it is known.
+        place: String,
+    },
+    /// No handler.
+    #[error(
+        "`{0}` has no handler: declare `async function onTrack(event, settings)`, or one of onIdentify, onPage, \
+         onScreen, onGroup, onAlias, onDelete"
+    )]
+    NoHandler(String),
+    /// Loading it was stopped.
+    #[error("`{name}`: {error}")]
+    Stopped {
+        /// The file.
+        name: String,
+        /// How.
+        error: SnapshotError,
+    },
+}
+
+/// A file that was loaded.
+pub struct Script {
+    /// A core module that begins where loading ended.
+    pub module: Vec<u8>,
+    /// The handlers that it has, such as `onTrack`.
+    pub handlers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Loaded {
+    Handlers(Vec<String>),
+    Error { name: String, message: String, stack: String },
+}
+
+/// Loads a file. `name` is what messages call it.
+///
+/// # Errors
+/// If it is too large, throws, runs for too long, or has no handler.
+pub fn load(source: &str, name: &str) -> Result<Script, JavaScriptError> {
+    static READY: OnceLock<Result<Preinitialiser, SnapshotError>> = OnceLock::new();
+    if ENGINE.is_empty() {
+        return Err(JavaScriptError::NoEngine);
+    }
+    if source.len() > MAX_SOURCE_BYTES {
+        return Err(JavaScriptError::TooLarge { name: name.to_owned(), bytes: source.len() });
+    }
+    let stopped = |error| JavaScriptError::Stopped { name: name.to_owned(), error };
+    let ready = READY.get_or_init(|| Preinitialiser::new(ENGINE));
+    let snapshot = ready.as_ref().map_err(|error| stopped(error.clone()))?.load(source, name).map_err(stopped)?;
+    let broken = |error: serde_json::Error| stopped(SnapshotError::Engine(error.to_string()));
+    match serde_json::from_slice(&snapshot.answer).map_err(broken)? {
+        Loaded::Handlers(handlers) if handlers.is_empty() => Err(JavaScriptError::NoHandler(name.to_owned())),
+        Loaded::Handlers(handlers) => Ok(Script { module: snapshot.module, handlers }),
+        Loaded::Error { name: error, message, stack } => {
+            Err(JavaScriptError::Thrown { name: name.to_owned(), error, message, place: place(&stack, name) })
+        }
+    }
+}
+
+/// The first place in the file that a stack names: `at f (FILE:LINE:COLUMN)` or `at FILE:LINE:COLUMN`.
+fn place(stack: &str, name: &str) -> String {
+    let numbers = |text: &str| {
+        let end = text.find(|character: char| !character.is_ascii_digit() && character != ':').unwrap_or(text.len());
+        text[..end].trim_end_matches(':').to_owned()
+    };
+    let found = stack.lines().find_map(|line| line.split_once(&format!("{name}:")).map(|(_, after)| numbers(after)));
+    found.map(|numbers| format!(" at {name}:{numbers}")).unwrap_or_default()
+}
+
+/// The manifest of a file that has none: named after the file, for the events that it has handlers for, reaching
+/// nothing, with settings that nobody checks.
+pub fn manifest_of(file: &Path, handlers: &[String]) -> String {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let plain = |character: char| if character.is_ascii_alphanumeric() { character } else { '-' };
+    let name: String = stem.chars().map(plain).take(super::manifest::MAX_NAME).collect();
+    let name = name.trim_matches('-');
+    let name = if name.is_empty() { "function" } else { name };
+    let all = ["track", "identify", "page", "screen", "group", "alias", "delete"];
+    let has = |event: &&str| handlers.iter().any(|handler| handler[2..].eq_ignore_ascii_case(event));
+    let single: Vec<&str> = all.into_iter().filter(has).collect();
+    let batch = handlers.iter().any(|handler| handler == "onBatch");
+    let events = if single.is_empty() { all.to_vec() } else { single };
+    // What single calls of a batch handler's function need is its own affair: twenty events are Segment's default.
+    let batch = if batch { "[batch]\nmax_events = 20\nmax_wait_ms = 10000\n" } else { "" };
+    format!("name = \"{name}\"\nversion = \"0.1.0\"\nevents = {events:?}\nopen_settings = true\n{batch}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_manifest_gets_one_that_reaches_nothing() {
+        let manifest = |file: &str, handlers: &[&str]| {
+            let handlers: Vec<String> = handlers.iter().map(|&handler| handler.to_owned()).collect();
+            super::super::manifest::parse(&manifest_of(Path::new(file), &handlers)).unwrap()
+        };
+        let made = manifest("a/My Function.js", &["onTrack", "onDelete"]);
+        assert_eq!((&*made.name, made.events.len(), made.egress.allow.len()), ("my-function", 2, 0));
+        assert!(made.open_settings && made.batch.is_none());
+        let made = manifest("é.js", &["onBatch"]);
+        assert_eq!(
+            (&*made.name, made.events.len(), made.batch.map(|batch| batch.max_events)),
+            ("function", 7, Some(20))
+        );
+    }
+
+    #[test]
+    fn a_place_is_the_first_line_of_the_stack_in_the_file() {
+        let stack = "    at throwing (native)\n    at f (handler.js:3:10)\n    at <eval> (handler.js:9:1)\n";
+        assert_eq!(place(stack, "handler.js"), " at handler.js:3:10");
+        assert_eq!(place("    at handler.js:1\n", "handler.js"), " at handler.js:1");
+        assert_eq!(place("", "handler.js"), "");
+    }
+}
