@@ -82,13 +82,14 @@ impl Requests {
             ));
         }
         self.records.push(record(&request));
-        let (outlet, turns) = (Arc::clone(&self.outlet), Arc::clone(&self.turns));
-        let (deadline, caps) = (self.deadline, self.caps);
+        let turns = Arc::clone(&self.turns);
+        // Judged now, in the order in which the guest asks; sent when it is polled.
+        let sending = self.outlet.send(request, self.deadline, self.caps);
         let sent = async move {
             // Nothing closes the semaphore, so a turn always comes; without one the request would go ahead.
             let _turn = turns.acquire().await;
             let began = Instant::now();
-            let result = outlet.send(request, deadline, caps).await;
+            let result = sending.await;
             Sent { result, ms: millis_since(began) }
         };
         Ok((self.records.len() - 1, sent))
