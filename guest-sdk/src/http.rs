@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bindings::tidegate::destination::http as wit;
-use crate::{Result, encode};
+use crate::{Event, Result, encode};
 
 /// How many requests [`send_all`] has under way at a time: as many as the host lends.
 const AT_A_TIME: usize = 4;
@@ -129,6 +129,11 @@ impl Request {
     pub fn basic_auth(self, user: &str, password: &str) -> Self {
         let encoded = encode::base64(format!("{user}:{password}").as_bytes());
         self.header("authorization", format!("Basic {encoded}"))
+    }
+
+    /// `idempotency-key: …`, with [`Event::idempotency_key`].
+    pub fn idempotency_key(self, event: &Event, purpose: &str) -> Self {
+        self.header("idempotency-key", event.idempotency_key(purpose))
     }
 
     /// A JSON body, with its `content-type`.

@@ -1,22 +1,29 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+// The derive names this library as its users do.
+extern crate self as tidegate_sdk;
+
 #[cfg(target_arch = "wasm32")]
 mod alloc;
-mod encode;
 mod error;
 mod event;
 mod run;
 
+pub mod batch;
 pub mod cache;
+pub mod civil;
 pub mod clock;
+pub mod encode;
 pub mod http;
 pub mod log;
 pub mod random;
+pub mod settings;
 
 pub use error::{Error, Result};
 pub use event::{Event, EventType};
 pub use serde_json::{Value, json};
+pub use tidegate_sdk_derive::Settings;
 
 use serde::de::DeserializeOwned;
 

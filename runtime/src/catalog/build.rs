@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use serde_json::Value;
 
 use super::component::{ComponentError, component_from_core, with_manifest};
+use super::declared::{self, DeclaredError};
 use super::inspect::{InspectError, inspect};
 use super::javascript::{self, JavaScriptError};
 use super::manifest::{self, ManifestError};
@@ -89,6 +90,9 @@ pub enum BuildError {
     /// The JavaScript cannot be loaded.
     #[error(transparent)]
     JavaScript(#[from] JavaScriptError),
+    /// The module declares settings that are not the manifest's.
+    #[error(transparent)]
+    Settings(#[from] DeclaredError),
     /// The module does not fit.
     #[error(transparent)]
     Component(#[from] ComponentError),
@@ -113,8 +117,14 @@ pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> 
         return build_file(&folder.join(SCRIPT));
     }
     let manifest_toml = read_text(&folder.join("function.toml"))?;
+    let cargo = folder.join("Cargo.toml").is_file();
+    if !cargo || declared::has_settings(&manifest_toml) {
+        // Before minutes of compiling, unless the settings are still to come out of the compiled module.
+        manifest::parse(&manifest_toml)?;
+    }
+    let code = if cargo { cargo_build(folder, toolchain)? } else { prebuilt(folder)? };
+    let manifest_toml = declared::merged(&manifest_toml, &code)?;
     manifest::parse(&manifest_toml)?;
-    let code = if folder.join("Cargo.toml").is_file() { cargo_build(folder, toolchain)? } else { prebuilt(folder)? };
     let component = if is_component(&code) {
         with_manifest(code, &manifest_toml)
     } else {

@@ -19,6 +19,8 @@ pub const MAX_TEXT: usize = 200;
 pub const MAX_ORIGINS: usize = 32;
 /// Settings in one manifest: a form that a person fills in.
 pub const MAX_SETTINGS: usize = 64;
+/// Choices of one setting: a list from which a person picks.
+pub const MAX_CHOICES: usize = 100;
 /// Events in one batch: the most that peers send at once is 400.
 pub const MAX_BATCH: u32 = 1_000;
 /// How long an event may wait for others, in milliseconds: a minute is the most a person waits for the first sign.
@@ -117,6 +119,7 @@ fn check_setting(name: &str, setting: &Setting) -> Result<(), ManifestError> {
     if setting.secret && setting.kind != SettingType::String {
         return wrong(format!("settings.{name}.type"), settings::type_name(setting.kind), "a secret is a `string`");
     }
+    check_form(name, setting)?;
     let Some(default) = &setting.default else { return Ok(()) };
     let key = format!("settings.{name}.default");
     if setting.secret {
@@ -125,7 +128,36 @@ fn check_setting(name: &str, setting: &Setting) -> Result<(), ManifestError> {
     if !settings::fits(setting.kind, default) {
         return wrong(key, default, format!("it must be {}", settings::expectation(setting.kind)));
     }
-    Ok(())
+    match settings::unmet(setting, default) {
+        Some(expected) => wrong(key, default, format!("it must {expected}")),
+        None => Ok(()),
+    }
+}
+
+/// Choices and patterns, which only texts have.
+fn check_form(name: &str, setting: &Setting) -> Result<(), ManifestError> {
+    let (choices, pattern) = (format!("settings.{name}.choices"), format!("settings.{name}.pattern"));
+    if setting.choices.len() > MAX_CHOICES {
+        return wrong(choices, setting.choices.len(), format!("at most {MAX_CHOICES} choices are allowed"));
+    }
+    for choice in &setting.choices {
+        check_text(&choices, Some(choice))?;
+        if choice.is_empty() {
+            return wrong(choices, choice, "a choice has at least one character");
+        }
+    }
+    if !setting.choices.is_empty() && (setting.kind != SettingType::String || setting.secret) {
+        return wrong(choices, setting.choices.join(", "), "only a `string` that is not secret has choices");
+    }
+    let Some(text) = &setting.pattern else { return Ok(()) };
+    if setting.kind != SettingType::String {
+        return wrong(pattern, text, "only a `string` has a pattern");
+    }
+    check_text(&pattern, Some(text))?;
+    match settings::whole(text) {
+        Ok(_) => Ok(()),
+        Err(error) => wrong(pattern, text, format!("it must be a regular expression of moderate size: {error}")),
+    }
 }
 
 fn check_egress(manifest: &Manifest) -> Result<(), ManifestError> {
@@ -210,6 +242,11 @@ default = "eu"
 type = "string"
 [settings.loud]
 type = "boolean"
+[settings.zone]
+type = "string"
+choices = ["eu", "us"]
+pattern = "[a-z]+"
+default = "us"
 [limits]
 cpu_ms = 50
 [batch]
@@ -245,6 +282,13 @@ max_wait_ms = 10000
             ("place = \"path\"", "place = \"cookie\"", "unknown variant `cookie`"),
             ("origin = \"https://hooks", "origin = \"https://other", "one of the entries of `egress.allow`"),
             ("[settings.loud]", "[settings.1oud]", "a setting's name"),
+            ("default = \"us\"", "default = \"asia\"", "`settings.zone.default` in `function.toml` is `\"asia\"`"),
+            ("\"[a-z]+\"", "\"[a-z]{4}\"", "it must match `[a-z]{4}`"),
+            ("\"[a-z]+\"", "\"a)|(b\"", "regular expression"),
+            ("\"[a-z]+\"", "\"((a{100}){100}){100}\"", "moderate size"),
+            ("type = \"boolean\"", "type = \"boolean\"\nchoices = [\"a\"]", "only a `string` that is not secret"),
+            ("type = \"boolean\"", "type = \"boolean\"\npattern = \"a\"", "only a `string` has a pattern"),
+            ("[\"eu\", \"us\"]", "[\"eu\", \"\"]", "at least one character"),
             ("cpu_ms = 50", "cpu_ms = 0", "`limits.cpu_ms`"),
             ("max_events = 100", "max_events = 5000", "`batch.max_events` in `function.toml` is `5000`"),
             ("max_wait_ms = 10000", "max_wait_ms = 70000", "use at most 60000"),

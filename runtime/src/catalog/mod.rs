@@ -7,6 +7,7 @@
 pub mod build;
 pub mod cases;
 pub mod component;
+pub mod declared;
 pub mod inspect;
 pub mod javascript;
 pub mod manifest;

@@ -3,12 +3,16 @@
 //! Guarantees: every problem is reported at once, each with the setting's name; no message contains a secret's value.
 //! What a setting means to a request is the guest's and the gate's.
 
+use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 use crate::model::{Manifest, Setting, SettingType};
 
 /// Bytes of one text: a token, a certificate or a template fit.
 pub const MAX_VALUE_BYTES: usize = 16 << 10;
+
+/// Bytes of a compiled pattern: ids, hosts and paths need a few hundred; a bomb of counted repetitions needs millions.
+const MAX_PATTERN_BYTES: usize = 256 << 10;
 
 /// What is wrong with one setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +42,16 @@ pub enum SettingError {
         value: String,
         /// What it would have to be.
         expected: &'static str,
+    },
+    /// A text that is none of those that the function takes, or of another form.
+    #[error("`{name}` is `{value}`: it must {expected}")]
+    Unfit {
+        /// Which.
+        name: String,
+        /// What was given; `…` for a secret.
+        value: String,
+        /// What it would have to be.
+        expected: String,
     },
     /// A value that is too large.
     #[error("`{name}` has {bytes} bytes: at most {MAX_VALUE_BYTES} are allowed")]
@@ -85,14 +99,42 @@ fn problem(name: &str, setting: &Setting, value: Option<&Value>) -> Option<Setti
         return missing.then_some(SettingError::Missing { name, expected });
     };
     if !fits(setting.kind, value) {
-        let value = if setting.secret { "…".to_owned() } else { value.to_string().chars().take(200).collect() };
-        return Some(SettingError::WrongType { name, value, expected });
+        return Some(SettingError::WrongType { name, value: shown(setting, value), expected });
     }
     if setting.required && value.as_str() == Some("") {
         return Some(SettingError::Missing { name, expected });
     }
     let bytes = value.to_string().len();
-    (bytes > MAX_VALUE_BYTES).then_some(SettingError::TooLarge { name, bytes })
+    if bytes > MAX_VALUE_BYTES {
+        return Some(SettingError::TooLarge { name, bytes });
+    }
+    let expected = unmet(setting, value)?;
+    Some(SettingError::Unfit { name, value: shown(setting, value), expected })
+}
+
+fn shown(setting: &Setting, value: &Value) -> String {
+    if setting.secret { "…".to_owned() } else { value.to_string().chars().take(200).collect() }
+}
+
+/// What a value of the right type must do, and does not. An optional text that was left empty is one not given.
+pub(super) fn unmet(setting: &Setting, value: &Value) -> Option<String> {
+    let text = value.as_str().filter(|text| !text.is_empty())?;
+    if !setting.choices.is_empty() && !setting.choices.iter().any(|choice| choice == text) {
+        return Some(format!("be one of `{}`", setting.choices.join("`, `")));
+    }
+    let pattern = setting.pattern.as_deref()?;
+    match whole(pattern) {
+        Ok(whole) if whole.is_match(text) => None,
+        _ => Some(format!("match `{pattern}`")),
+    }
+}
+
+/// A pattern that the whole of a text must match.
+pub(super) fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    // Alone first: `a)|(b` is no pattern, but would become one between these brackets.
+    let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build();
+    compile(pattern)?;
+    compile(&format!(r"\A(?:{pattern})\z"))
 }
 
 fn known(manifest: &Manifest) -> String {
@@ -152,6 +194,8 @@ mod tests {
             share = { type = "number" }
             tags = { type = "array" }
             fields = { type = "map" }
+            zone = { type = "string", choices = ["eu", "us"] }
+            path = { type = "string", secret = true, pattern = "/[a-z]+|-" }
             "#,
         )
         .unwrap()
@@ -172,6 +216,8 @@ mod tests {
             (json!({"token": "t", "tags": ["a", 1]}), "`tags` is `[\"a\",1]`: it must be an array of strings"),
             (json!({"token": "t", "fields": []}), "`fields` is `[]`: it must be an object whose values are strings"),
             (json!({"token": "x".repeat(20_000)}), "`token` has 20002 bytes: at most 16384 are allowed"),
+            (json!({"token": "t", "zone": "asia"}), "`zone` is `\"asia\"`: it must be one of `eu`, `us`"),
+            (json!({"token": "t", "path": "/a-"}), "`path` is `…`: it must match `/[a-z]+|-`"),
             (json!({"token": "t", "regoin": "us"}), "`regoin` is not a setting of this function; it has `fields`"),
         ];
         for (settings, expected) in cases {
@@ -188,6 +234,9 @@ mod tests {
         assert_eq!(filled(json!({"token": "t"})), json!({"region": "eu", "token": "t"}));
         assert_eq!(filled(json!({"token": "t", "region": null})), json!({"region": "eu", "token": "t"}));
         assert_eq!(filled(json!({"region": "us", "loud": true})), json!({"loud": true, "region": "us"}));
-        assert_eq!(validate(&manifest(), &object(json!({"token": "t", "region": null}))), Ok(()));
+        for good in [json!({"token": "t", "region": null}), json!({"token": "t", "zone": "eu", "path": "/a"})] {
+            assert_eq!(validate(&manifest(), &object(good)), Ok(()));
+        }
+        assert_eq!(validate(&manifest(), &object(json!({"token": "t", "zone": "", "path": ""}))), Ok(()));
     }
 }

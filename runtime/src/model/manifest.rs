@@ -70,6 +70,12 @@ pub struct Setting {
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The texts of which it must be one. Empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
+    /// A regular expression that the whole text must match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
     /// Where a secret may be written into a request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bind: Vec<Bind>,
