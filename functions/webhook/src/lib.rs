@@ -1,14 +1,25 @@
 //! Posts every customer event as it is to a URL: an HTTP subscription.
 
+use std::collections::BTreeMap;
+
 use tidegate_sdk::{
-    Destination, Error, Event, Result, Value, export,
+    Destination, Error, Event, Result, Settings, Value, encode, export,
     http::{self, Request, Response},
+    json,
 };
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, Settings)]
 struct Settings {
+    /// Where each event is posted, such as https://example.com/events
+    #[setting(label = "URL")]
     url: String,
+    /// Sent as the user of basic authentication, with an empty password
+    #[setting(label = "API key", secret, bind(origin = "{settings.url}", place = "basic-user"))]
     api_key: Option<String>,
+    /// Sent with each event in the header `x-segment-settings`, as JSON in base64
+    #[serde(default)]
+    #[setting(label = "Settings for the server")]
+    server_settings: BTreeMap<String, String>,
 }
 
 struct Webhook;
@@ -29,11 +40,15 @@ impl Destination for Webhook {
 export!(Webhook);
 
 fn request(event: &Event, settings: &Settings) -> Request {
-    let request = Request::post(&settings.url)
+    let mut request = Request::post(&settings.url)
         .header("content-type", "application/json")
         .header("cache-control", "no-cache")
         .header("accept", "*/*")
         .body(event.json.as_str());
+    if !settings.server_settings.is_empty() {
+        let told = json!(settings.server_settings).to_string();
+        request = request.header("x-segment-settings", encode::base64(told.as_bytes()));
+    }
     match settings.api_key.as_deref() {
         None | Some("") => request,
         Some(key) => request.basic_auth(key, ""),
