@@ -36,6 +36,9 @@ const CASES = Object.assign(Object.create(null), {
   InvalidSettings: 'invalid-settings',
 });
 
+/** Whether a FetchError says nothing about the event: the partner was not reached, so it is worth another try. */
+const unreached = (type) => type === 'system' || type === 'request-timeout';
+
 /** An ending as the host takes it. */
 function ending(kind, message = '', name = '', afterMs = undefined) {
   return { case: kind, message: slice(message, 0, MESSAGE_CHARACTERS), name: slice(name, 0, 100), afterMs };
@@ -51,7 +54,7 @@ function endingOf(thrown) {
   const name = textOf(read(thrown, 'name') ?? 'Error') || 'Error';
   const own = read(thrown, 'message');
   const message = textOf(own ?? '') || (own === undefined ? inspect(thrown) : '');
-  const kind = CASES[name];
+  const kind = CASES[name] ?? (name === 'FetchError' && unreached(read(thrown, 'type')) ? 'retry' : undefined);
   if (kind === undefined) return ending('failed', message + placeOf(thrown), name);
   return ending(kind, message, name, kind === 'retry' ? waitOf(thrown) : undefined);
 }
