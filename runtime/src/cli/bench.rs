@@ -24,8 +24,15 @@ use crate::config::Config;
 pub(super) enum Command {
     /// Fresh invocations of a function with a stubbed gate, beside the same component through bare wasmtime.
     Invoke {
-        /// A component; it must make a request for the track event that it is given.
-        component: PathBuf,
+        /// Components, or JavaScript files; each must deliver the track event that it is given. Further ones are held
+        /// against the first.
+        #[arg(required = true)]
+        functions: Vec<PathBuf>,
+    },
+    /// From a JavaScript file to a component, and from there to code that runs.
+    Build {
+        /// The file.
+        file: PathBuf,
     },
     /// Events through the whole durable path to a server on this machine, beside a plain HTTP client to that server.
     Path {
@@ -51,7 +58,8 @@ const CONCURRENCY: usize = 64;
 
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     let figures = match command {
-        Command::Invoke { component } => invoke(read(&component)?).await?,
+        Command::Invoke { functions } => invoke(&functions, format).await?,
+        Command::Build { file } => build(&file).await?,
         Command::Path { component, events } => path(read(&component)?, events).await?,
         Command::Store { events } => {
             let dir = tempfile::tempdir()?;
@@ -71,14 +79,55 @@ fn read(file: &PathBuf) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))
 }
 
-async fn invoke(component: Vec<u8>) -> anyhow::Result<Value> {
+async fn invoke(functions: &[PathBuf], format: Format) -> anyhow::Result<Value> {
     let settings = json!({ "webhook_path": "/services/T0/B0/bench", "base_url": "https://hooks.slack.com" });
-    let subject = Subject {
-        component: component.into(),
-        event: local::event(&event(1), Clock::System)?,
-        settings: settings.to_string().into(),
-    };
-    Ok(serde_json::to_value(bench::invoke::invoke(subject, Effort::default()).await?)?)
+    let mut first = None;
+    let mut all = Vec::new();
+    for function in functions {
+        let subject = Subject {
+            component: local::component(function).await?.into(),
+            event: local::event(&event(1), Clock::System)?,
+            settings: settings.to_string().into(),
+        };
+        let figures = bench::invoke::invoke(subject, Effort::default()).await?;
+        let first = *first.get_or_insert(figures.sandbox_us);
+        let mut figures = serde_json::to_value(figures)?;
+        figures["function"] = json!(function.display().to_string());
+        figures["against_the_first"] = json!(figures["sandbox_us"].as_f64().map(|us| us / first));
+        all.push(figures);
+    }
+    match (format, &mut all[..]) {
+        (_, [one]) => Ok(one.take()),
+        (Format::Json, _) => Ok(Value::Array(all)),
+        (Format::Table, _) => {
+            let rows = all.iter().map(|figures| (figures["function"].as_str().unwrap_or_default(), figures));
+            Ok(rows.map(|(name, figures)| (name.to_owned(), figures.clone())).collect::<serde_json::Map<_, _>>().into())
+        }
+    }
+}
+
+/// A file's way to life: the first build in a process, which compiles the language's engine, and later ones.
+async fn build(file: &PathBuf) -> anyhow::Result<Value> {
+    let ms = |began: Instant| (began.elapsed().as_secs_f64() * 1e5).round() / 100.0;
+    let began = Instant::now();
+    let component = local::component(file).await?;
+    let first = ms(began);
+    let mut later = Vec::new();
+    for _ in 0..10 {
+        let began = Instant::now();
+        local::component(file).await?;
+        later.push(ms(began));
+    }
+    later.sort_by(f64::total_cmp);
+    let size = component.len();
+    let began = Instant::now();
+    local::Local::load(component).await?;
+    Ok(json!({
+        "first_build_ms": first,
+        "build_ms": later[later.len() / 2],
+        "component_to_live_ms": ms(began),
+        "component_bytes": size,
+    }))
 }
 
 async fn path(component: Vec<u8>, events: u64) -> anyhow::Result<Value> {

@@ -126,7 +126,10 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Egress(command) => runtime()?.block_on(check(command, output)),
         Command::Bench(command) => runtime()?.block_on(bench::run(command, output)),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);
+            // Whoever reads only the beginning, as `head` does, has what they wanted.
+            drop(std::io::Write::write_all(&mut std::io::stdout(), &script));
             Ok(0)
         }
     }

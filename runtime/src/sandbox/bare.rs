@@ -65,7 +65,7 @@ impl http::Host for Nothing {
     }
 
     fn start(&mut self, _: http::Request) -> Result<Resource<http::Pending>, http::Error> {
-        Err(http::Error::Limit(String::new()))
+        Ok(Resource::new_own(0))
     }
 
     fn wait_any(
@@ -73,7 +73,7 @@ impl http::Host for Nothing {
         _: Vec<Resource<http::Pending>>,
         _: Option<u64>,
     ) -> Option<(u32, Result<http::Response, http::Error>)> {
-        None
+        Some((0, Ok(http::Response { status: 200, headers: Vec::new(), body: Vec::new() })))
     }
 }
 
