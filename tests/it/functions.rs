@@ -13,10 +13,22 @@ use tidegate::egress::{Answers, Grant, Reach};
 use tidegate::model::{Event, Limits, Manifest, Timestamp};
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
-/// The functions, and the bytes that the component of each may have. In Rust, one that waits for a partner should not
-/// cost the host more than a picture on a web page does, and signing costs one more; in JavaScript each brings its engine.
-const FUNCTIONS: [(&str, usize); 4] =
-    [("amazon-personalize", 200 << 10), ("slack", 4 << 20), ("slack-rust", 120 << 10), ("webhook", 120 << 10)];
+/// The functions, and the bytes that the component of each may have. One that waits for a partner should not cost the
+/// host more than a picture on a web page does, and signing costs one more.
+const FUNCTIONS: [(&str, usize); 9] = [
+    ("amazon-personalize", 200 << 10),
+    ("braze", JAVASCRIPT),
+    ("customerio", JAVASCRIPT),
+    ("datadog", JAVASCRIPT),
+    ("google-analytics", JAVASCRIPT),
+    ("mixpanel", JAVASCRIPT),
+    ("slack", JAVASCRIPT),
+    ("slack-rust", 120 << 10),
+    ("webhook", 120 << 10),
+];
+
+/// Bytes of a function in JavaScript: the engine and the memory that its globals leave.
+const JAVASCRIPT: usize = 4 << 20;
 
 fn event(json: &Map<String, Value>) -> GuestEvent {
     let text = |key: &str| json.get(key).and_then(Value::as_str).map(str::to_owned);

@@ -14,5 +14,6 @@ mod http;
 mod javascript;
 
 mod outlets;
+mod partners;
 mod sandbox;
 mod tidy;
