@@ -65,13 +65,14 @@ async function onTrack(event, settings) {
 }
 "#;
 
-struct Function {
+/// A file that is built once and called often.
+pub struct Function {
     sandbox: Sandbox,
     version: Arc<LoadedVersion>,
 }
 
 impl Function {
-    async fn build(source: &str) -> Self {
+    pub async fn build(source: &str) -> Self {
         let built = catalog::build::build_source(source, Path::new("handler.js"), None).unwrap();
         let digest = catalog::inspect(&built.component).unwrap().digest;
         let sandbox = Sandbox::start(&SandboxConfig { max_instances: 4, ..SandboxConfig::in_memory() }).unwrap();
@@ -80,23 +81,18 @@ impl Function {
         Self { sandbox, version }
     }
 
-    async fn track(&self, name: &str) -> Value {
-        let json = json!({"type": "track", "messageId": "m1", "userId": "ada", "event": name});
-        let event = Event {
-            message_id: "m1".to_owned(),
-            event_type: "track".parse().unwrap(),
-            user_id: Some("ada".to_owned()),
-            anonymous_id: None,
-            name: Some(name.to_owned()),
-            received_at: Timestamp::from_millis(1_700_000_000_000),
-            json: Bytes::from(json.to_string()),
-        };
+    pub async fn track(&self, name: &str) -> Value {
+        self.tracked(&[name], false).await.remove(0)
+    }
+
+    /// The reports of one call with events of these names.
+    pub async fn tracked(&self, names: &[&str], batch: bool) -> Vec<Value> {
         let grant = Grant::new(&["https://partner.example".to_owned()], &serde_json::Map::new(), "test").unwrap();
         // An unoptimised build of the host makes the same code; what is slower is a debug build's own part.
         let limits = Limits { cpu_ms: 300, ..Limits::default() };
         let invocation = Invocation {
-            events: vec![GuestEvent { event, attempt: 1 }],
-            batch: false,
+            events: names.iter().map(|name| GuestEvent { event: event(name), attempt: 1 }).collect(),
+            batch,
             settings: Arc::from(r#"{"apiKey":"k-1"}"#),
             limits,
             outlet: Arc::new(Answers::new(Answers::parse("[]").unwrap(), grant, Reach::default()).unwrap()),
@@ -105,7 +101,21 @@ impl Function {
             cache: CacheScope::alone(),
         };
         let done = self.sandbox.invoke(&self.version, invocation).await;
-        report(&done, &classify(&done, 1)[0], &Secrets::default(), usize::MAX)
+        let outcomes = classify(&done, names.len());
+        outcomes.iter().map(|outcome| report(&done, outcome, &Secrets::default(), usize::MAX)).collect()
+    }
+}
+
+fn event(name: &str) -> Event {
+    let json = json!({"type": "track", "messageId": "m1", "userId": "ada", "event": name});
+    Event {
+        message_id: "m1".to_owned(),
+        event_type: "track".parse().unwrap(),
+        user_id: Some("ada".to_owned()),
+        anonymous_id: None,
+        name: Some(name.to_owned()),
+        received_at: Timestamp::from_millis(1_700_000_000_000),
+        json: Bytes::from(json.to_string()),
     }
 }
 

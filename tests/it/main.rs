@@ -10,6 +10,7 @@ mod egress;
 mod functions;
 mod guests;
 mod host;
+mod hostile_javascript;
 mod http;
 mod javascript;
 

@@ -19,7 +19,11 @@ const mapSet = uncurryThis(Map.prototype.set);
 const mapDelete = uncurryThis(Map.prototype.delete);
 const mapForEach = uncurryThis(Map.prototype.forEach);
 const shift = uncurryThis(Array.prototype.shift);
-const push = uncurryThis(Array.prototype.push);
+
+/** Adds to a list of ours. Not by assignment, as `Array.prototype.push` would: a setter there would take the item. */
+function push(list, value) {
+  defineProperty(list, list.length, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
+}
 
 /** The longest delay that Node takes; longer ones become 1 there. */
 const LONGEST_DELAY = 2 ** 31 - 1;

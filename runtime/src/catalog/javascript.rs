@@ -17,6 +17,10 @@ static ENGINE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/js-engine.wasm"
 /// Bytes of one file: what fits twice into the memory that it may leave, as text and as code.
 pub const MAX_SOURCE_BYTES: usize = 8 << 20;
 
+/// What a file can declare to be called.
+const HANDLERS: [&str; 8] =
+    ["onTrack", "onIdentify", "onPage", "onScreen", "onGroup", "onAlias", "onDelete", "onBatch"];
+
 /// Why a file does not become a module.
 #[derive(Debug, thiserror::Error)]
 pub enum JavaScriptError {
@@ -93,12 +97,22 @@ pub fn load(source: &str, name: &str) -> Result<Script, JavaScriptError> {
     let snapshot = ready.as_ref().map_err(|error| stopped(error.clone()))?.load(source, name).map_err(stopped)?;
     let broken = |error: serde_json::Error| stopped(SnapshotError::Engine(error.to_string()));
     match serde_json::from_slice(&snapshot.answer).map_err(broken)? {
-        Loaded::Handlers(handlers) if handlers.is_empty() => Err(JavaScriptError::NoHandler(name.to_owned())),
-        Loaded::Handlers(handlers) => Ok(Script { module: snapshot.module, handlers }),
+        Loaded::Handlers(said) => {
+            let handlers = known(&said);
+            if handlers.is_empty() {
+                return Err(JavaScriptError::NoHandler(name.to_owned()));
+            }
+            Ok(Script { module: snapshot.module, handlers })
+        }
         Loaded::Error { name: error, message, stack } => {
             Err(JavaScriptError::Thrown { name: name.to_owned(), error, message, place: place(&stack, name) })
         }
     }
+}
+
+/// The handlers among what the engine says. The file ran in the same world and may have had a hand in the list.
+fn known(said: &[String]) -> Vec<String> {
+    HANDLERS.into_iter().filter(|handler| said.iter().any(|one| one == handler)).map(str::to_owned).collect()
 }
 
 /// The first place in the file that a stack names: `at f (FILE:LINE:COLUMN)` or `at FILE:LINE:COLUMN`.
@@ -120,7 +134,9 @@ pub fn manifest_of(file: &Path, handlers: &[String]) -> String {
     let name = name.trim_matches('-');
     let name = if name.is_empty() { "function" } else { name };
     let all = ["track", "identify", "page", "screen", "group", "alias", "delete"];
-    let has = |event: &&str| handlers.iter().any(|handler| handler[2..].eq_ignore_ascii_case(event));
+    let is_for =
+        |handler: &str, event: &str| handler.strip_prefix("on").is_some_and(|one| one.eq_ignore_ascii_case(event));
+    let has = |event: &&str| handlers.iter().any(|handler| is_for(handler, event));
     let single: Vec<&str> = all.into_iter().filter(has).collect();
     let batch = handlers.iter().any(|handler| handler == "onBatch");
     let events = if single.is_empty() { all.to_vec() } else { single };
@@ -147,6 +163,13 @@ mod tests {
             (&*made.name, made.events.len(), made.batch.map(|batch| batch.max_events)),
             ("function", 7, Some(20))
         );
+    }
+
+    #[test]
+    fn only_names_of_handlers_are_taken_from_the_engine() {
+        let said = ["x", "", "é", "onEvil", "onBatch", "onTrack", "onTrack"].map(str::to_owned);
+        assert_eq!(known(&said), ["onTrack", "onBatch"]);
+        assert!(known(&[]).is_empty());
     }
 
     #[test]
