@@ -34,6 +34,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("wasmparser", &["catalog", "sandbox"]),
     ("wit_component", &["catalog"]),
     ("anyhow", &["cli", "bench"]),
+    ("oxc_parser", &["catalog"]),
+    ("oxc_semantic", &["catalog"]),
+    ("oxc_ast", &["catalog"]),
 ];
 
 /// Lines of one file. Beyond it, a file has more than one reason to change.

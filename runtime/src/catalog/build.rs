@@ -13,6 +13,7 @@ use super::component::{ComponentError, component_from_core, with_manifest};
 use super::declared::{self, DeclaredError};
 use super::inspect::{InspectError, inspect};
 use super::javascript::{self, JavaScriptError};
+use super::javascript_check::{self, Finding, Severity};
 use super::manifest::{self, ManifestError};
 use crate::model::Manifest;
 
@@ -46,6 +47,8 @@ pub struct Built {
     pub component: Vec<u8>,
     /// The manifest inside.
     pub manifest: Manifest,
+    /// What its author should look at. None of it is an error.
+    pub findings: Vec<Finding>,
 }
 
 /// Why a folder does not become a component.
@@ -90,6 +93,9 @@ pub enum BuildError {
     /// The JavaScript cannot be loaded.
     #[error(transparent)]
     JavaScript(#[from] JavaScriptError),
+    /// The JavaScript has errors that show without running it.
+    #[error("it cannot be built:\n{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Findings(Vec<Finding>),
     /// The module declares settings that are not the manifest's.
     #[error(transparent)]
     Settings(#[from] DeclaredError),
@@ -131,7 +137,7 @@ pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> 
         component_from_core(&code, &manifest_toml)?
     };
     let manifest = inspect(&component)?.manifest;
-    Ok(Built { component, manifest })
+    Ok(Built { component, manifest, findings: Vec::new() })
 }
 
 /// A JavaScript file becomes a component in this process.
@@ -147,16 +153,18 @@ fn build_file(file: &Path) -> Result<Built, BuildError> {
 /// # Errors
 /// If it does not load, or would be refused as an upload.
 pub fn build_source(source: &str, file: &Path, manifest_toml: Option<&str>) -> Result<Built, BuildError> {
-    if let Some(toml) = manifest_toml {
-        manifest::parse(toml)?;
-    }
+    let given = manifest_toml.map(manifest::parse).transpose()?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let findings = javascript_check::check(source, &name, given.as_ref());
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(BuildError::Findings(findings));
+    }
     let script = javascript::load(source, &name)?;
     let made = || javascript::manifest_of(file, &script.handlers);
     let manifest_toml = manifest_toml.map_or_else(made, str::to_owned);
     let component = component_from_core(&script.module, &manifest_toml)?;
     let manifest = inspect(&component)?.manifest;
-    Ok(Built { component, manifest })
+    Ok(Built { component, manifest, findings })
 }
 
 fn is_component(code: &[u8]) -> bool {

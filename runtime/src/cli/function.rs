@@ -12,7 +12,7 @@ use super::local;
 use super::print::{self, Format};
 use super::source::{PageArgs, page};
 use super::{cases, once};
-use crate::catalog::{self, Toolchain};
+use crate::catalog::{self, BuildError, Severity, Toolchain};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -101,8 +101,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
     match command {
         Command::Build { dir, out } => build(&dir, out, format).await?,
         Command::Check { path } => {
-            let inspected = catalog::inspect(&local::component(&path).await?)?;
-            print::one(format, &summary(&inspected));
+            return check(&path, format).await;
         }
         Command::Test(args) => return cases::run(args, format).await,
         Command::Run(args) => return once::run(args).await,
@@ -132,6 +131,31 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         }
     }
     Ok(0)
+}
+
+/// Errors among the findings end with 1, whatever the format; warnings do not.
+async fn check(path: &Path, format: Format) -> anyhow::Result<u8> {
+    let (summary, findings) = match local::built(path).await {
+        Ok((component, findings)) => (summary(&catalog::inspect(&component)?), findings),
+        Err(error) => match error.downcast::<BuildError>()? {
+            BuildError::Findings(findings) => (json!({}), findings),
+            error => return Err(error.into()),
+        },
+    };
+    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
+    match format {
+        Format::Table => findings.iter().for_each(|finding| println!("{finding}")),
+        Format::Json => {
+            let mut summary = summary;
+            summary["findings"] = serde_json::to_value(&findings)?;
+            print::json(&summary);
+            return Ok(u8::from(failed));
+        }
+    }
+    if !failed {
+        print::one(format, &summary);
+    }
+    Ok(u8::from(failed))
 }
 
 async fn build(dir: &Path, out: Option<PathBuf>, format: Format) -> anyhow::Result<()> {

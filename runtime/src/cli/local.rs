@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Exit;
 use super::client::{Client, ServerArgs, encode};
-use crate::catalog::{self, Inspected};
+use crate::catalog::{self, Finding, Inspected};
 use crate::clock::Clock;
 use crate::delivery::{Secrets, classify, report};
 use crate::egress::Outlet;
@@ -84,14 +84,23 @@ impl Local {
     }
 }
 
-/// The component at this path: a folder or a JavaScript file is built, another file is read.
+/// The component at this path: a folder or a JavaScript file is built, another file is read. Findings go to standard
+/// error.
 pub(super) async fn component(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let (component, findings) = built(path).await?;
+    findings.iter().for_each(|finding| eprintln!("{finding}"));
+    Ok(component)
+}
+
+/// The component at this path, and what its author should look at.
+pub(super) async fn built(path: &Path) -> anyhow::Result<(Vec<u8>, Vec<Finding>)> {
     if path.is_dir() || path.extension().is_some_and(|ending| ending == "js") {
         let dir = path.to_owned();
         let built = tokio::task::spawn_blocking(move || catalog::build(&dir, &super::function::toolchain())).await??;
-        return Ok(built.component);
+        return Ok((built.component, built.findings));
     }
-    std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()))
+    let read = std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+    Ok((read, Vec::new()))
 }
 
 /// The manifest of a folder (which need not build), of a component, or of a function on the host that `TIDEGATE_SERVER` and

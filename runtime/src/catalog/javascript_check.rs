@@ -1,0 +1,338 @@
+//! Before any event: a JavaScript file is read without being run, for mistakes that would otherwise show with an event.
+//!
+//! Guarantees: what stops a build is no JavaScript at all; everything else is a warning, since code that never runs may
+//! say what it likes. No text ends the process: one that could exhaust the stack is left unread, with a warning.
+//! Leaves to others: what the file does when it is loaded (`javascript`), what a request may reach (`egress`).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::thread;
+
+use oxc_allocator::Allocator;
+use oxc_ast::AstKind;
+use oxc_ast::ast::{Expression, UnaryOperator};
+use oxc_parser::Parser;
+use oxc_semantic::{Scoping, Semantic, SemanticBuilder};
+use oxc_span::SourceType;
+use serde::Serialize;
+
+use crate::model::Manifest;
+
+/// Bytes of stack for each byte of source: a text of `!` alone, the hungriest without brackets, takes under half.
+const STACK_FOR_BYTE: usize = 4 << 10;
+
+/// Bytes of stack beside that: what the brackets may take, with room to spare.
+const STACK: usize = 64 << 20;
+
+/// Bytes that are read. More would need more than a gigabyte of addresses for a stack; only bundles are larger.
+const MAX_BYTES: usize = 256 << 10;
+
+/// Brackets within brackets: the reader takes many functions deep for each, and people do not write a tenth of it.
+const MAX_DEPTH: usize = 500;
+
+/// Findings of one file: a person mends the first ones first.
+const MAX_FINDINGS: usize = 100;
+
+/// The handlers that a function may have beside one for each event type.
+const BATCH: &str = "onBatch";
+
+/// The names that a function finds: the language's own, then the prelude's. `arguments` is one inside functions only.
+const GLOBALS: &str = "Object Function Error EvalError RangeError ReferenceError SyntaxError TypeError URIError \
+    InternalError AggregateError Array parseInt parseFloat isNaN isFinite decodeURI decodeURIComponent encodeURI \
+    encodeURIComponent escape unescape Infinity NaN undefined Number Boolean String Math Reflect Symbol eval globalThis \
+    Date RegExp JSON Proxy Map Set WeakMap WeakSet ArrayBuffer SharedArrayBuffer Uint8ClampedArray Int8Array Uint8Array \
+    Int16Array Uint16Array Int32Array Uint32Array BigInt64Array BigUint64Array Float16Array Float32Array Float64Array \
+    DataView Promise BigInt WeakRef FinalizationRegistry Iterator SuppressedError DisposableStack \
+    AsyncDisposableStack \
+    EventNotSupported InvalidEventPayload ValidationError RetryError InvalidSettings DropEvent DOMException setTimeout \
+    clearTimeout setInterval clearInterval setImmediate clearImmediate queueMicrotask console URL URLSearchParams Event \
+    EventTarget AbortController AbortSignal Blob File FormData Headers Request Response fetch atob btoa TextEncoder \
+    TextDecoder Buffer crypto CryptoKey structuredClone process performance cache global _";
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It cannot be built.
+    Error,
+    /// It can, and is probably not what was meant.
+    Warning,
+}
+
+/// One mistake and its place.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Finding {
+    /// The file's name.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is, and what to write instead where that is known.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = if self.severity == Severity::Error { "error" } else { "warning" };
+        write!(f, "{}:{}:{}: {severity}: {}", self.file, self.line, self.column, self.message)
+    }
+}
+
+/// What is wrong with a file, in the order of its text. Without a manifest nothing is said about events.
+pub fn check(source: &str, file: &str, manifest: Option<&Manifest>) -> Vec<Finding> {
+    let unread = |why: String| {
+        vec![finding(source, file, 0, Severity::Warning, format!("{why}: its names and handlers are not checked"))]
+    };
+    if source.len() > MAX_BYTES {
+        return unread(format!("the file has {} bytes, more than the {MAX_BYTES} that are read", source.len()));
+    }
+    if depth(source) > MAX_DEPTH {
+        return unread(format!("the file has brackets more than {MAX_DEPTH} deep"));
+    }
+    let stack = STACK + source.len() * STACK_FOR_BYTE;
+    let found = thread::scope(|scope| {
+        let read = thread::Builder::new().stack_size(stack).spawn_scoped(scope, || read(source, file, manifest));
+        read.ok().and_then(|reader| reader.join().ok())
+    });
+    found.unwrap_or_else(|| unread("the file could not be read".to_owned()))
+}
+
+/// How deep brackets go, with those in texts and comments counted too: no less than how deep they are nested.
+fn depth(source: &str) -> usize {
+    let (mut now, mut most) = (0_usize, 0);
+    for byte in source.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => now += 1,
+            b')' | b']' | b'}' => now = now.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    most
+}
+
+fn finding(source: &str, file: &str, at: usize, severity: Severity, message: String) -> Finding {
+    let before = source.get(..at).unwrap_or(source);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Finding { file: file.to_owned(), line, column, severity, message }
+}
+
+fn read(source: &str, file: &str, manifest: Option<&Manifest>) -> Vec<Finding> {
+    let allocator = Allocator::default();
+    let parsed = Parser::new(&allocator, source, SourceType::script()).parse();
+    if parsed.panicked || parsed.diagnostics.has_errors() {
+        let error = parsed.diagnostics.first();
+        let at = error.and_then(|error| error.labels.first()).map_or(0, |label| label.offset() as usize);
+        let message = error.map_or_else(|| "this is no JavaScript".to_owned(), ToString::to_string);
+        return vec![finding(source, file, at, Severity::Error, format!("SyntaxError: {message}"))];
+    }
+    let semantic = SemanticBuilder::new().with_build_nodes(true).build(&parsed.program).semantic;
+    let mut found = unknown_names(&semantic);
+    found.extend(handlers(&semantic, manifest));
+    found.sort();
+    found.truncate(MAX_FINDINGS);
+    found.into_iter().map(|(at, text)| finding(source, file, at, Severity::Warning, text)).collect()
+}
+
+/// Names that are used, and that neither the file nor the host gives a meaning. A name that is assigned anywhere, or
+/// asked for with `typeof`, is the author's own affair.
+fn unknown_names(semantic: &Semantic<'_>) -> Vec<(usize, String)> {
+    let (scoping, nodes) = (semantic.scoping(), semantic.nodes());
+    let known: BTreeSet<&str> = GLOBALS.split_whitespace().chain(["arguments"]).collect();
+    let given = properties_of_the_global_object(semantic);
+    let mut found = Vec::new();
+    for (name, references) in scoping.root_unresolved_references() {
+        let name = name.as_str();
+        let asked = |parent: AstKind<'_>| matches!(parent, AstKind::UnaryExpression(unary) if unary.operator == UnaryOperator::Typeof);
+        let meant = references.iter().map(|&id| scoping.get_reference(id));
+        let own = meant.clone().any(|one| one.is_write() || asked(nodes.parent_kind(one.node_id())));
+        if own || known.contains(name) || given.contains(name) {
+            continue;
+        }
+        if let Some(first) = meant.map(|one| semantic.reference_span(one).start as usize).min() {
+            let near = nearest(name, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
+            found.push((first, format!("`{name}` is not defined{}", near.unwrap_or_default())));
+        }
+    }
+    found
+}
+
+/// The names `x` of every `globalThis.x`: who writes it that way knows that it may be missing, or puts it there.
+fn properties_of_the_global_object<'a>(semantic: &Semantic<'a>) -> BTreeSet<&'a str> {
+    let global = |of: &Expression<'_>| match of {
+        Expression::Identifier(name) => ["globalThis", "global"].contains(&name.name.as_str()),
+        Expression::ThisExpression(_) => true,
+        _ => false,
+    };
+    let kinds = semantic.nodes().iter().map(|node| node.kind());
+    kinds
+        .filter_map(|kind| match kind {
+            AstKind::StaticMemberExpression(one) if global(&one.object) => Some(one.property.name.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Handlers that will never be called, and events that nobody handles.
+fn handlers(semantic: &Semantic<'_>, manifest: Option<&Manifest>) -> Vec<(usize, String)> {
+    use crate::model::EventType;
+    let scoping = semantic.scoping();
+    let name_of = |event: EventType| {
+        let (first, rest) = event.as_str().split_at(1);
+        format!("on{}{rest}", first.to_uppercase())
+    };
+    let all: Vec<(EventType, String)> = EventType::ALL.into_iter().map(|event| (event, name_of(event))).collect();
+    let mut found = Vec::new();
+    let mut has = BTreeSet::new();
+    for symbol in scoping.iter_bindings_in(scoping.root_scope_id()) {
+        let (name, at) = (scoping.symbol_name(symbol), scoping.symbol_span(symbol).start as usize);
+        has.insert(name);
+        let event = all.iter().find(|(_, handler)| handler == name).map(|(event, _)| *event);
+        if let (Some(event), Some(manifest)) = (event, manifest) {
+            if !manifest.events.contains(&event) {
+                let text = format!("`{name}` is never called: `events` in `function.toml` does not name `{event}`");
+                found.push((at, text));
+            }
+        } else if event.is_none() && name != BATCH && unused(scoping, symbol) && name.len() > 2 {
+            let near = nearest(name, all.iter().map(|(_, handler)| &**handler).chain([BATCH]));
+            if let Some(near) = near.filter(|_| name[..name.floor_char_boundary(2)].eq_ignore_ascii_case("on")) {
+                found.push((at, format!("`{name}` is never called; did you mean `{near}`?")));
+            }
+        }
+    }
+    // A bundle's handlers are exported, and a batch handler gets every event.
+    let elsewhere = ["module", "exports"].iter().any(|name| has.contains(name))
+        || scoping.root_unresolved_references().keys().any(|name| {
+            ["module", "exports"].contains(&name.as_str()) || all.iter().any(|(_, handler)| handler == name.as_str())
+        })
+        || has.contains(BATCH);
+    let given = properties_of_the_global_object(semantic);
+    for event in manifest.filter(|_| !elsewhere).iter().flat_map(|manifest| &manifest.events) {
+        let name = name_of(*event);
+        if !has.contains(name.as_str()) && !given.contains(name.as_str()) {
+            found.push((0, format!("`events` in `function.toml` names `{event}`, and there is no `{name}`")));
+        }
+    }
+    found
+}
+
+fn unused(scoping: &Scoping, symbol: oxc_semantic::SymbolId) -> bool {
+    scoping.get_resolved_reference_ids(symbol).is_empty()
+}
+
+/// The one that is a slip of the finger away: another case, or one letter in four.
+fn nearest<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let most = (name.chars().count() / 4).min(2);
+    let far = |one: &str| if one.eq_ignore_ascii_case(name) { 0 } else { distance(name, one) };
+    // A name of another length is further away than that, and a file may have a name of any length.
+    let close = all.filter(|one| one.len().abs_diff(name.len()) <= 2);
+    close.map(|one| (far(one), one)).filter(|(far, _)| *far <= most).min().map(|(_, one)| one)
+}
+
+/// Letters to add, take away or change (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (column, &same) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != same);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(source: &str, manifest: Option<&str>) -> Vec<String> {
+        let manifest = manifest.map(|events| {
+            let toml = format!("name = \"a\"\nversion = \"1\"\nevents = {events}");
+            super::super::manifest::parse(&toml).unwrap()
+        });
+        check(source, "a.js", manifest.as_ref()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_place_and_its_remedy() {
+        let cases = [
+            (
+                "function onTrack() {\n  é = consol.log(1);\n}",
+                None,
+                "a.js:2:7: warning: `consol` is not defined; did you mean `console`?",
+            ),
+            ("nowhere()", None, "a.js:1:1: warning: `nowhere` is not defined"),
+            ("\nfunction (", None, "a.js:2:10: error: SyntaxError: "),
+            ("function ontrack() {}", None, "a.js:1:10: warning: `ontrack` is never called; did you mean `onTrack`?"),
+            ("const onTrak = () => {}", None, "a.js:1:7: warning: `onTrak` is never called; did you mean `onTrack`?"),
+            ("function onPage() {} function onTrack() {}", Some("['page']"), "`onTrack` is never called: `events`"),
+            (
+                "function onPage() {}",
+                Some("['page', 'track']"),
+                "a.js:1:1: warning: `events` in `function.toml` names `track`",
+            ),
+        ];
+        for (source, manifest, expected) in cases {
+            let found = texts(source, manifest);
+            assert!(found.len() == 1 && found[0].contains(expected), "{source}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_right_or_the_authors_own_affair_is_not_found() {
+        let sources = [
+            "count = 0; function onTrack() { count += 1; return arguments.length; }",
+            "function onTrack() { if (typeof require === 'function') require('x'); }",
+            "globalThis.kept = {}; function onTrack() { return kept; }",
+            "function onTracks() {} function onTrack() { onTracks(); undefined; NaN; _.get(); }",
+            "onTrack = async () => {};",
+            "module = { exports: {} }; module.exports.onTrack = () => {};",
+            "var await = 1, let = 2; function onTrack(static) { with (static) { await + let; } }",
+            "function onBatch(events) {}",
+        ];
+        for source in sources {
+            assert_eq!(texts(source, Some("['track']")), [""; 0], "{source}");
+        }
+    }
+
+    #[test]
+    fn no_nesting_exhausts_the_stack() {
+        for part in
+            ["!", "a=>", "a?b:", "if(a)", "new ", "typeof ", "a+", "a.", "a**", "else ", "`", "/", "async ", "-"]
+        {
+            check(&part.repeat(MAX_BYTES / part.len()), "a.js", None);
+        }
+        for bracket in ["[", "(", "{", "${`", "a=>{", "({a:", "(function(){", "x[", "f("] {
+            check(&bracket.repeat(MAX_DEPTH / bracket.matches(['(', '[', '{']).count().max(1)), "a.js", None);
+            let found = texts(&bracket.repeat(20_000), None);
+            assert!(found[0].contains("brackets more than 500 deep"), "{bracket}: {found:?}");
+        }
+        assert!(texts(&" ".repeat(MAX_BYTES + 1), None)[0].contains("that are read"));
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_engine() {
+        let probe = format!(
+            "const known = '{GLOBALS}'.split(/ +/); const has = Object.getOwnPropertyNames(globalThis);\n\
+             const wrong = [...known.filter((one) => !has.includes(one)), ...has.filter((one) => !known.includes(one) && one !== 'onTrack')];\n\
+             if (wrong.length > 0) throw new Error(wrong.join()); function onTrack() {{}}"
+        );
+        let loaded = super::super::javascript::load(&probe, "probe.js");
+        assert!(loaded.is_ok(), "{}", loaded.err().map(|error| error.to_string()).unwrap_or_default());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,200}", code in "[a-z(){}\\[\\]`$'\"/=>.,;!\n ]{0,200}") {
+            check(&text, "a.js", None);
+            check(&code, "a.js", None);
+        }
+    }
+}
