@@ -1,7 +1,7 @@
 //! `tidegate bench`: measures this host on this machine, each figure beside a baseline of the same run.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -107,7 +107,7 @@ async fn invoke(functions: &[PathBuf], format: Format) -> anyhow::Result<Value> 
 }
 
 /// A file's way to life: the first build in a process, which compiles the language's engine, and later ones.
-async fn build(file: &PathBuf) -> anyhow::Result<Value> {
+async fn build(file: &Path) -> anyhow::Result<Value> {
     let ms = |began: Instant| (began.elapsed().as_secs_f64() * 1e5).round() / 100.0;
     let began = Instant::now();
     let component = local::component(file).await?;
