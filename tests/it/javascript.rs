@@ -1,5 +1,10 @@
 //! Functions in JavaScript: what partners write runs as it is, and what hostile ones write ends as an outcome.
 
+mod coverage;
+mod function;
+mod same_as_node;
+mod types;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -207,7 +212,8 @@ fn a_file_that_cannot_be_loaded_is_refused_with_the_place() {
         let Err(error) = catalog::build::build_source(source, Path::new("handler.js"), None) else {
             panic!("{source}")
         };
-        assert!(matches!(error, BuildError::JavaScript(_)), "{source}: {error}");
+        let ours = matches!(error, BuildError::JavaScript(_) | BuildError::Findings(_));
+        assert!(ours, "{source}: {error}");
         assert!(error.to_string().contains(expected), "{source}: {error}");
     }
 }

@@ -21,8 +21,14 @@ function handlerOf(kind) {
   return undefined;
 }
 
-/** The handlers that the file has. */
-const handlers = () => HANDLERS.filter((kind) => handlerOf(kind) !== undefined);
+/** What the file has; found when it has been loaded, so that a call need not look again. */
+const found = Object.create(null);
+
+/** The names of the handlers that the file has. */
+function handlers() {
+  for (const kind of HANDLERS) found[kind] = handlerOf(kind);
+  return HANDLERS.filter((kind) => found[kind] !== undefined);
+}
 
 function dispatch(kind, eventsJson, settingsJson) {
   return new NativePromise((resolve) => {
@@ -54,7 +60,7 @@ function unhandled(reason) {
 }
 
 async function single(kind, event, settings) {
-  const handler = handlerOf(kind);
+  const handler = found[kind];
   if (handler === undefined) return ending('unsupported', `the function has no \`${kind}\``, 'EventNotSupported');
   try {
     await handler(event, settings());
@@ -65,7 +71,7 @@ async function single(kind, event, settings) {
 }
 
 async function batch(events, settings) {
-  const handler = handlerOf('onBatch');
+  const handler = found.onBatch;
   if (handler === undefined) return oneByOne(events, settings);
   const count = events.length;
   let answer;
