@@ -81,7 +81,8 @@ fn build() -> Result<Built, Error> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
     engine::build(root, &target, &guest_rustc)?;
     process::say("building tidegate (minutes the first time, seconds later)");
-    process::run(process::cargo(root).args(["build", "--package", "tidegate", "--bin", "tidegate"]))?;
+    // The whole workspace is selected so that dependencies get the features that the tests give them, and compile once.
+    process::run(process::cargo(root).args(["build", "--workspace", "--bin", "tidegate"]))?;
     let tidegate = target.join("debug/tidegate");
     let functions = functions::build(root, &target, &tidegate, &guest_rustc)?;
     Ok(Built { root: root.to_owned(), tidegate, functions, guest_rustc })
