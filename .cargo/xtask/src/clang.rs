@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::debian::{at, candidate, entries, extract, fetch, with_dependencies};
+use crate::debian::{at, candidate, entries, extract, fetch, refresh, with_dependencies};
 use crate::{Error, engine, process, rustc};
 
 /// What the names of unpacked compilers begin with.
@@ -50,15 +50,9 @@ fn newest(cache: &Path) -> Option<PathBuf> {
 }
 
 fn make(cache: &Path) -> Result<PathBuf, Error> {
-    let available = || VERSIONS.into_iter().find(|version| candidate(&format!("clang-{version}")).is_ok());
-    let version = match available() {
-        Some(version) => version,
-        None => {
-            process::say("reading Debian's package lists");
-            process::run(process::apt_get()?.args(["update", "--quiet=2"]))?;
-            available().ok_or("apt knows no clang")?
-        }
-    };
+    refresh();
+    let available = |version: &u32| candidate(&format!("clang-{version}")).is_ok();
+    let version = VERSIONS.into_iter().find(available).ok_or("apt knows no clang")?;
     process::say("unpacking a C compiler for WebAssembly of Debian's packages, once: about 50 MB");
     let unfinished = cache.join(UNFINISHED);
     if unfinished.exists() {

@@ -26,11 +26,8 @@ LD_LIBRARY_PATH=\"$here/../lib\" exec \"$here/rustc.real\" \"$@\"
 
 /// Makes the toolchain and says where it is.
 pub fn make(cache: &Path, sysroot: &Path) -> Result<PathBuf, Error> {
-    let version = candidate("rustc-web").or_else(|_| {
-        process::say("reading Debian's package lists");
-        process::run(process::apt_get()?.args(["update", "--quiet=2"]))?;
-        candidate("rustc-web")
-    })?;
+    refresh();
+    let version = candidate("rustc-web")?;
     let unfinished = cache.join(UNFINISHED);
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).map_err(at(&unfinished))?;
@@ -75,6 +72,16 @@ fn host_triple(sysroot: &Path) -> Result<String, Error> {
     let text = process::output(Command::new(sysroot.join("bin/rustc")).arg("-vV"))?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| format!("`rustc -vV` names no host: {text}"))
+}
+
+/// Reads the package lists anew: a machine's image carries those of its own day, and old compilers with them.
+/// Where that cannot be done, the lists that are there may still do.
+pub fn refresh() {
+    process::say("reading Debian's package lists");
+    let read = process::apt_get().and_then(|mut apt| process::run(apt.args(["update", "--quiet=2"])));
+    if let Err(error) = read {
+        process::say(&format!("going on with the package lists that are here: {error}"));
+    }
 }
 
 /// The version of a package that apt would take.
