@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
 
 use super::Timestamp;
 
@@ -15,6 +15,14 @@ pub struct BadId {
     text: String,
     kind: &'static str,
     prefix: &'static str,
+}
+
+fn in_order(now: Timestamp) -> Uuid {
+    thread_local! {
+        static LAST: ContextV7 = const { ContextV7::new() };
+    }
+    let ms = now.as_millis();
+    LAST.with(|last| Uuid::new_v7(uuid::Timestamp::from_unix(last, ms / 1000, (ms % 1000) as u32 * 1_000_000)))
 }
 
 macro_rules! ids {
@@ -28,11 +36,10 @@ macro_rules! ids {
             /// What the text form begins with.
             pub const PREFIX: &'static str = $prefix;
 
-            /// A new id (UUID v7): later times sort after earlier ones, the rest is random.
+            /// A new id (UUID v7). Of two that one thread makes, the later sorts after the earlier, also within a
+            /// millisecond and if the clock was set back between them; the rest is random.
             pub fn new(now: Timestamp) -> Self {
-                let ms = now.as_millis();
-                let time = uuid::Timestamp::from_unix_time(ms / 1000, (ms % 1000) as u32 * 1_000_000, 0, 0);
-                Self(Uuid::new_v7(time))
+                Self(in_order(now))
             }
 
             /// The id around this UUID.
@@ -126,7 +133,7 @@ mod tests {
 
     #[test]
     fn later_ids_sort_after_earlier_ones() {
-        let ids: Vec<_> = (1..50).map(|n| SourceId::new(Timestamp::from_millis(n * 1000))).collect();
+        let ids: Vec<_> = (1..500).map(|n| SourceId::new(Timestamp::from_millis(1000 + n / 100))).collect();
         assert!(ids.is_sorted());
     }
 }
