@@ -195,7 +195,8 @@ impl Run {
         let revived = self.bed.store.retry(&self.bed.actor, expected.id.unwrap()).await;
         assert_eq!(revived.is_ok(), !self.model.deleted.contains(destination), "{revived:?}");
         if revived.is_ok() {
-            (expected.state, expected.due) = (DeliveryState::Pending, 0);
+            // Due at once, by the store's clock.
+            (expected.state, expected.due) = (DeliveryState::Pending, self.opened);
         }
     }
 
