@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiState};
+use crate::catalog::workshop::{Bounds, Workshop, WorkshopConfig};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, DeliveryConfig, RetryPolicy};
@@ -99,11 +100,12 @@ impl App {
         let gate =
             Arc::new(Gate::new(&EgressConfig { own_listeners: vec![listen, admin_listen], ..egress_config(config) })?);
         let limits = config.limits.clone();
+        let workshop = Workshop::new(workshop_config(config), Arc::clone(&sandbox));
         Ok(Self {
             listen,
             admin_listen,
             operator_token,
-            api: ApiState::new(Arc::clone(&store), config, clock),
+            api: ApiState::new(Arc::clone(&store), workshop, config, clock),
             delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock },
             delivery_config: delivery_config(config),
             delivery_threads: std::thread::available_parallelism().map_or(2, usize::from),
@@ -205,6 +207,17 @@ pub fn egress_config(config: &Config) -> EgressConfig {
         own_listeners: Vec::new(),
         dns_servers: config.egress.dns_servers.clone(),
         extra_roots: config.egress.extra_roots.clone(),
+    }
+}
+
+/// The part of the configuration that is about uploads.
+pub fn workshop_config(config: &Config) -> WorkshopConfig {
+    let control = &config.control;
+    WorkshopConfig {
+        program: WorkshopConfig::this_program(),
+        concurrent: control.concurrent_uploads,
+        bounds: Bounds { cpu_s: control.upload_cpu.as_secs(), memory_bytes: control.upload_memory_bytes },
+        deadline: control.upload_deadline,
     }
 }
 

@@ -71,6 +71,11 @@ impl Host {
         Self { listen: address("listen"), admin: address("admin_listen"), token, child }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a power cut would end the process.
     pub fn kill(mut self) {
         self.child.kill().expect("it can be killed");

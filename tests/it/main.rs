@@ -18,3 +18,4 @@ mod outlets;
 mod partners;
 mod sandbox;
 mod tidy;
+mod uploads;

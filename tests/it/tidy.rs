@@ -18,7 +18,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("sandbox", &["model", "clock", "egress"]),
     ("delivery", &["model", "clock", "store", "sandbox", "egress"]),
     ("api", &["model", "clock", "config", "ingest", "store", "catalog"]),
-    ("app", &["model", "clock", "config", "api", "delivery", "egress", "sandbox", "store"]),
+    ("app", &["model", "clock", "config", "api", "catalog", "delivery", "egress", "sandbox", "store"]),
 ];
 
 /// The one module that may name each foreign library ("one door per library").

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::catalog::{self, Severity};
 use crate::store::StoreError;
 
 /// What went wrong, for a person and for a program.
@@ -25,10 +26,41 @@ pub struct Problem {
     #[schema(example = "not_found")]
     code: &'static str,
     /// What was tried, why not, and what would help.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// Every single thing that is wrong, where there may be several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<String>,
+    /// The places in the source that is wrong, where there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<Finding>,
+}
+
+/// A mistake in a source, and its place.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub(super) struct Finding {
+    /// The file's name.
+    #[schema(example = "handler.js")]
+    file: String,
+    /// From 1.
+    line: usize,
+    /// In characters, from 1.
+    column: usize,
+    /// `error` or `warning`.
+    severity: &'static str,
+    /// What it is, and what to write instead where that is known.
+    message: String,
+}
+
+impl From<&catalog::Finding> for Finding {
+    fn from(finding: &catalog::Finding) -> Self {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let catalog::Finding { file, line, column, message, .. } = finding.clone();
+        Self { file, line, column, severity, message }
+    }
 }
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
@@ -39,13 +71,28 @@ impl Problem {
     /// A problem with this status, code and detail.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { kind: "about:blank", title, status, code, detail: detail.into(), errors: Vec::new() }
+        Self {
+            kind: "about:blank",
+            title,
+            status,
+            code,
+            detail: detail.into().into_boxed_str(),
+            errors: Vec::new(),
+            findings: Vec::new(),
+        }
     }
 
     /// The same with everything that is wrong, one text each.
     #[must_use]
     pub fn with_errors(mut self, errors: impl IntoIterator<Item = String>) -> Self {
         self.errors = errors.into_iter().collect();
+        self
+    }
+
+    /// The same with what is wrong in a source.
+    #[must_use]
+    pub fn with_findings(mut self, findings: &[catalog::Finding]) -> Self {
+        self.findings = findings.iter().map(Finding::from).collect();
         self
     }
 

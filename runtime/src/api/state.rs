@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::catalog::workshop::Workshop;
 use crate::clock::Clock;
 use crate::config::{Config, ControlConfig, HttpConfig};
 use crate::ingest::Ingest;
@@ -19,22 +20,22 @@ pub struct ApiState {
     pub(super) clock: Clock,
     /// One for each tracking request whose body is in memory.
     pub(super) reading: Semaphore,
-    /// One for each upload that is in memory.
-    pub(super) uploading: Semaphore,
+    /// Where uploads become functions.
+    pub(super) workshop: Workshop,
     pub(super) control: ControlConfig,
     http: HttpConfig,
 }
 
 impl ApiState {
     /// Handlers that work on this store with these bounds.
-    pub fn new(store: Arc<Store>, config: &Config, clock: Clock) -> Arc<Self> {
+    pub fn new(store: Arc<Store>, workshop: Workshop, config: &Config, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             store,
             ingest: Ingest::new(config.ingest),
             metrics: Metrics::default(),
             clock,
             reading: Semaphore::new(config.ingest.concurrent_requests),
-            uploading: Semaphore::new(config.control.concurrent_uploads),
+            workshop,
             control: config.control,
             http: config.http,
         })

@@ -4,11 +4,13 @@
 //! place; a file without a manifest gets one that reaches nothing.
 //! Leaves to others: the engine's limits (`sandbox`), what an invocation may do.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 
+use super::javascript_check::{Finding, Severity};
 use crate::sandbox::{Preinitialiser, SnapshotError};
 
 /// `guest-sdk/js/engine`, compiled. Empty if this program was built without it.
@@ -46,8 +48,8 @@ pub enum JavaScriptError {
         error: String,
         /// Its message.
         message: String,
-        /// ` at FILE:LINE:COLUMN`, where it is known.
-        place: String,
+        /// Where, if it is known.
+        place: Place,
     },
     /// No handler.
     #[error(
@@ -63,6 +65,40 @@ pub enum JavaScriptError {
         /// How.
         error: SnapshotError,
     },
+}
+
+/// A place in the file, shown as ` at FILE:LINE:COLUMN`; nothing if it is not known.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Place {
+    file: String,
+    /// Line, then column, each from 1; as many as are known.
+    numbers: Vec<usize>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.numbers.is_empty() {
+            write!(f, " at {}", self.file)?;
+        }
+        self.numbers.iter().try_for_each(|number| write!(f, ":{number}"))
+    }
+}
+
+impl JavaScriptError {
+    /// The error as a finding, if it is one of the file.
+    pub fn finding(&self) -> Option<Finding> {
+        let at = |file: &str, line: usize, column: usize, message: String| {
+            Some(Finding { file: file.to_owned(), line, column, severity: Severity::Error, message })
+        };
+        match self {
+            Self::NoEngine | Self::TooLarge { .. } => None,
+            Self::Thrown { name, error, message, place } => {
+                let number = |index: usize| place.numbers.get(index).copied().unwrap_or(1);
+                at(name, number(0), number(1), format!("{error}: {message}"))
+            }
+            Self::NoHandler(name) | Self::Stopped { name, .. } => at(name, 1, 1, self.to_string()),
+        }
+    }
 }
 
 /// A file that was loaded.
@@ -116,23 +152,28 @@ fn known(said: &[String]) -> Vec<String> {
 }
 
 /// The first place in the file that a stack names: `at f (FILE:LINE:COLUMN)` or `at FILE:LINE:COLUMN`.
-fn place(stack: &str, name: &str) -> String {
-    let numbers = |text: &str| {
+fn place(stack: &str, name: &str) -> Place {
+    let numbers = |text: &str| -> Vec<usize> {
         let end = text.find(|character: char| !character.is_ascii_digit() && character != ':').unwrap_or(text.len());
-        text[..end].trim_end_matches(':').to_owned()
+        text[..end].split(':').map_while(|number| number.parse().ok()).take(2).collect()
     };
     let found = stack.lines().find_map(|line| line.split_once(&format!("{name}:")).map(|(_, after)| numbers(after)));
-    found.map(|numbers| format!(" at {name}:{numbers}")).unwrap_or_default()
+    Place { file: name.to_owned(), numbers: found.unwrap_or_default() }
+}
+
+/// The name of a function whose file has no manifest: the file's, with hyphens for what a name cannot have.
+pub fn name_of(file: &Path) -> String {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let plain = |character: char| if character.is_ascii_alphanumeric() { character } else { '-' };
+    let name: String = stem.chars().map(plain).take(super::manifest::MAX_NAME).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "function".to_owned() } else { name.to_owned() }
 }
 
 /// The manifest of a file that has none: named after the file, for the events that it has handlers for, reaching
 /// nothing, with settings that nobody checks.
 pub fn manifest_of(file: &Path, handlers: &[String]) -> String {
-    let stem = file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let plain = |character: char| if character.is_ascii_alphanumeric() { character } else { '-' };
-    let name: String = stem.chars().map(plain).take(super::manifest::MAX_NAME).collect();
-    let name = name.trim_matches('-');
-    let name = if name.is_empty() { "function" } else { name };
+    let name = name_of(file);
     let all = ["track", "identify", "page", "screen", "group", "alias", "delete"];
     let is_for =
         |handler: &str, event: &str| handler.strip_prefix("on").is_some_and(|one| one.eq_ignore_ascii_case(event));
@@ -175,8 +216,9 @@ mod tests {
     #[test]
     fn a_place_is_the_first_line_of_the_stack_in_the_file() {
         let stack = "    at throwing (native)\n    at f (handler.js:3:10)\n    at <eval> (handler.js:9:1)\n";
-        assert_eq!(place(stack, "handler.js"), " at handler.js:3:10");
-        assert_eq!(place("    at handler.js:1\n", "handler.js"), " at handler.js:1");
-        assert_eq!(place("", "handler.js"), "");
+        let shown = |stack: &str| place(stack, "handler.js").to_string();
+        assert_eq!(shown(stack), " at handler.js:3:10");
+        assert_eq!(shown("    at handler.js:1\n"), " at handler.js:1");
+        assert_eq!(shown(""), "");
     }
 }

@@ -14,7 +14,7 @@ use oxc_ast::ast::{Expression, UnaryOperator};
 use oxc_parser::Parser;
 use oxc_semantic::{Scoping, Semantic, SemanticBuilder};
 use oxc_span::SourceType;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Manifest;
 
@@ -50,7 +50,7 @@ const GLOBALS: &str = "Object Function Error EvalError RangeError ReferenceError
     TextDecoder Buffer crypto CryptoKey structuredClone process performance cache global _";
 
 /// How bad it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It cannot be built.
@@ -60,7 +60,7 @@ pub enum Severity {
 }
 
 /// One mistake and its place.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finding {
     /// The file's name.
     pub file: String,

@@ -14,6 +14,7 @@ pub mod javascript_check;
 pub mod manifest;
 pub mod settings;
 pub mod structure;
+pub mod workshop;
 
 pub use build::{BuildError, Built, Toolchain, build};
 pub use component::{ComponentError, component_from_core};

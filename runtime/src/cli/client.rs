@@ -12,6 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use super::Exit;
+use crate::catalog::Finding;
 
 /// Where `tidegate serve` has its control API unless it is told otherwise.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8081";
@@ -102,6 +103,7 @@ impl Client {
         for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
             message.push_str(&format!("\n  {}", error.as_str().map_or_else(|| error.to_string(), str::to_owned)));
         }
+        message.push_str(&findings(problem).map(|line| format!("\n  {line}")).collect::<String>());
         match status {
             StatusCode::UNAUTHORIZED if self.args.token.is_none() => {
                 Err(Exit::Refused(format!("{message}: give --token or set TIDEGATE_TOKEN")).into())
@@ -112,6 +114,12 @@ impl Client {
             _ => bail!("{message}"),
         }
     }
+}
+
+/// What an answer says of the source that was uploaded, one line each.
+pub(super) fn findings(answer: &Value) -> impl Iterator<Item = String> {
+    let of = |finding: &Value| serde_json::from_value::<Finding>(finding.clone()).ok();
+    answer.get("findings").and_then(Value::as_array).into_iter().flatten().filter_map(of).map(|one| one.to_string())
 }
 
 /// A value for a URL's path or query: everything but unreserved characters is percent-encoded.

@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use bytes::Bytes;
-use http::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs, encode};
 use super::local;
 use super::print::{self, Format};
 use super::source::{PageArgs, page};
-use super::{cases, once};
+use super::{cases, once, push};
 use crate::catalog::{self, BuildError, Severity, Toolchain};
 
 #[derive(clap::Subcommand)]
@@ -35,7 +33,7 @@ pub(super) enum Command {
     Run(once::Args),
     /// Upload a function; its first version is live at once.
     Push {
-        /// A folder, which is built first, or a component.
+        /// A folder, a JavaScript file or a component. JavaScript is built by the host, everything else here.
         path: PathBuf,
         #[command(flatten)]
         server: ServerArgs,
@@ -106,10 +104,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Test(args) => return cases::run(args, format).await,
         Command::Run(args) => return once::run(args).await,
         Command::Push { path, server } => {
-            let component = Bytes::from(local::component(&path).await?);
-            let client = Client::new(server);
-            let made = client.call(Method::POST, "/api/v1/functions", "application/wasm", component).await?;
-            print::one(format, &made);
+            print::one(format, &push::push(&path, &Client::new(server)).await?);
         }
         Command::List { page: args, server } => {
             page(format, &Client::new(server).get(&format!("/api/v1/functions{}", args.query())).await?, COLUMNS);

@@ -24,8 +24,10 @@ mod log;
 mod once;
 mod partner;
 mod print;
+mod push;
 mod serve;
 mod source;
+mod worker;
 
 /// Runs partner-written destination functions in sandboxes, and delivers customers' events through them.
 #[derive(Parser)]
@@ -73,6 +75,9 @@ enum Command {
     /// Measure this host on this machine.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Check and compile one upload, for the host that starts this.
+    #[command(hide = true)]
+    CompileWorker(worker::Args),
     /// Print the completion script of a shell.
     Completion {
         /// For which shell.
@@ -125,6 +130,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Ledger(args) => runtime()?.block_on(ledger::run(args, output)),
         Command::Egress(command) => runtime()?.block_on(check(command, output)),
         Command::Bench(command) => runtime()?.block_on(bench::run(command, output)),
+        Command::CompileWorker(args) => worker::run(&args),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);

@@ -116,6 +116,12 @@ pub struct ControlConfig {
     pub upload_bytes: usize,
     /// Uploads at the same time.
     pub concurrent_uploads: usize,
+    /// Processor time of the process that checks and compiles one upload.
+    pub upload_cpu: Duration,
+    /// Bytes of memory of that process.
+    pub upload_memory_bytes: u64,
+    /// How long that process may take.
+    pub upload_deadline: Duration,
 }
 
 /// How deliveries are made.
@@ -235,6 +241,9 @@ fn control(raw: &Control) -> Result<ControlConfig, ConfigError> {
         body_bytes: count("control.body_bytes", raw.body_bytes, 1024)?,
         upload_bytes: count("control.upload_bytes", raw.upload_bytes, 1024)?,
         concurrent_uploads: count("control.concurrent_uploads", raw.concurrent_uploads, 1)?,
+        upload_cpu: seconds("control.upload_cpu_s", raw.upload_cpu_s)?,
+        upload_memory_bytes: count("control.upload_memory_bytes", raw.upload_memory_bytes, 64 << 20)? as u64,
+        upload_deadline: seconds("control.upload_deadline_s", raw.upload_deadline_s)?,
     })
 }
 

@@ -83,6 +83,12 @@ sections! {
         upload_bytes: u64,
         /// Uploads at the same time.
         concurrent_uploads: u64,
+        /// Seconds of processor time for one upload.
+        upload_cpu_s: u64,
+        /// Bytes of memory for one upload.
+        upload_memory_bytes: u64,
+        /// Seconds for one upload.
+        upload_deadline_s: u64,
     }
 
     /// `[sandbox]`

@@ -70,8 +70,8 @@ impl CodeCache {
     /// Keeps a component's compiled code.
     pub(super) fn write(&self, digest: Digest, code: &[u8]) -> io::Result<()> {
         let path = self.path(digest);
-        // Two hosts may share the folder; each writes a file of its own and moves it into place.
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        // Two hosts may share the folder, and two uploads the digest; each writes a file of its own and moves it into place.
+        let temporary = path.with_extension(format!("{}.tmp", uuid::Uuid::new_v4().simple()));
         let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).and_then(
             |mut file| {
                 file.write_all(&self.mac(digest, code).finalize().into_bytes())?;

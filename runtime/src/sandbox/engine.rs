@@ -34,7 +34,7 @@ pub(super) fn engine(max_instances: u32) -> Result<Engine, SandboxError> {
     Engine::new(&config(max_instances)).map_err(|error| SandboxError::Engine(format!("{error:#}")))
 }
 
-fn config(max_instances: u32) -> Config {
+pub(super) fn config(max_instances: u32) -> Config {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)

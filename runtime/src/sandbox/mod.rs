@@ -16,6 +16,7 @@ mod bindings;
 mod budget;
 mod cache;
 mod code_cache;
+mod compile;
 mod cpu;
 mod ending;
 mod engine;
@@ -41,6 +42,7 @@ use crate::model::{Digest, InvocationReport};
 
 pub use bare::Bare;
 pub use cache::{CacheScope, Caches};
+pub use compile::{CompileError, Compiled, MAX_PARTS, compile};
 pub use invocation::{GuestEvent, Invocation};
 pub use snapshot::{Preinitialiser, Snapshot, SnapshotError};
 pub use version::{LoadError, LoadedVersion};
@@ -90,6 +92,9 @@ pub enum SandboxError {
     Ticker(#[source] std::io::Error),
 }
 
+/// Under which the parts of compiled components are kept: no component has this digest.
+const PARTS: Digest = Digest([0; 32]);
+
 /// A fault of the host's own, met while a guest ran. Ends the invocation.
 #[derive(Debug, Error)]
 #[error("{0}")]
@@ -127,6 +132,28 @@ impl Sandbox {
         component: impl Future<Output = Result<Bytes, E>>,
     ) -> Result<Arc<LoadedVersion>, LoadError> {
         self.versions.load(digest, component).await
+    }
+
+    /// Keeps a component's machine code, which [`compile`] gave, for [`Sandbox::load`]: from here on it is run as it is,
+    /// so it must come from a process of this host. Without a folder for compiled code nothing is kept.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn keep(&self, digest: Digest, code: Bytes) -> std::io::Result<()> {
+        self.versions.keep(digest, code).await
+    }
+
+    /// What [`Sandbox::keep_parts`] kept last, with which [`compile`] is faster; empty at first.
+    pub async fn parts(&self) -> Vec<u8> {
+        self.versions.kept(PARTS).await
+    }
+
+    /// Keeps the parts that [`compile`] gave. The same holds as for [`Sandbox::keep`].
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub async fn keep_parts(&self, parts: Bytes) -> std::io::Result<()> {
+        self.versions.keep(PARTS, parts).await
     }
 
     /// Runs a guest once. Waits while too many run; that wait is not part of the guest's deadline. Dropping the

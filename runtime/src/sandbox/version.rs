@@ -5,6 +5,7 @@
 //! Leaves to others: whether the component may be run at all (`catalog`), where its bytes are (`store`).
 
 use std::fmt::Display;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -101,6 +102,23 @@ impl Versions {
             self.blocking(digest, move |loader| loader.compile(digest, &bytes)).await.map(Arc::new)
         };
         self.ready.try_get_with(digest, load).await.map_err(|error| LoadError::clone(&error))
+    }
+
+    /// Keeps compiled code, authenticated, for later loads.
+    pub(super) async fn keep(&self, digest: Digest, code: Bytes) -> io::Result<()> {
+        let loader = Arc::clone(&self.loader);
+        let write = move || loader.disk.as_ref().map_or(Ok(()), |disk| disk.write(digest, &code));
+        tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    /// What was kept, if it is still what was written; else nothing.
+    pub(super) async fn kept(&self, digest: Digest) -> Vec<u8> {
+        let loader = Arc::clone(&self.loader);
+        let read = tokio::task::spawn_blocking(move || loader.disk.as_ref().map(|disk| disk.read(digest))).await;
+        match read {
+            Ok(Some(Ok(Found::Code(code)))) => code,
+            Ok(Some(Ok(Found::Nothing | Found::Unusable) | Err(_)) | None) | Err(_) => Vec::new(),
+        }
     }
 
     /// Compiling and reading files would hold up the threads that serve.

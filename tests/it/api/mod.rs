@@ -10,8 +10,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidegate::api::{ApiState, admin_router, public_router, serve};
+use tidegate::app::workshop_config;
+use tidegate::catalog::workshop::{Workshop, WorkshopConfig};
 use tidegate::clock::Clock;
 use tidegate::config::Config;
+use tidegate::sandbox::{Sandbox, SandboxConfig};
 use tidegate::store::{Store, StoreConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,7 +60,11 @@ impl Apis {
         let config = Config::load(None, variables).unwrap();
         let store = Arc::new(Store::open(dir.path(), &StoreConfig::default(), Clock::System).unwrap());
         let token = store.ensure_operator_key().await.unwrap().unwrap();
-        let state = ApiState::new(Arc::clone(&store), &config, Clock::System);
+        let sandbox = Sandbox::start(&SandboxConfig { max_instances: 1, ..SandboxConfig::in_memory() }).unwrap();
+        // The program that runs now is the tests'.
+        let workshop = WorkshopConfig { program: crate::host::program(), ..workshop_config(&config) };
+        let workshop = Workshop::new(workshop, Arc::new(sandbox));
+        let state = ApiState::new(Arc::clone(&store), workshop, &config, Clock::System);
         let stop = CancellationToken::new();
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (public, admin) = (bind().await, bind().await);

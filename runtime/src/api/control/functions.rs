@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 
 use super::{List, upload};
 use crate::api::extract::{Asked, PageQuery, id};
+use crate::api::problem::Finding;
 use crate::api::{ApiState, Problem};
 use crate::model::{Actor, Function, FunctionId, FunctionVersion, VersionId};
 use crate::store::Page;
@@ -59,6 +60,8 @@ struct Uploaded {
     function: FunctionView,
     /// The version: the same as before if the same bytes had been uploaded before.
     version: VersionView,
+    /// What the author of JavaScript should look at. None of it is an error.
+    findings: Vec<Finding>,
 }
 
 impl From<Function> for FunctionView {
@@ -130,20 +133,23 @@ async fn find_version(state: &ApiState, actor: &Actor, function: &Function, key:
     })
 }
 
-/// Uploads a component, checks it, and stores it as a version of the function that its manifest names.
-#[utoipa::path(post, path = "/api/v1/functions", tag = "functions",
-    request_body(description = "The component itself, or a form with it in the field `component`",
-        content((String = "application/wasm"), (upload::Form = "multipart/form-data"))),
+/// Uploads a component or JavaScript, checks and compiles it, and stores it as a version of the function that its
+/// manifest names.
+#[utoipa::path(post, path = "/api/v1/functions", tag = "functions", params(upload::UploadQuery),
+    request_body(description = "The component itself, JavaScript, or a form with either",
+        content((String = "application/wasm"), (String = "text/javascript"), (upload::Form = "multipart/form-data"))),
     responses((status = 201, body = Uploaded)))]
 async fn create(
     State(state): State<Arc<ApiState>>,
     actor: Actor,
+    Asked(query): Asked<upload::UploadQuery>,
     request: Request,
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
-    let (inspected, bytes) = upload::receive(&state, request).await?;
-    let stored = state.store.put_function_version(&actor, inspected.manifest, inspected.digest, bytes).await?;
-    let (function, version) = stored;
-    Ok((StatusCode::CREATED, Json(Uploaded { function: function.into(), version: version.into() })))
+    let made = upload::receive(&state, &actor, &query, request).await?;
+    let stored = state.store.put_function_version(&actor, made.manifest, made.digest, made.component).await?;
+    let (function, version) = (stored.0.into(), stored.1.into());
+    let findings = made.findings.iter().map(Finding::from).collect();
+    Ok((StatusCode::CREATED, Json(Uploaded { function, version, findings })))
 }
 
 /// Lists functions, oldest first.

@@ -90,6 +90,7 @@ fn finish(mut api: OpenApi) -> OpenApi {
     api.info = info;
     let components = api.components.get_or_insert_default();
     components.schemas.insert("Problem".to_owned(), <Problem as PartialSchema>::schema());
+    components.schemas.insert("Finding".to_owned(), <super::problem::Finding as PartialSchema>::schema());
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     let problem = ContentBuilder::new().schema(Some(RefOr::Ref(Ref::from_schema_name("Problem")))).build();

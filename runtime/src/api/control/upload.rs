@@ -1,4 +1,4 @@
-//! Takes an uploaded component: its bytes within their bound, then the catalogue's check.
+//! Takes an upload, a component or JavaScript: its bytes within their bound, then the workshop's work on it.
 
 use std::sync::Arc;
 
@@ -6,54 +6,102 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use utoipa::ToSchema;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::api::extract::refused;
 use crate::api::{ApiState, Problem, body};
-use crate::catalog::{self, Inspected};
+use crate::catalog::manifest::MAX_NAME;
+use crate::catalog::workshop::{Job, Made, WorkError, Wrong};
+use crate::model::Actor;
 
-/// What stands around the component in a form.
+/// What stands around the parts in a form, and a manifest: both are kilobytes.
 const FORM_BYTES: usize = 64 << 10;
 
-/// A form with a component.
+/// What a script is called where nobody says otherwise.
+const SCRIPT: &str = "handler.js";
+
+/// What a request says beside its body.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct UploadQuery {
+    /// The name of a function in JavaScript that has no manifest: lower-case letters, digits and hyphens.
+    name: Option<String>,
+}
+
+/// A form with a component, or with JavaScript and its manifest.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it only describes what is read piece by piece")]
 pub(super) struct Form {
     /// The component.
-    #[schema(value_type = String, format = Binary)]
-    component: Vec<u8>,
+    #[schema(value_type = Option<String>, format = Binary)]
+    component: Option<Vec<u8>>,
+    /// JavaScript; `bundle` is taken as well.
+    #[schema(rename = "handler.js")]
+    handler: Option<String>,
+    /// The manifest of JavaScript. Without it the query names the function, and it reaches nothing.
+    #[schema(rename = "function.toml")]
+    manifest: Option<String>,
 }
 
-/// The bytes of a request's component, and what it is.
-pub(super) async fn receive(state: &Arc<ApiState>, request: Request) -> Result<(Inspected, Bytes), Problem> {
-    // A component is code, not text: compressed it would only hide its size until it is read.
+/// The function that a request's body is, compiled; nothing of it is stored yet.
+pub(super) async fn receive(
+    state: &Arc<ApiState>,
+    actor: &Actor,
+    query: &UploadQuery,
+    request: Request,
+) -> Result<Made, Problem> {
+    // An upload is bounded as it stands: compressed it would only hide its size until it is read.
     if request.headers().contains_key(header::CONTENT_ENCODING) {
-        let detail = "a component is taken without `content-encoding`: upload the file as it is";
+        let detail = "a function is taken without `content-encoding`: upload the file as it is";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding", detail));
     }
-    let _permit = state.uploading.try_acquire().map_err(|_| {
-        let detail = "other uploads are being checked (`control.concurrent_uploads`): try again in a second";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
-    })?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let bytes = match kind.split(';').next().unwrap_or_default().trim() {
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let turn = state.workshop.turn(actor.partner).await.map_err(|error| problem(&error))?;
+    let (job, bytes) = match kind.as_str() {
         "application/wasm" => {
             let (parts, body) = request.into_parts();
-            whole(state, &parts.headers, body, state.control.upload_bytes).await?
+            (Job::Component, whole(state, &parts.headers, body, state.control.upload_bytes).await?)
         }
-        "multipart/form-data" => from_form(state, request).await?,
+        "text/javascript" | "application/javascript" => {
+            let job = Job::Source { file: file(query)?, manifest: None };
+            let (parts, body) = request.into_parts();
+            (job, whole(state, &parts.headers, body, state.control.upload_bytes).await?)
+        }
+        "multipart/form-data" => from_form(state, query, request).await?,
         _ => {
-            let detail = format!("the body is `{kind}`: send `application/wasm`, or a form with the field `component`");
+            let detail = format!(
+                "the body is `{kind}`: send `application/wasm`, `text/javascript` with `?name=`, or a form with the \
+                 field `component`, or `handler.js` and `function.toml`"
+            );
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
     };
-    let checked = bytes.clone();
-    let inspected = tokio::task::spawn_blocking(move || catalog::inspect(&checked)).await;
-    let inspected = inspected.map_err(|_| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the check of the component did not end properly")
-    })?;
-    let inspected = inspected.map_err(|error| Problem::unprocessable("invalid_component", error.to_string()))?;
-    Ok((inspected, bytes))
+    state.workshop.make(&turn, job, bytes).await.map_err(|error| problem(&error))
+}
+
+/// What a script without manifest is called, and the function after it.
+fn file(query: &UploadQuery) -> Result<String, Problem> {
+    let plain = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-';
+    match query.name.as_deref() {
+        Some(name)
+            if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(plain) && name.trim_matches('-') == name =>
+        {
+            Ok(format!("{name}.js"))
+        }
+        Some(name) => {
+            let shown: String = name.chars().take(MAX_NAME).collect();
+            let rule = format!("1 to {MAX_NAME} lower-case letters, digits and hyphens, no hyphen at an end");
+            Err(Problem::bad_request("invalid_name", format!("`name` is `{shown}`: it must be {rule}")))
+        }
+        None => {
+            let detail = "JavaScript without a manifest has no name: add `?name=NAME`, or send a form with \
+                          `handler.js` and `function.toml`";
+            Err(Problem::bad_request("name_missing", detail))
+        }
+    }
 }
 
 async fn whole(state: &ApiState, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
@@ -62,17 +110,67 @@ async fn whole(state: &ApiState, headers: &HeaderMap, body: Body, limit: usize) 
 }
 
 /// The whole form is read first, within the bound, so that nothing in it can be larger than that.
-async fn from_form(state: &Arc<ApiState>, request: Request) -> Result<Bytes, Problem> {
+async fn from_form(state: &Arc<ApiState>, query: &UploadQuery, request: Request) -> Result<(Job, Bytes), Problem> {
     let bad = |why: String| Problem::bad_request("invalid_form", format!("the form cannot be used: {why}"));
     let (parts, body) = request.into_parts();
     let limit = state.control.upload_bytes.saturating_add(FORM_BYTES);
     let bytes = whole(state, &parts.headers, body, limit).await?;
     let request = Request::from_parts(parts, Body::from(bytes));
     let mut form = Multipart::from_request(request, state).await.map_err(|error| bad(error.body_text()))?;
+    let (mut script, mut manifest) = (None, None);
     while let Some(field) = form.next_field().await.map_err(|error| bad(error.body_text()))? {
-        if field.name() == Some("component") {
-            return field.bytes().await.map_err(|error| bad(error.body_text()));
+        let broken = |error: axum::extract::multipart::MultipartError| bad(error.body_text());
+        match field.name() {
+            Some("component") => return Ok((Job::Component, field.bytes().await.map_err(broken)?)),
+            Some("handler.js" | "bundle") => script = Some(field.bytes().await.map_err(broken)?),
+            Some("function.toml") => manifest = Some(field.text().await.map_err(broken)?),
+            Some(_) | None => {}
         }
     }
-    Err(bad("it has no field `component`".to_owned()))
+    let script = script.ok_or_else(|| bad("it has neither a field `component` nor one `handler.js`".to_owned()))?;
+    if manifest.as_ref().is_some_and(|manifest| manifest.len() > FORM_BYTES) {
+        return Err(bad(format!("`function.toml` has more than {FORM_BYTES} bytes")));
+    }
+    let file = if manifest.is_some() { SCRIPT.to_owned() } else { file(query)? };
+    Ok((Job::Source { file, manifest }, script))
+}
+
+fn problem(error: &WorkError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        WorkError::Busy => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
+        WorkError::Refused(refusal) => {
+            let (status, code) = match refusal.what {
+                Wrong::Component => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_component"),
+                Wrong::Manifest => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_manifest"),
+                Wrong::Source => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_source"),
+                Wrong::NoEngine => (StatusCode::NOT_IMPLEMENTED, "no_javascript"),
+            };
+            Problem::new(status, code, detail).with_findings(&refusal.findings)
+        }
+        WorkError::Memory { .. } | WorkError::Cpu { .. } | WorkError::Deadline { .. } => {
+            Problem::unprocessable("upload_limit_exceeded", detail)
+        }
+        WorkError::Ended(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "upload_interrupted", detail),
+        WorkError::Failed(_) => {
+            tracing::error!(error = %detail, "an upload could not be compiled");
+            let shown = "the host could not compile the upload, through no fault of it; its log says why";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", shown)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_called_what_the_query_says_and_only_if_that_is_a_name() {
+        let file = |name: &str| file(&UploadQuery { name: Some(name.to_owned()) });
+        assert_eq!(file("to-slack-2").unwrap(), "to-slack-2.js");
+        for name in ["", "-a", "a-", "A", "a/b", "a.js", "ä", &"a".repeat(MAX_NAME + 1)] {
+            assert!(file(name).is_err(), "{name}");
+        }
+        assert!(super::file(&UploadQuery { name: None }).is_err());
+    }
 }

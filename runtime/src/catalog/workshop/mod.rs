@@ -1,0 +1,304 @@
+//! Before any event: an upload is checked, built and compiled in a process of its own, never in the one that serves.
+//!
+//! Guarantees: whatever an upload does to its process, it ends within its bounds of memory, processor time and time,
+//! and the error names the bound; one partner has one upload at a time, so its bombs delay nobody else's; compiled code
+//! is kept for the sandbox only after the process has ended well.
+//! Leaves to others: reading the upload's body (`api`), storing the version (`store`), authenticating code (`sandbox`).
+
+mod wire;
+mod worker;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Finding, structure};
+use crate::model::{Digest, Manifest, PartnerId};
+use crate::sandbox::{MAX_PARTS, Sandbox};
+use wire::Reply;
+
+pub use wire::{Job, Refusal, Wrong};
+pub use worker::{Bounds, work};
+
+/// The hidden command of this program that [`work`] is behind.
+pub const COMMAND: &str = "compile-worker";
+
+/// Bytes of machine code: the largest upload compiles to less than three times its size.
+const MAX_CODE: usize = 128 << 20;
+
+/// Bytes of a whole answer.
+const MAX_ANSWER: u64 = (structure::MAX_BYTES + MAX_CODE + MAX_PARTS + (2 << 20)) as u64;
+
+/// How long an upload waits for the one before it: about as long as the slowest ordinary one takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the operator decides.
+#[derive(Clone, Debug)]
+pub struct WorkshopConfig {
+    /// This program.
+    pub program: PathBuf,
+    /// Uploads at the same time, over all partners.
+    pub concurrent: usize,
+    /// Bounds of each process.
+    pub bounds: Bounds,
+    /// How long each may take.
+    pub deadline: Duration,
+}
+
+impl WorkshopConfig {
+    /// The program that runs now, also after its file was replaced by a newer one.
+    pub fn this_program() -> PathBuf {
+        let link = PathBuf::from("/proc/self/exe");
+        if link.exists() { link } else { std::env::current_exe().unwrap_or(link) }
+    }
+}
+
+/// Makes functions of uploads.
+pub struct Workshop {
+    config: WorkshopConfig,
+    sandbox: Arc<Sandbox>,
+    places: Arc<Semaphore>,
+    partners: Mutex<HashMap<PartnerId, Arc<Semaphore>>>,
+    patience: Duration,
+}
+
+/// The right to have one upload in work.
+pub struct Turn {
+    _partner: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
+}
+
+/// An upload that is a function.
+#[derive(Debug)]
+pub struct Made {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// What identifies it.
+    pub digest: Digest,
+    /// Its bytes.
+    pub component: Bytes,
+    /// What its author should look at; none of it is an error.
+    pub findings: Vec<Finding>,
+}
+
+/// Why an upload does not become a function.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// Others are in work.
+    #[error(
+        "another upload of this partner, or of as many others as the host takes (`control.concurrent_uploads`), is \
+         still being compiled: try again in a second"
+    )]
+    Busy,
+    /// It is none.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// Its process used up its memory.
+    #[error(
+        "checking and compiling this upload takes more than {bytes} bytes of memory, the most that one may take here \
+         (`control.upload_memory_bytes`): make its functions smaller"
+    )]
+    Memory {
+        /// The bound.
+        bytes: u64,
+    },
+    /// Its process used up its processor time.
+    #[error(
+        "checking and compiling this upload takes more than {seconds} s of processor time, the most that one may take \
+         here (`control.upload_cpu_s`): make it or its functions smaller"
+    )]
+    Cpu {
+        /// The bound.
+        seconds: u64,
+    },
+    /// Its process did not end.
+    #[error(
+        "checking and compiling this upload was not finished after {seconds} s, the most that one may take here \
+         (`control.upload_deadline_s`): make it smaller, or try again when the host has less to do"
+    )]
+    Deadline {
+        /// The bound.
+        seconds: u64,
+    },
+    /// Somebody or something else ended its process.
+    #[error("the process that compiled this upload was ended from outside ({0}): try again")]
+    Ended(ExitStatus),
+    /// A fault of the host's own.
+    #[error("the process that compiles uploads failed: {0}")]
+    Failed(String),
+}
+
+impl Workshop {
+    /// A workshop that keeps compiled code in this sandbox.
+    pub fn new(config: WorkshopConfig, sandbox: Arc<Sandbox>) -> Self {
+        let places = Arc::new(Semaphore::new(config.concurrent));
+        Self { config, sandbox, places, partners: Mutex::default(), patience: PATIENCE }
+    }
+
+    /// Waits for this partner's turn. To be asked for before the upload is read, so that nothing large waits.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkError::Busy`] after a while.
+    pub async fn turn(&self, partner: PartnerId) -> Result<Turn, WorkError> {
+        let own = {
+            let mut partners = self.partners.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever has an upload holds a second reference; the others need not be remembered.
+            partners.retain(|_, own| Arc::strong_count(own) > 1);
+            Arc::clone(partners.entry(partner).or_insert_with(|| Arc::new(Semaphore::new(1))))
+        };
+        let both =
+            async { Some((own.acquire_owned().await.ok()?, Arc::clone(&self.places).acquire_owned().await.ok()?)) };
+        let both = tokio::time::timeout(self.patience, both).await.ok().flatten();
+        both.map(|(partner, place)| Turn { _partner: partner, _place: place }).ok_or(WorkError::Busy)
+    }
+
+    /// Makes a function of an upload. Dropping the future ends the process.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkError`]; nothing is kept then.
+    pub async fn make(&self, _turn: &Turn, job: Job, upload: Bytes) -> Result<Made, WorkError> {
+        let parts = match &job {
+            Job::Component => Vec::new(),
+            Job::Source { .. } => self.sandbox.parts().await,
+        };
+        let answer = self.run(&job, &upload, &parts).await?;
+        let bad = |error: wire::BadMessage| WorkError::Failed(error.to_string());
+        let (reply, [component, code, parts]) = wire::read(answer).map_err(bad)?;
+        let (manifest, findings) = match reply {
+            Reply::Made { manifest, findings } => (*manifest, findings),
+            Reply::Refused(refusal) => return Err(WorkError::Refused(refusal)),
+            Reply::NoMemory => return Err(WorkError::Memory { bytes: self.config.bounds.memory_bytes }),
+            Reply::Failed(why) => return Err(WorkError::Failed(why)),
+        };
+        let component = match job {
+            Job::Component => upload,
+            Job::Source { .. } => component,
+        };
+        let hashed = component.clone();
+        let failed = |error: &dyn std::fmt::Display| WorkError::Failed(error.to_string());
+        let digest = tokio::task::spawn_blocking(move || Digest(Sha256::digest(&hashed).into()));
+        let digest = digest.await.map_err(|error| failed(&error))?;
+        self.sandbox.keep(digest, code).await.map_err(|error| failed(&error))?;
+        if !parts.is_empty() {
+            self.sandbox.keep_parts(parts).await.map_err(|error| failed(&error))?;
+        }
+        Ok(Made { manifest, digest, component, findings })
+    }
+
+    /// The answer of a process that has ended well.
+    async fn run(&self, job: &Job, upload: &[u8], parts: &[u8]) -> Result<Bytes, WorkError> {
+        let failed = |error: io::Error| WorkError::Failed(error.to_string());
+        let head = wire::head(job, &[upload, parts]).map_err(|error| WorkError::Failed(error.to_string()))?;
+        let mut child = self.start().map_err(failed)?;
+        let talk = talk(&mut child, [&head, upload, parts]);
+        let Ok(said) = tokio::time::timeout(self.config.deadline, talk).await else {
+            // It is killed either way once it is dropped; waiting for it leaves no zombie until then.
+            drop(child.kill().await);
+            return Err(WorkError::Deadline { seconds: self.config.deadline.as_secs() });
+        };
+        let (answer, status) = said.map_err(failed)?;
+        if status.success() {
+            return Ok(answer.into());
+        }
+        let bounds = self.config.bounds;
+        Err(match status.signal() {
+            Some(signal) if signal == rustix::process::Signal::XCPU.as_raw() => {
+                WorkError::Cpu { seconds: bounds.cpu_s }
+            }
+            // Rust ends a process that gets no memory, or no more stack, by this signal.
+            Some(signal) if signal == rustix::process::Signal::ABORT.as_raw() => {
+                WorkError::Memory { bytes: bounds.memory_bytes }
+            }
+            Some(_) => WorkError::Ended(status),
+            None => WorkError::Failed(format!("it ended with {status}")),
+        })
+    }
+
+    fn start(&self) -> io::Result<Child> {
+        let Bounds { cpu_s, memory_bytes } = self.config.bounds;
+        let mut command = Command::new(&self.config.program);
+        command.args([COMMAND, "--cpu-s", &cpu_s.to_string(), "--memory-bytes", &memory_bytes.to_string()]);
+        command.env_clear().current_dir("/").kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn()
+    }
+}
+
+/// Writes the job while reading the answer, and waits for the end.
+async fn talk(child: &mut Child, job: [&[u8]; 3]) -> io::Result<(Vec<u8>, ExitStatus)> {
+    let (input, output) = (child.stdin.take(), child.stdout.take());
+    let write = async move {
+        let Some(mut input) = input else { return };
+        for piece in job {
+            // A process that has gone does not read; how it ended says why.
+            if input.write_all(piece).await.is_err() {
+                return;
+            }
+        }
+    };
+    let read = async move {
+        let mut answer = Vec::new();
+        if let Some(output) = output {
+            output.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+        }
+        Ok::<_, io::Error>(answer)
+    };
+    let ((), answer) = tokio::join!(write, read);
+    Ok((answer?, child.wait().await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::sandbox::SandboxConfig;
+
+    fn workshop(program: &str) -> Workshop {
+        let sandbox = Sandbox::start(&SandboxConfig { max_instances: 1, ..SandboxConfig::in_memory() }).unwrap();
+        let bounds = Bounds { cpu_s: 1, memory_bytes: 1 << 30 };
+        let deadline = Duration::from_secs(1);
+        let config = WorkshopConfig { program: PathBuf::from(program), concurrent: 2, bounds, deadline };
+        Workshop::new(config, Arc::new(sandbox))
+    }
+
+    #[tokio::test]
+    async fn a_partner_has_one_upload_at_a_time_and_delays_no_other() {
+        let workshop = Workshop { patience: Duration::ZERO, ..workshop("/bin/false") };
+        let partner = || PartnerId::new(Timestamp::from_millis(1));
+        let (one, other) = (partner(), partner());
+        let turn = workshop.turn(one).await.unwrap();
+        assert!(matches!(workshop.turn(one).await, Err(WorkError::Busy)));
+        let second = workshop.turn(other).await.unwrap();
+        assert!(matches!(workshop.turn(partner()).await, Err(WorkError::Busy)), "two in all");
+        drop(turn);
+        drop(workshop.turn(one).await.unwrap());
+        drop(second);
+        assert_eq!(workshop.places.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_does_not_do_its_work_is_an_error_that_says_how_it_ended() {
+        for (program, expected) in [
+            ("/bin/false", "ended with exit status: 1"),
+            ("/bin/true", "cut off"),
+            ("/no/such/program", "No such file"),
+        ] {
+            let workshop = workshop(program);
+            let turn = workshop.turn(PartnerId::new(Timestamp::from_millis(1))).await.unwrap();
+            let error = workshop.make(&turn, Job::Component, Bytes::from_static(b"x")).await.unwrap_err();
+            assert!(error.to_string().contains(expected), "{program}: {error}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Uploads that mean harm, and those that do not, at a real host: each is compiled in a process of its own.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tidegate::catalog::component_from_core;
+
+use crate::host::{Host, PATIENCE, function};
+use crate::http::{self, Answer, Partner};
+
+const DELIVERED: &str = include_str!("../guests/delivered.wat");
+
+/// 200 KB within every structural cap, for which the compiler would take gigabytes: thousands of variables over
+/// thousands of branches.
+fn compile_bomb() -> Vec<u8> {
+    const LOCALS: usize = 3000;
+    let step = |at: usize| {
+        let [condition, to, one, other] = [at, at * 7, at * 13, at * 3].map(|number| number % LOCALS);
+        format!(
+            "(block (br_if 0 (local.get {condition}))
+               (local.set {to} (i32.add (local.get {one}) (local.get {other}))))"
+        )
+    };
+    let body: String = (0..12_000).map(step).collect();
+    let locals = "i32 ".repeat(LOCALS);
+    let bomb = format!("(func (param i32) (local {locals}) (loop {body} (br_if 0 (local.get 0)))))");
+    let module = format!("{}{bomb}", DELIVERED.trim_end().strip_suffix(')').unwrap());
+    component_from_core(module.as_bytes(), "name = \"bomb\"\nversion = \"1\"\nevents = [\"track\"]\n").unwrap()
+}
+
+fn harmless() -> Vec<u8> {
+    component_from_core(DELIVERED.as_bytes(), "name = \"calm\"\nversion = \"1\"\nevents = [\"track\"]\n").unwrap()
+}
+
+async fn upload(host: &Host, query: &str, kind: &str, body: &[u8]) -> Answer {
+    let bearer = format!("Bearer {}", host.token);
+    let headers = [("authorization", bearer.as_str()), ("content-type", kind)];
+    http::send(host.admin, "POST", &format!("/api/v1/functions{query}"), &headers, body.to_vec()).await
+}
+
+fn is_problem(answer: &Answer, status: u16, code: &str) -> Value {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    assert_eq!(answer.json()["code"], code, "{}", answer.text());
+    answer.json()
+}
+
+/// The process that the host has started for an upload, once there is one.
+async fn worker(host: &Host) -> u32 {
+    let start = Instant::now();
+    loop {
+        let processes =
+            std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let found = processes.filter_map(|name| name.parse::<u32>().ok()).find(|pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status
+                .lines()
+                .any(|line| line.strip_prefix("PPid:").is_some_and(|ppid| ppid.trim() == host.pid().to_string()))
+        });
+        if let Some(pid) = found {
+            return pid;
+        }
+        assert!(start.elapsed() < PATIENCE, "no process for the upload");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn nothing_is_stored(host: &Host) {
+    let functions = host.api("GET", "/api/v1/functions", Value::Null).await;
+    assert_eq!(functions["items"], json!([]), "no half of a version");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compile_bomb_ends_with_the_name_of_the_limit_that_it_met() {
+    let bounds = [
+        ("CPU_S", "1", "control.upload_cpu_s"),
+        ("MEMORY_BYTES", "200000000", "control.upload_memory_bytes"),
+        ("DEADLINE_S", "1", "control.upload_deadline_s"),
+    ];
+    for (variable, value, option) in bounds {
+        let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+        let variable = format!("TIDEGATE__CONTROL__UPLOAD_{variable}");
+        let host = Host::start_with(data.path(), partner.address, None, &[(&variable, value)]);
+        let problem =
+            is_problem(&upload(&host, "", "application/wasm", &compile_bomb()).await, 422, "upload_limit_exceeded");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(option) && detail.contains(value), "{detail}");
+        nothing_is_stored(&host).await;
+        assert_eq!(upload(&host, "", "application/wasm", &harmless()).await.status, 201, "{option}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_serves_while_a_bomb_compiles_and_a_process_that_is_killed_leaves_nothing() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    let component = std::fs::read(function("webhook")).unwrap();
+    let (source, _) = host.wire(&component, "webhook", json!({"url": partner.url()})).await;
+    let bomb = compile_bomb();
+    let (answer, ()) = tokio::join!(upload(&host, "", "application/wasm", &bomb), async {
+        let pid = worker(&host).await;
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        assert_eq!(environment, b"", "the process knows nothing of the host");
+        assert_eq!(http::send(host.admin, "GET", "/livez", &[], Vec::new()).await.status, 200);
+        let event = json!({"type": "track", "event": "E", "userId": "u", "messageId": "m"});
+        let body = json!({"writeKey": source["write_key"], "batch": [event]}).to_string().into_bytes();
+        let json = [("content-type", "application/json")];
+        assert_eq!(http::send(host.listen, "POST", "/v1/batch", &json, body).await.status, 200);
+        assert_eq!(host.drained().await["delivered"], 1);
+        assert!(Path::new(&format!("/proc/{pid}")).exists(), "it was compiling all the time");
+        assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    });
+    is_problem(&answer, 503, "upload_interrupted");
+    let functions = host.api("GET", "/api/v1/functions", Value::Null).await;
+    assert_eq!(functions["items"].as_array().unwrap().len(), 1, "only the webhook: {functions}");
+    assert_eq!(upload(&host, "", "application/wasm", &harmless()).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn javascript_is_uploaded_as_it_is_and_delivers_under_its_name() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    let source = "async function onTrack(event) {\n  if (event.event === 'never') consol.log(1);\n}\n";
+    let made = upload(&host, "?name=to-nobody", "text/javascript", source.as_bytes()).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let made = made.json();
+    assert_eq!(
+        (&made["function"]["name"], &made["version"]["manifest"]["events"]),
+        (&json!("to-nobody"), &json!(["track"]))
+    );
+    let finding = &made["findings"][0];
+    assert_eq!(
+        (&finding["line"], &finding["column"], &finding["severity"]),
+        (&json!(2), &json!(32), &json!("warning"))
+    );
+    let again = upload(&host, "?name=to-nobody", "text/javascript", source.as_bytes()).await.json();
+    assert_eq!(again["version"]["id"], made["version"]["id"], "the same text is the same version");
+
+    let manifest =
+        format!("name = \"caller\"\nversion = \"2\"\nevents = [\"track\"]\negress.allow = [\"{}\"]\n", partner.url());
+    let script = format!(
+        "async function onTrack(event) {{ await fetch('{}/in', {{method: 'POST', body: 'b'}}); }}",
+        partner.url()
+    );
+    let form = format!(
+        "--edge\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\n{script}\r\n\
+         --edge\r\ncontent-disposition: form-data; name=\"function.toml\"\r\n\r\n{manifest}\r\n--edge--\r\n"
+    );
+    let made = upload(&host, "", "multipart/form-data; boundary=edge", form.as_bytes()).await;
+    assert_eq!((made.status, &made.json()["version"]["version"]), (201, &json!("2")), "{}", made.text());
+    let source = host.api("POST", "/api/v1/sources", json!({"name": "s"})).await;
+    let destination =
+        host.api("POST", "/api/v1/destinations", json!({"name": "d", "function": "caller", "settings": {}})).await;
+    host.api("POST", "/api/v1/connections", json!({"source": source["id"], "destination": destination["id"]})).await;
+    let event = json!({"type": "track", "event": "E", "userId": "u", "messageId": "m"});
+    let body = json!({"writeKey": source["write_key"], "batch": [event]}).to_string().into_bytes();
+    http::send(host.listen, "POST", "/v1/batch", &[("content-type", "application/json")], body).await;
+    assert_eq!(host.drained().await["delivered"], 1);
+    assert_eq!(partner.received.lock().unwrap()[0].path, "/in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn javascript_that_cannot_be_built_is_refused_with_every_place() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    let cases = [
+        ("async function onTrack() {\n  é(;\n}", (2, 5), "SyntaxError"),
+        ("\nthrow new TypeError('no');", (2, 11), "TypeError: no"),
+        ("function onTrack() {}\nwhile (true);", (1, 1), "takes too long"),
+        ("const x = [];\nfor (;;) x.push(new Array(1e5).fill(1));", (2, 32), "out of memory"),
+        ("const nothing = 1;", (1, 1), "has no handler"),
+    ];
+    for (source, (line, column), text) in cases {
+        let problem =
+            is_problem(&upload(&host, "?name=f", "text/javascript", source.as_bytes()).await, 422, "invalid_source");
+        let finding = &problem["findings"][0];
+        assert!(finding["message"].as_str().unwrap().contains(text), "{problem}");
+        assert_eq!((&finding["line"], &finding["column"]), (&json!(line), &json!(column)), "{problem}");
+        assert_eq!(finding["file"], "f.js");
+    }
+    is_problem(&upload(&host, "?name=f", "text/javascript", b"\xff\xfe").await, 422, "invalid_source");
+    is_problem(&upload(&host, "", "text/javascript", b"function onTrack() {}").await, 400, "name_missing");
+    is_problem(&upload(&host, "?name=A", "text/javascript", b"function onTrack() {}").await, 400, "invalid_name");
+    is_problem(&upload(&host, "?nam=a", "text/javascript", b"").await, 400, "invalid_query");
+    let form = "--e\r\ncontent-disposition: form-data; name=\"bundle\"\r\n\r\nfunction onTrack() {}\r\n\
+                --e\r\ncontent-disposition: form-data; name=\"function.toml\"\r\n\r\nname = 3\r\n--e--\r\n";
+    is_problem(&upload(&host, "", "multipart/form-data; boundary=e", form.as_bytes()).await, 422, "invalid_manifest");
+    nothing_is_stored(&host).await;
+}
