@@ -19,7 +19,7 @@ use crate::api::{self, ApiState};
 use crate::catalog::workshop::{Bounds, Workshop, WorkshopConfig};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::delivery::{self, DeliveryConfig, RetryPolicy};
+use crate::delivery::{self, DeliveryConfig, RetryPolicy, Trials};
 use crate::egress::{EgressConfig, Gate, GateError};
 use crate::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use crate::store::{Store, StoreError};
@@ -100,12 +100,13 @@ impl App {
         let gate =
             Arc::new(Gate::new(&EgressConfig { own_listeners: vec![listen, admin_listen], ..egress_config(config) })?);
         let limits = config.limits.clone();
+        let tried = Trials::new(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&gate), limits.clone());
         let workshop = Workshop::new(workshop_config(config), Arc::clone(&sandbox));
         Ok(Self {
             listen,
             admin_listen,
             operator_token,
-            api: ApiState::new(Arc::clone(&store), workshop, config, clock),
+            api: ApiState::new(Arc::clone(&store), workshop, trials(tried), config, clock),
             delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock },
             delivery_config: delivery_config(config),
             delivery_threads: std::thread::available_parallelism().map_or(2, usize::from),
@@ -208,6 +209,15 @@ pub fn egress_config(config: &Config) -> EgressConfig {
         dns_servers: config.egress.dns_servers.clone(),
         extra_roots: config.egress.extra_roots.clone(),
     }
+}
+
+/// What the handlers are given to try functions with.
+pub fn trials(trials: Trials) -> api::Trials {
+    let trials = Arc::new(trials);
+    Arc::new(move |trial| {
+        let trials = Arc::clone(&trials);
+        Box::pin(async move { trials.run(trial).await })
+    })
 }
 
 /// The part of the configuration that is about uploads.

@@ -18,4 +18,5 @@ mod outlets;
 mod partners;
 mod sandbox;
 mod tidy;
+mod trials;
 mod uploads;

@@ -21,5 +21,5 @@ mod tracking_answer;
 pub use control::admin_router;
 pub use problem::Problem;
 pub use serve::{Peer, serve};
-pub use state::ApiState;
+pub use state::{ApiState, Trials};
 pub use tracking::public_router;

@@ -1,16 +1,22 @@
 //! What all handlers share.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::catalog::workshop::Workshop;
 use crate::clock::Clock;
 use crate::config::{Config, ControlConfig, HttpConfig};
 use crate::ingest::Ingest;
+use crate::model::{Trial, TrialError};
 use crate::store::Store;
 
 use super::metrics::Metrics;
+
+/// Tries a function: what the handlers are given of delivery, which they cannot name.
+pub type Trials = Arc<dyn Fn(Trial) -> Pin<Box<dyn Future<Output = Result<Value, TrialError>> + Send>> + Send + Sync>;
 
 /// What all handlers share.
 pub struct ApiState {
@@ -22,13 +28,14 @@ pub struct ApiState {
     pub(super) reading: Semaphore,
     /// Where uploads become functions.
     pub(super) workshop: Workshop,
+    pub(super) trials: Trials,
     pub(super) control: ControlConfig,
     http: HttpConfig,
 }
 
 impl ApiState {
     /// Handlers that work on this store with these bounds.
-    pub fn new(store: Arc<Store>, workshop: Workshop, config: &Config, clock: Clock) -> Arc<Self> {
+    pub fn new(store: Arc<Store>, workshop: Workshop, trials: Trials, config: &Config, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             store,
             ingest: Ingest::new(config.ingest),
@@ -36,6 +43,7 @@ impl ApiState {
             clock,
             reading: Semaphore::new(config.ingest.concurrent_requests),
             workshop,
+            trials,
             control: config.control,
             http: config.http,
         })

@@ -29,7 +29,7 @@ pub(super) enum Command {
     },
     /// Run a function's cases in the real sandbox, without a server.
     Test(cases::Args),
-    /// Run a function once in the real sandbox, without a server, and print what it did.
+    /// Run a function once in the real sandbox, without a server or on one, and print what it did.
     Run(once::Args),
     /// Upload a function; its first version is live at once.
     Push {

@@ -13,7 +13,7 @@ use crate::catalog::{self, Finding, Inspected};
 use crate::clock::Clock;
 use crate::delivery::{Secrets, classify, report};
 use crate::egress::Outlet;
-use crate::model::{Event, EventType, Limits, Manifest, OutcomeCode};
+use crate::model::{BadEvent, Event, Limits, Manifest, OutcomeCode};
 use crate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
 /// A function that is ready to run here.
@@ -127,20 +127,6 @@ pub(super) async fn manifest(function: &str) -> anyhow::Result<Manifest> {
 
 /// An event as a guest sees it. Unlike ingest, this adds nothing to it: what is in the file is what the guest gets.
 pub(super) fn event(json: &Value, clock: Clock) -> anyhow::Result<Event> {
-    let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
-    let kind = text("type").with_context(|| format!("an event is an object with a `type`; this is `{json}`"))?;
-    let event_type: EventType = kind.parse()?;
-    let name = match event_type {
-        EventType::Track => text("event"),
-        _ => text("name"),
-    };
-    Ok(Event {
-        message_id: text("messageId").unwrap_or_else(|| "local-run".to_owned()),
-        event_type,
-        user_id: text("userId"),
-        anonymous_id: text("anonymousId"),
-        name,
-        received_at: clock.now(),
-        json: Bytes::from(json.to_string()),
-    })
+    let object = json.as_object().ok_or(BadEvent::NoType)?;
+    Ok(Event::from_json(object, clock.now())?)
 }

@@ -1,4 +1,4 @@
-//! `tidegate function run`: one invocation in the real sandbox, without a server.
+//! `tidegate function run`: one invocation in the real sandbox, without a server, or on one with `--remote`.
 //!
 //! The exit code says whether the function ran and the report was printed; how it ended is in the report.
 
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Exit;
+use super::client::{Client, ServerArgs, encode};
 use super::destination::{json_object, text};
 use super::local::{self, Local, Run};
 use super::print;
@@ -17,8 +18,15 @@ use crate::model::Timestamp;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A folder, which is built first, or a component.
+    /// A folder or a JavaScript file, which is built first, or a component; with --remote a function's name or id.
     path: PathBuf,
+    /// Run what the host has under this name, in the host's sandbox, through its gate and within its limits. No delivery is
+    /// touched.
+    #[arg(long, conflicts_with = "allow")]
+    remote: bool,
+    /// Run this version of it, by id or by its own text, instead of the current one.
+    #[arg(long, value_name = "VERSION", requires = "remote")]
+    version: Option<String>,
     /// A file with the event, or with a JSON array of events for the batch handler; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     event: PathBuf,
@@ -39,12 +47,17 @@ pub(super) struct Args {
     /// Fix the guest's randomness.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     let clock = args.now.map_or(Clock::System, Clock::Fixed);
     let given: Value = serde_json::from_str(&text(&args.event)?)
         .map_err(|error| Exit::Misuse(format!("`{}` is not JSON: {error}", args.event.display())))?;
+    if args.remote {
+        return remote(args, given).await;
+    }
     let (events, batch) = match given {
         Value::Array(events) => (events, true),
         event => (vec![event], false),
@@ -57,6 +70,27 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     let outlet = outlet(&local, &settings, &args.allow, answers.as_deref())?;
     let run = Run { events, batch, settings, outlet, clock, seed: args.seed };
     print::json(&local.run(run).await?);
+    Ok(0)
+}
+
+/// The same on a host.
+async fn remote(args: Args, given: Value) -> anyhow::Result<u8> {
+    let mut body = Map::new();
+    body.insert(if given.is_array() { "events" } else { "event" }.to_owned(), given);
+    if let Some(settings) = &args.settings {
+        body.insert("settings".to_owned(), Value::Object(json_object(settings)?));
+    }
+    if let Some(answers) = &args.answers {
+        let list: Value = serde_json::from_str(&text(answers)?)
+            .map_err(|error| Exit::Misuse(format!("`{}` is not JSON: {error}", answers.display())))?;
+        body.insert("answers".to_owned(), list);
+    }
+    let others =
+        [("version", args.version.map(Value::from)), ("now", args.now.map(|now| Value::from(now.to_string())))];
+    let others = others.into_iter().chain([("seed", args.seed.map(Value::from))]);
+    body.extend(others.filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    let path = format!("/api/v1/functions/{}/test", encode(&args.path.to_string_lossy()));
+    print::json(&Client::new(args.server).post(&path, &Value::Object(body)).await?);
     Ok(0)
 }
 

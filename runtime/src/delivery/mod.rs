@@ -23,10 +23,12 @@ mod lane;
 mod record;
 mod retry;
 mod settler;
+mod trial;
 
 pub use classify::classify;
 pub use record::{STORED_BODY_BYTES, Secrets, report};
 pub use retry::{Disposition, RetryPolicy};
+pub use trial::Trials;
 
 /// How deliveries are attempted.
 #[derive(Clone, PartialEq, Eq, Debug)]

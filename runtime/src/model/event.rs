@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Timestamp;
 
@@ -87,6 +88,49 @@ pub struct Event {
     pub received_at: Timestamp,
     /// The whole event as one JSON object, with the fields that the host adds.
     pub json: Bytes,
+}
+
+/// JSON that is no event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadEvent {
+    /// No type.
+    #[error(
+        "an event is an object with a `type`, such as `{{\"type\":\"track\",\"event\":\"Signed Up\",\"userId\":\"u1\"}}`"
+    )]
+    NoType,
+    /// Not one of the types.
+    #[error(transparent)]
+    UnknownType(#[from] UnknownEventType),
+}
+
+impl Event {
+    /// An event as a guest sees it, for trying a function. Unlike ingest, this adds nothing to it: what is in the object
+    /// is what the guest gets.
+    ///
+    /// # Errors
+    /// If it has no `type`, or an unknown one.
+    pub fn from_json(json: &Map<String, Value>, received_at: Timestamp) -> Result<Self, BadEvent> {
+        let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
+        let event_type: EventType = text("type").ok_or(BadEvent::NoType)?.parse()?;
+        let name = match event_type {
+            EventType::Track => text("event"),
+            EventType::Identify
+            | EventType::Page
+            | EventType::Screen
+            | EventType::Group
+            | EventType::Alias
+            | EventType::Delete => text("name"),
+        };
+        Ok(Self {
+            message_id: text("messageId").unwrap_or_else(|| "local-run".to_owned()),
+            event_type,
+            user_id: text("userId"),
+            anonymous_id: text("anonymousId"),
+            name,
+            received_at,
+            json: serde_json::json!(json).to_string().into(),
+        })
+    }
 }
 
 /// What an event's `integrations` object says about who may have it. Keys are case-sensitive.

@@ -14,12 +14,13 @@ mod manifest;
 mod outcome;
 mod report;
 mod time;
+mod trial;
 
 pub use actor::{Actor, Role};
 pub use answer::{Answer, Ending};
 pub use control::{Connection, Destination, Digest, Function, FunctionVersion, Source};
 pub use delivery::{ClaimedDelivery, DeliveryState, FilterReason, LeaseToken};
-pub use event::{Event, EventType, Integrations, UnknownEventType};
+pub use event::{BadEvent, Event, EventType, Integrations, UnknownEventType};
 pub use ids::{
     BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, KeyId, PartnerId, SourceId, VersionId, WorkspaceId,
 };
@@ -28,3 +29,4 @@ pub use manifest::{Batch, Bind, Egress, Manifest, ManifestLimits, Place, Setting
 pub use outcome::{Outcome, OutcomeCode};
 pub use report::{Exchange, InvocationReport, LogLevel, LogLine, Used};
 pub use time::{BadTimestamp, Timestamp};
+pub use trial::{Trial, TrialError};

@@ -10,10 +10,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidegate::api::{ApiState, admin_router, public_router, serve};
-use tidegate::app::workshop_config;
+use tidegate::app::{trials, workshop_config};
 use tidegate::catalog::workshop::{Workshop, WorkshopConfig};
 use tidegate::clock::Clock;
 use tidegate::config::Config;
+use tidegate::delivery::Trials;
+use tidegate::egress::{EgressConfig, Gate};
 use tidegate::sandbox::{Sandbox, SandboxConfig};
 use tidegate::store::{Store, StoreConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -63,8 +65,11 @@ impl Apis {
         let sandbox = Sandbox::start(&SandboxConfig { max_instances: 1, ..SandboxConfig::in_memory() }).unwrap();
         // The program that runs now is the tests'.
         let workshop = WorkshopConfig { program: crate::host::program(), ..workshop_config(&config) };
-        let workshop = Workshop::new(workshop, Arc::new(sandbox));
-        let state = ApiState::new(Arc::clone(&store), workshop, &config, Clock::System);
+        let sandbox = Arc::new(sandbox);
+        let workshop = Workshop::new(workshop, Arc::clone(&sandbox));
+        let gate = Arc::new(Gate::new(&EgressConfig::default()).unwrap());
+        let tried = trials(Trials::new(Arc::clone(&store), sandbox, gate, config.limits.clone()));
+        let state = ApiState::new(Arc::clone(&store), workshop, tried, &config, Clock::System);
         let stop = CancellationToken::new();
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (public, admin) = (bind().await, bind().await);

@@ -110,7 +110,7 @@ async fn view(state: &ApiState, actor: &Actor, destination: Destination) -> Resu
     Ok(DestinationView::of(destination, &manifest))
 }
 
-fn check_settings(manifest: &Manifest, values: &Map<String, Value>) -> Result<(), Problem> {
+pub(super) fn check_settings(manifest: &Manifest, values: &Map<String, Value>) -> Result<(), Problem> {
     settings::validate(manifest, values).map_err(|errors| {
         let detail = format!("the settings do not fit the function `{}` {}", manifest.name, manifest.version);
         Problem::unprocessable("invalid_settings", detail).with_errors(errors.iter().map(ToString::to_string))

@@ -113,7 +113,12 @@ pub(super) async fn find(state: &ApiState, actor: &Actor, key: &str) -> Result<F
 }
 
 /// A version of a function by id, or by the partner's own version text, of which the newest counts.
-async fn find_version(state: &ApiState, actor: &Actor, function: &Function, key: &str) -> Result<VersionId, Problem> {
+pub(super) async fn find_version(
+    state: &ApiState,
+    actor: &Actor,
+    function: &Function,
+    key: &str,
+) -> Result<VersionId, Problem> {
     if key.starts_with(VersionId::PREFIX) {
         return id(key);
     }

@@ -10,6 +10,7 @@ mod functions;
 mod ledger;
 mod masking;
 mod sources;
+mod trial;
 mod upload;
 
 use std::sync::Arc;
@@ -67,6 +68,7 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(health::metrics))
         .merge(sources::routes())
         .merge(functions::routes())
+        .merge(trial::routes())
         .merge(destinations::routes())
         .merge(connections::routes())
         .merge(deliveries::routes())

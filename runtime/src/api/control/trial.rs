@@ -1,0 +1,105 @@
+//! `/api/v1/functions/{id}/test`: tries a stored version on an event of whoever asks.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::destinations::check_settings;
+use super::functions::{find, find_version};
+use crate::api::extract::Body;
+use crate::api::{ApiState, Problem};
+use crate::catalog::manifest::MAX_BATCH;
+use crate::catalog::settings::with_defaults;
+use crate::model::{Actor, Event, Timestamp, Trial, TrialError};
+
+/// What to try. Exactly one of `event` and `events`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ToTry {
+    /// One event, for the handler of its type. It is given to the function as it is.
+    event: Option<Map<String, Value>>,
+    /// Several events, for the batch handler.
+    events: Option<Vec<Map<String, Value>>>,
+    /// The settings, as a customer would save them.
+    #[serde(default)]
+    settings: Map<String, Value>,
+    /// Answers in their order, each `{"status":200,"headers":{},"body":…}` or `{"error":"connection refused"}`; when they
+    /// are used up, `200 {}`. Without `answers` requests really go out, under the host's rules.
+    #[schema(value_type = Option<Vec<Object>>)]
+    answers: Option<Vec<Value>>,
+    /// A version's id or text; without it the current one.
+    version: Option<String>,
+    /// Fixes the function's clock.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    now: Option<Timestamp>,
+    /// Fixes the function's randomness.
+    seed: Option<u64>,
+}
+
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(test))
+}
+
+/// Runs a version once in the sandbox and reports what it did; no delivery is touched.
+#[utoipa::path(post, path = "/api/v1/functions/{id}/test", tag = "functions", params(("id" = String, Path)),
+    request_body = ToTry,
+    responses((status = 200, body = Object,
+        description = "`outcome`, `requests`, `log`, `used` and `limits`; for `events` also `outcomes`")))]
+async fn test(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path(function): Path<String>,
+    Body(body): Body<ToTry>,
+) -> Result<Json<Value>, Problem> {
+    let (events, batch) = events(&body, state.clock.now())?;
+    let function = find(&state, &actor, &function).await?;
+    let version = match &body.version {
+        Some(key) => find_version(&state, &actor, &function, key).await?,
+        None => function.current,
+    };
+    let version = state.store.get_version(&actor, function.id, version).await?;
+    check_settings(&version.manifest, &body.settings)?;
+    let settings = with_defaults(&version.manifest, &body.settings);
+    let answers = body.answers.map(|answers| Value::from(answers).to_string());
+    let trial =
+        Trial { function: function.id, version, events, batch, settings, answers, now: body.now, seed: body.seed };
+    Ok(Json((state.trials)(trial).await.map_err(problem)?))
+}
+
+fn events(body: &ToTry, now: Timestamp) -> Result<(Vec<Event>, bool), Problem> {
+    let invalid = |why: String| Problem::unprocessable("invalid_event", why);
+    let (events, batch) = match (&body.event, &body.events) {
+        (Some(event), None) => (std::slice::from_ref(event), false),
+        (None, Some(events)) => (&events[..], true),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(invalid("give either `event`, one object, or `events`, a list of them".to_owned()));
+        }
+    };
+    if events.is_empty() || events.len() > MAX_BATCH as usize {
+        return Err(invalid(format!("`events` has {} events; 1 to {MAX_BATCH} are taken", events.len())));
+    }
+    let read = |event: &Map<String, Value>| Event::from_json(event, now).map_err(|error| invalid(error.to_string()));
+    Ok((events.iter().map(read).collect::<Result<_, _>>()?, batch))
+}
+
+fn problem(error: TrialError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        TrialError::Busy(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
+        TrialError::Settings(_) => Problem::unprocessable("invalid_settings", detail),
+        TrialError::Answers(_) => Problem::unprocessable("invalid_answers", detail),
+        TrialError::Unusable(_) => Problem::unprocessable("invalid_component", detail),
+        TrialError::Host(_) => {
+            tracing::error!(error = %detail, "a function could not be tried");
+            let shown = "the host could not run the function, through no fault of it; its log says why";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", shown)
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Trial: a function version and an event → the report of one run, for whoever writes the function.
+//!
+//! Guarantees: the sandbox, the gate, the rules and the limits are those of deliveries, but no delivery, cache or
+//! connection of a destination is touched; with canned answers nothing goes out; so many run at a time and no more.
+//! Leaves to others: who may ask, and whether the settings fit (`api`).
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::classify::classify;
+use super::record::{self, Secrets};
+use crate::clock::Clock;
+use crate::egress::{Answers, Gate, Grant, GrantedGate, Outlet};
+use crate::model::{Ending, Limits, OutcomeCode, Trial, TrialError};
+use crate::sandbox::{CacheScope, GuestEvent, Invocation, LoadError, Sandbox};
+use crate::store::Store;
+
+/// Trials at a time, over all partners: people try by hand, and deliveries need the processors too.
+const CONCURRENT: usize = 4;
+
+/// Bytes of each body in a report: whole for what partners usually send and answer, and 32 of them are 4 MiB.
+const BODY_BYTES: usize = 64 << 10;
+
+/// Runs trials.
+pub struct Trials {
+    store: Arc<Store>,
+    sandbox: Arc<Sandbox>,
+    gate: Arc<Gate>,
+    limits: Limits,
+    permits: Arc<Semaphore>,
+}
+
+impl Trials {
+    /// Trials of what is in this store, under the same limits as deliveries.
+    pub fn new(store: Arc<Store>, sandbox: Arc<Sandbox>, gate: Arc<Gate>, limits: Limits) -> Self {
+        Self { store, sandbox, gate, limits, permits: Arc::new(Semaphore::new(CONCURRENT)) }
+    }
+
+    /// One run, and its report. That of a batch has the `outcomes` of all events, and as `outcome` the first that is
+    /// not `delivered`. Secret settings are masked in it.
+    ///
+    /// # Errors
+    ///
+    /// See [`TrialError`].
+    pub async fn run(&self, trial: Trial) -> Result<Value, TrialError> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| TrialError::Busy(CONCURRENT))?;
+        let digest = trial.version.digest;
+        let version = self.sandbox.load(digest, self.store.component(digest)).await.map_err(|error| match error {
+            LoadError::Unusable { .. } => TrialError::Unusable(error.to_string()),
+            LoadError::Unreadable { .. } | LoadError::WrongBytes { .. } => TrialError::Host(error.to_string()),
+        })?;
+        let invocation = self.invocation(&trial)?;
+        let (sandbox, handle) = (Arc::clone(&self.sandbox), Handle::current());
+        // On a thread of its own, so that the listeners answer whatever the guest does; its deadline ends it.
+        let run = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            handle.block_on(sandbox.invoke(&version, invocation))
+        });
+        let done = run.await.map_err(|error| TrialError::Host(error.to_string()))?;
+        if let Ending::HostFault(why) = &done.ending {
+            return Err(TrialError::Host(why.clone()));
+        }
+        let secrets = Secrets::of(&trial.version.manifest, &trial.settings);
+        let mut outcomes = classify(&done, trial.events.len());
+        outcomes.iter_mut().for_each(|outcome| secrets.mask_text(&mut outcome.message));
+        let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
+        let first = first.ok_or_else(|| TrialError::Host("there was no event".to_owned()))?;
+        let mut report = record::report(&done, first, &secrets, BODY_BYTES);
+        if trial.batch {
+            // Outcomes have only texts and numbers.
+            report["outcomes"] = serde_json::to_value(&outcomes).unwrap_or_default();
+        }
+        Ok(report)
+    }
+
+    fn invocation(&self, trial: &Trial) -> Result<Invocation, TrialError> {
+        let manifest = &trial.version.manifest;
+        let grant = Grant::new(&manifest.egress.allow, &trial.settings, &format!("trial of {}", trial.function))
+            .map_err(|error| TrialError::Settings(error.to_string()))?;
+        let bad = |error: crate::egress::AnswersError| TrialError::Answers(error.to_string());
+        let outlet: Arc<dyn Outlet> = match &trial.answers {
+            Some(answers) => {
+                let answers = Answers::parse(answers).map_err(bad)?;
+                Arc::new(Answers::new(answers, grant, self.gate.reach().clone()).map_err(bad)?)
+            }
+            None => Arc::new(GrantedGate::new(Arc::clone(&self.gate), grant)),
+        };
+        Ok(Invocation {
+            events: trial.events.iter().map(|event| GuestEvent { event: event.clone(), attempt: 1 }).collect(),
+            batch: trial.batch,
+            settings: Value::Object(trial.settings.clone()).to_string().into(),
+            limits: manifest.limits.within(&self.limits),
+            outlet,
+            clock: trial.now.map_or(Clock::System, Clock::Fixed),
+            seed: trial.seed,
+            cache: CacheScope::alone(),
+        })
+    }
+}

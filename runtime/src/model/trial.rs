@@ -1,0 +1,46 @@
+//! Trying a function: one run of a stored version on events of whoever asks.
+
+use serde_json::{Map, Value};
+
+use super::{Event, FunctionId, FunctionVersion, Timestamp};
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The function.
+    pub function: FunctionId,
+    /// The version of it.
+    pub version: FunctionVersion,
+    /// The events, at least one.
+    pub events: Vec<Event>,
+    /// Whether the batch handler gets them.
+    pub batch: bool,
+    /// Settings that fit the manifest, with its defaults.
+    pub settings: Map<String, Value>,
+    /// A JSON array of answers; with it nothing goes out.
+    pub answers: Option<String>,
+    /// What the guest's clock shows, if not the time.
+    pub now: Option<Timestamp>,
+    /// Fixes the guest's randomness.
+    pub seed: Option<u64>,
+}
+
+/// Why a trial gives no report. What the function does wrong is in the report instead.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TrialError {
+    /// Others are running.
+    #[error("{0} functions are being tried already, the most at a time: try again in a second")]
+    Busy(usize),
+    /// The settings give no origins.
+    #[error("with these settings the function has nowhere to send to: {0}")]
+    Settings(String),
+    /// The answers cannot be used.
+    #[error("{0}")]
+    Answers(String),
+    /// The version cannot be run.
+    #[error("{0}")]
+    Unusable(String),
+    /// A fault of the host's own.
+    #[error("the host could not run the function: {0}")]
+    Host(String),
+}

@@ -1,0 +1,142 @@
+//! Trying a function on a host: `POST /api/v1/functions/{id}/test` and `function run --remote`.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::host::{Host, function, program};
+use crate::http::{self, Partner};
+
+const TEST: &str = "/api/v1/functions/webhook/test";
+
+async fn with_webhook(data: &tempfile::TempDir, partner: &Partner) -> Host {
+    let host = Host::start(data.path(), partner.address, None);
+    host.push(&std::fs::read(function("webhook")).unwrap()).await;
+    host
+}
+
+fn event() -> Value {
+    json!({"type": "track", "event": "E", "userId": "u", "messageId": "m"})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_with_answers_sends_nothing_and_reports_everything_without_secrets() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = with_webhook(&data, &partner).await;
+    let settings = json!({"url": partner.url(), "api_key": "s3cret-value"});
+    let body = json!({"event": event(), "settings": settings, "answers": [{"status": 429}]});
+    let report = host.api("POST", TEST, body).await;
+    assert_eq!(
+        (&report["outcome"]["code"], &report["outcome"]["retryable"]),
+        (&json!("retry"), &json!(true)),
+        "{report}"
+    );
+    assert_eq!(report["requests"][0]["status"], 429, "{report}");
+    assert!(report["log"].is_array() && report["used"]["requests"] == 1 && report["limits"]["cpu_ms"].is_u64());
+    assert!(!report.to_string().contains("s3cret"), "{report}");
+    let events = json!({"events": [event(), event()], "settings": settings, "answers": []});
+    let report = host.api("POST", TEST, events).await;
+    assert_eq!(report["outcomes"].as_array().unwrap().len(), 2, "{report}");
+    assert!(partner.received.lock().unwrap().is_empty(), "nothing goes out");
+    assert_eq!(host.ledger().await["accepted"], 0, "no delivery is made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_without_answers_goes_through_the_hosts_gate_under_the_hosts_rules() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = with_webhook(&data, &partner).await;
+    let report = host.api("POST", TEST, json!({"event": event(), "settings": {"url": partner.url()}})).await;
+    assert_eq!((&report["outcome"]["code"], &report["requests"][0]["answer"]), (&json!("delivered"), &json!("ok")));
+    assert_eq!(partner.bodies()[0]["messageId"], "m");
+    let own = format!("http://{}", host.admin);
+    for url in [own.as_str(), "http://127.0.0.1:1", "https://169.254.169.254"] {
+        let report = host.api("POST", TEST, json!({"event": event(), "settings": {"url": url}})).await;
+        assert_ne!(report["outcome"]["code"], "delivered", "{url}: {report}");
+        assert!(report["requests"][0]["status"].is_null(), "{url}: {report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_that_cannot_be_is_refused_by_what_is_wrong() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = with_webhook(&data, &partner).await;
+    let settings = json!({"url": "https://example.com"});
+    let cases = [
+        (json!({"settings": settings}), 422, "invalid_event"),
+        (json!({"event": event(), "events": [event()], "settings": settings}), 422, "invalid_event"),
+        (json!({"events": [], "settings": settings}), 422, "invalid_event"),
+        (json!({"events": vec![event(); 1001], "settings": settings}), 422, "invalid_event"),
+        (json!({"event": {"userId": "u"}, "settings": settings}), 422, "invalid_event"),
+        (json!({"event": {"type": "buy"}, "settings": settings}), 422, "invalid_event"),
+        (json!({"event": event(), "settings": {}}), 422, "invalid_settings"),
+        (json!({"event": event(), "settings": settings, "answers": [{"status": 99}]}), 422, "invalid_answers"),
+        (json!({"event": event(), "settings": settings, "allow": ["https://evil.example"]}), 400, "invalid_field"),
+        (json!({"event": event(), "settings": settings, "version": "9.9"}), 404, "not_found"),
+        (json!({"event": event(), "settings": settings, "now": "noon"}), 400, "invalid_field"),
+    ];
+    for (body, status, code) in cases {
+        let (found, problem) = host.try_api("POST", TEST, body.clone()).await;
+        assert_eq!((found, &problem["code"]), (status, &json!(code)), "{body}: {problem}");
+    }
+    let json = [("content-type", "application/json")];
+    let body = json!({"event": event(), "settings": settings, "answers": []}).to_string().into_bytes();
+    assert_eq!(http::send(host.admin, "POST", TEST, &json, body).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_the_randomness_and_the_version_of_a_trial_can_be_chosen() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    let bearer = format!("Bearer {}", host.token);
+    for version in ["1", "2"] {
+        let form = format!(
+            "--e\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\n\
+             function onTrack() {{ console.log({version}, new Date().toISOString(), Math.random()); }}\r\n\
+             --e\r\ncontent-disposition: form-data; name=\"function.toml\"\r\n\r\n\
+             name = \"dice\"\nversion = \"{version}\"\nevents = [\"track\"]\r\n--e--\r\n"
+        );
+        let headers = [("authorization", bearer.as_str()), ("content-type", "multipart/form-data; boundary=e")];
+        let made = http::send(host.admin, "POST", "/api/v1/functions", &headers, form.into_bytes()).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
+    let run = async |more: Value| {
+        let mut body = json!({"event": event(), "answers": [], "now": "2026-01-02T03:04:05.000Z"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let report = host.api("POST", "/api/v1/functions/dice/test", body).await;
+        report["log"][0]["text"].as_str().unwrap_or_else(|| panic!("{report}")).to_owned()
+    };
+    let first = run(json!({"seed": 7})).await;
+    assert!(first.starts_with("1 2026-01-02T03:04:05.000Z "), "{first}");
+    assert_eq!(run(json!({"seed": 7})).await, first);
+    assert_ne!(run(json!({"seed": 8})).await, first);
+    assert!(run(json!({"version": "2"})).await.starts_with("2 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_with_remote_prints_the_hosts_report() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = with_webhook(&data, &partner).await;
+    let settings = data.path().join("settings.json");
+    std::fs::write(&settings, json!({"url": partner.url()}).to_string()).unwrap();
+    let run = |name: &str| {
+        let mut child = Command::new(program())
+            .args(["function", "run", name, "--remote", "--event", "-", "--settings"])
+            .arg(&settings)
+            .env("TIDEGATE_SERVER", format!("http://{}", host.admin))
+            .env("TIDEGATE_TOKEN", &host.token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(event().to_string().as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = run("webhook");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["outcome"]["code"], "delivered");
+    assert_eq!(partner.bodies().len(), 1);
+    assert_eq!(run("nobody").status.code(), Some(1));
+}
