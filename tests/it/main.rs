@@ -14,6 +14,7 @@ mod hostile_javascript;
 mod http;
 mod javascript;
 
+mod logs;
 mod outlets;
 mod partners;
 mod sandbox;

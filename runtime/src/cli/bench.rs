@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::print::{self, Format};
-use super::{local, partner};
+use super::{bench_push, local, partner};
 use crate::app::App;
 use crate::bench::{
     self,
@@ -34,6 +34,9 @@ pub(super) enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// From a JavaScript file to the first event that a host on this machine delivers with it, upload, build and
+    /// compilation included.
+    Push,
     /// Events through the whole durable path to a server on this machine, beside a plain HTTP client to that server.
     Path {
         /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
@@ -60,6 +63,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
     let figures = match command {
         Command::Invoke { functions } => invoke(&functions, format).await?,
         Command::Build { file } => build(&file).await?,
+        Command::Push => bench_push::run().await?,
         Command::Path { component, events } => path(read(&component)?, events).await?,
         Command::Store { events } => {
             let dir = tempfile::tempdir()?;
@@ -172,6 +176,7 @@ async fn path(component: Vec<u8>, events: u64) -> anyhow::Result<Value> {
     }))
 }
 
+/// A host in this process: where it listens, a client of its control API, what stops it, its end.
 type Running = (
     SocketAddr,
     Client,
@@ -179,7 +184,7 @@ type Running = (
     tokio::task::JoinHandle<Result<(), crate::app::AppError>>,
 );
 
-async fn start(data: &std::path::Path, partner: SocketAddr) -> anyhow::Result<Running> {
+pub(super) async fn start(data: &std::path::Path, partner: SocketAddr) -> anyhow::Result<Running> {
     let variables = [
         ("TIDEGATE__LISTEN", "127.0.0.1:0".to_owned()),
         ("TIDEGATE__ADMIN_LISTEN", "127.0.0.1:0".to_owned()),

@@ -9,7 +9,7 @@ use super::client::{Client, ServerArgs, encode};
 use super::local;
 use super::print::{self, Format};
 use super::source::{PageArgs, page};
-use super::{cases, once, push};
+use super::{cases, logs, once, push};
 use crate::catalog::{self, BuildError, Severity, Toolchain};
 
 #[derive(clap::Subcommand)]
@@ -61,6 +61,8 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Show what a function's versions did and logged: every failed attempt, and a sample of the others.
+    Logs(logs::Args),
     /// Make a version the current one.
     Promote {
         /// The function's name or id.
@@ -103,6 +105,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         }
         Command::Test(args) => return cases::run(args, format).await,
         Command::Run(args) => return once::run(args).await,
+        Command::Logs(args) => return logs::run(args, format).await,
         Command::Push { path, server } => {
             print::one(format, &push::push(&path, &Client::new(server)).await?);
         }

@@ -8,6 +8,7 @@ use crate::app;
 use crate::config::Config;
 
 mod bench;
+mod bench_push;
 mod cases;
 mod client;
 mod config;
@@ -21,6 +22,7 @@ mod function;
 mod ledger;
 mod local;
 mod log;
+mod logs;
 mod once;
 mod partner;
 mod print;

@@ -60,13 +60,20 @@ fn table(rows: &[Value], columns: &[(&str, &str)]) {
     cells.iter().for_each(|row| line(row));
 }
 
-fn cell(value: &Value) -> String {
+/// A value on one line, without anything that a terminal acts on.
+pub(super) fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if moves_text(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Control characters, separators of lines, and what turns the direction of text around.
+fn moves_text(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 fn shorten(text: &str) -> String {
@@ -85,6 +92,7 @@ mod tests {
     #[test]
     fn a_cell_never_carries_a_control_character_to_the_terminal() {
         assert_eq!(cell(&Value::from("a\u{1b}[31mb\n")), "a\u{fffd}[31mb\u{fffd}");
+        assert_eq!(cell(&Value::from("a\u{202e}b\u{2028}é")), "a\u{fffd}b\u{fffd}é");
     }
 
     #[test]

@@ -37,13 +37,14 @@ async fn push_script(script: &Path, client: &Client) -> anyhow::Result<Value> {
         let path = format!("{PATH}?name={}", encode(&name_of(script)));
         return client.call(Method::POST, &path, "text/javascript", source.into()).await;
     }
-    let boundary = format!("tidegate-{}", uuid::Uuid::new_v4().simple());
-    let form = form(&boundary, &[("function.toml", read(&manifest)?), ("handler.js", source)]);
-    client.call(Method::POST, PATH, &format!("multipart/form-data; boundary={boundary}"), form.into()).await
+    let (kind, form) = form(&[("function.toml", read(&manifest)?), ("handler.js", source)]);
+    client.call(Method::POST, PATH, &kind, form.into()).await
 }
 
-/// A form (RFC 7578). The boundary must stand in none of the fields.
-fn form(boundary: &str, fields: &[(&str, Vec<u8>)]) -> Vec<u8> {
+/// A form (RFC 7578): its content type and its bytes.
+pub(super) fn form(fields: &[(&str, Vec<u8>)]) -> (String, Vec<u8>) {
+    // Random, so that it stands in none of the fields.
+    let boundary = format!("tidegate-{}", uuid::Uuid::new_v4().simple());
     let mut body = Vec::new();
     for (name, content) in fields {
         body.extend(format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").into_bytes());
@@ -51,5 +52,5 @@ fn form(boundary: &str, fields: &[(&str, Vec<u8>)]) -> Vec<u8> {
         body.extend(b"\r\n");
     }
     body.extend(format!("--{boundary}--\r\n").into_bytes());
-    body
+    (format!("multipart/form-data; boundary={boundary}"), body)
 }

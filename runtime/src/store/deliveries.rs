@@ -171,6 +171,25 @@ fn summary(
     Ok((summary, event))
 }
 
+/// The destination and the event of a delivery, whoever owns it.
+pub(super) fn event_of(
+    sql: &Connection,
+    cache: &Cache,
+    delivery: DeliveryId,
+) -> Result<(DestinationId, Event), StoreError> {
+    let (block, position) = block_of(delivery.uuid());
+    let (destination, events) = sql
+        .prepare_cached("SELECT destination, event_block FROM delivery_blocks WHERE id = ?1")?
+        .query_row([uuid(block)], |row| Ok((id(row, 0, DestinationId::from_uuid)?, row.get(1)?)))
+        .optional()?
+        .ok_or_else(|| not_found("delivery", delivery))?;
+    let event = match cache.get(events).and_then(|events| events.get(position).cloned()) {
+        Some(event) => event,
+        None => codec::nth(&data(sql, events)?, position).map_err(|bad| damaged(events, bad))?,
+    };
+    Ok((destination, event))
+}
+
 fn find(sql: &Connection, actor: &Actor, delivery: DeliveryId) -> Result<(Block, usize), StoreError> {
     let (block, position) = block_of(delivery.uuid());
     sql.prepare_cached(&format!("SELECT {COLUMNS} FROM delivery_blocks WHERE workspace = ?1 AND id = ?2"))?

@@ -99,6 +99,14 @@ pub(super) fn versions(
     control::page(sql, &select, function.id.uuid(), after, page, version_from, |version| version.id.to_string())
 }
 
+/// The ids of all versions, oldest first.
+pub(super) fn version_ids(sql: &Connection, actor: &Actor, function: FunctionId) -> Result<Vec<VersionId>, StoreError> {
+    let function = get(sql, actor, function)?;
+    let mut find = sql.prepare_cached("SELECT id FROM function_versions WHERE function = ?1 ORDER BY id")?;
+    let ids = find.query_map([uuid(function.id.uuid())], |row| id(row, 0, VersionId::from_uuid))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
 pub(super) fn get_version(
     sql: &Connection,
     actor: &Actor,

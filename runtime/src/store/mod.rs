@@ -30,6 +30,7 @@ mod handle;
 mod keys;
 mod lanes;
 mod ledger;
+mod logs;
 mod open;
 mod plane;
 mod prune;
@@ -51,6 +52,6 @@ pub use handle::Store;
 pub use routes::{ConnectionRoute, DestinationRoute, Routes, SourceRoute};
 pub use types::{
     Accepted, AttemptRecord, ConnectionPatch, DeliveryDetail, DeliveryFilter, DeliverySummary, DestinationPatch,
-    Ledger, LedgerScope, NewConnection, NewDestination, NewEvent, Owed, OwedState, Page, Paged, Settle, Settled,
-    Settlement, SourcePatch, StoreConfig,
+    Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination, NewEvent, Owed,
+    OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, StoreConfig,
 };

@@ -13,7 +13,7 @@ use super::work::Memory;
 use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceId};
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_base.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001_base.sql"), include_str!("migrations/0002_logs.sql")];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.
 const STATEMENTS: usize = 128;
@@ -120,4 +120,34 @@ pub(super) fn memory(sql: &Connection) -> rusqlite::Result<Memory> {
         memory.connections.insert(id(row, 0, ConnectionId::from_uuid)?, id(row, 1, DestinationId::from_uuid)?);
     }
     Ok(memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_of_an_older_schema_stay_and_their_numbers_are_not_given_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (places, _lock) = lock(dir.path()).unwrap();
+        let mut sql = writer(&places).unwrap();
+        sql.execute_batch(MIGRATIONS[0]).unwrap();
+        sql.pragma_update(None, "user_version", 1).unwrap();
+        let insert = "INSERT INTO attempts VALUES (?1, x'01', x'02', 1, 5, 6, x'03', '{}', '{\"log\":[]}')";
+        for no in [3, 7] {
+            sql.execute(insert, [no]).unwrap();
+        }
+        migrate(&mut sql, &places).unwrap();
+        sql.execute("DELETE FROM attempts WHERE no = 7", []).unwrap();
+        sql.execute(insert, [None::<i64>]).unwrap();
+        let mut find = sql.prepare("SELECT no FROM attempts ORDER BY no").unwrap();
+        let numbers: Vec<i64> = find.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(numbers, [3, 8]);
+        let indexes: i64 = sql
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'attempts'", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(indexes, 2);
+    }
 }

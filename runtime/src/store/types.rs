@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{
     ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventType, FilterReason, FunctionId, LeaseToken,
-    Outcome, SourceId, Timestamp, VersionId, WorkspaceId,
+    Outcome, OutcomeCode, SourceId, Timestamp, VersionId, WorkspaceId,
 };
 
 /// How the store works. Every number has a reason; the defaults come from `tidegate bench store`.
@@ -150,6 +150,66 @@ pub struct AttemptRecord {
     pub version: VersionId,
     /// The report that `contract.md` describes, cut to its bounds.
     pub report: Value,
+}
+
+/// What a function's author sees of one recorded attempt.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LogEntry {
+    /// Its place in the order of all attempts.
+    pub cursor: String,
+    /// At which delivery.
+    pub delivery: DeliveryId,
+    /// To which destination.
+    pub destination: DestinationId,
+    /// The event's id.
+    pub message_id: String,
+    /// The event's type.
+    pub event_type: EventType,
+    /// Which try, from 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub wall_ms: u64,
+    /// What ran.
+    pub version: VersionId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the function logged, as in the report.
+    pub log: Value,
+}
+
+/// Which attempts of a function.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogFilter {
+    /// Only of this version.
+    pub version: Option<VersionId>,
+    /// Only those that ended so.
+    pub outcome: Option<OutcomeCode>,
+    /// Which part of them.
+    pub part: LogPart,
+}
+
+/// Which part of a function's attempts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogPart {
+    /// The newest ones, newest first.
+    Newest,
+    /// Those before this cursor, newest first.
+    Before(String),
+    /// Those after this cursor, oldest first.
+    Since(String),
+}
+
+/// Part of a function's attempts. It may be short, or empty, and still have a next part.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LogPage {
+    /// The attempts.
+    pub items: Vec<LogEntry>,
+    /// Give this as [`LogPart::Before`] for older ones; none at the end, and none if newer ones were asked for.
+    pub next: Option<String>,
+    /// Give this as [`LogPart::Since`] for what comes later.
+    pub newest: String,
 }
 
 /// What became of one settlement.

@@ -19,7 +19,7 @@ use crate::store::{AttemptRecord, DeliveryFilter, DeliverySummary, Page};
 
 /// How an attempt ended.
 #[derive(Serialize, ToSchema)]
-struct OutcomeView {
+pub(super) struct OutcomeView {
     /// The stable name of the ending.
     code: &'static str,
     /// Why; empty if delivered.

@@ -8,6 +8,7 @@ mod deliveries;
 mod destinations;
 mod functions;
 mod ledger;
+mod logs;
 mod masking;
 mod sources;
 mod trial;
@@ -69,6 +70,7 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(sources::routes())
         .merge(functions::routes())
         .merge(trial::routes())
+        .merge(logs::routes())
         .merge(destinations::routes())
         .merge(connections::routes())
         .merge(deliveries::routes())

@@ -1,0 +1,81 @@
+//! `tidegate bench push`: from a JavaScript file in the partner's hand to the first event that the new version delivers.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use http::Method;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::bench::start;
+use super::client::Client;
+use super::{partner, push};
+
+/// Versions after the first: enough for a middle one.
+const LATER: usize = 5;
+
+/// How long a version may take to deliver. Only a broken host comes near it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The first version on a host, which compiles the language's engine, and later ones.
+pub(super) async fn run() -> anyhow::Result<Value> {
+    let (heard, mut paths) = mpsc::unbounded_channel();
+    let partner = partner::start(move |request| drop(heard.send(request.path))).await?;
+    let data = tempfile::tempdir()?;
+    let (listen, api, stop, host) = start(data.path(), partner).await?;
+    let tracking = Client::new(super::client::ServerArgs { server: format!("http://{listen}"), token: None });
+    let mut write_key = None;
+    let mut times = Vec::new();
+    for version in 0..=LATER {
+        let began = Instant::now();
+        let made = upload(&api, &format!("http://{partner}"), version).await?;
+        let answered = began.elapsed();
+        let key = match &write_key {
+            Some(key) => {
+                let promote = format!("/api/v1/functions/pushed/versions/{version}/promote");
+                api.post(&promote, &json!({})).await.with_context(|| format!("{made}"))?;
+                key
+            }
+            None => write_key.insert(wire(&api).await?),
+        };
+        let event = json!({ "type": "track", "event": "E", "userId": "u", "messageId": format!("bench-{version}") });
+        tracking.post("/v1/batch", &json!({ "writeKey": key, "batch": [event] })).await?;
+        let path = tokio::time::timeout(PATIENCE, paths.recv()).await.context("the version delivers nothing")?;
+        anyhow::ensure!(path == Some(format!("/v{version}")), "another version delivered: {path:?}");
+        times.push((began.elapsed(), answered));
+    }
+    stop.cancel();
+    host.await??;
+    let ms = |time: Duration| (time.as_secs_f64() * 1e4).round() / 10.0;
+    let (first, later) = times.split_first().context("no version was pushed")?;
+    let mut later = later.to_vec();
+    later.sort();
+    let (live, answered) = later[later.len() / 2];
+    Ok(json!({
+        "first_push_to_delivery_ms": ms(first.0),
+        "first_push_answered_ms": ms(first.1),
+        "push_to_delivery_ms": ms(live),
+        "push_answered_ms": ms(answered),
+        "slowest_ms": later.last().map(|slowest| ms(slowest.0)),
+    }))
+}
+
+async fn upload(api: &Client, partner: &str, version: usize) -> anyhow::Result<Value> {
+    let manifest =
+        format!("name = \"pushed\"\nversion = \"{version}\"\nevents = [\"track\"]\negress.allow = [\"{partner}\"]\n");
+    let script = format!(
+        "async function onTrack(event) {{\n  await fetch('{partner}/v{version}', {{ method: 'POST', body: \
+         JSON.stringify(event) }});\n}}\n"
+    );
+    let (kind, body) = push::form(&[("function.toml", manifest.into_bytes()), ("handler.js", script.into_bytes())]);
+    api.call(Method::POST, "/api/v1/functions", &kind, body.into()).await
+}
+
+/// A source that feeds a destination of the function; its write key.
+async fn wire(api: &Client) -> anyhow::Result<String> {
+    let source = api.post("/api/v1/sources", &json!({ "name": "bench" })).await?;
+    let destination = json!({ "name": "bench", "function": "pushed", "settings": {} });
+    let destination = api.post("/api/v1/destinations", &destination).await?;
+    api.post("/api/v1/connections", &json!({ "source": source["id"], "destination": destination["id"] })).await?;
+    Ok(source["write_key"].as_str().context("the source has no write key")?.to_owned())
+}
