@@ -13,15 +13,16 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiState};
-use crate::catalog::workshop::{Bounds, Workshop, WorkshopConfig};
+use crate::catalog::workshop::{Bounds, Processes, WorkError, Workshop, WorkshopConfig};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, DeliveryConfig, RetryPolicy, Trials};
 use crate::egress::{EgressConfig, Gate, GateError};
-use crate::sandbox::{Sandbox, SandboxConfig, SandboxError};
+use crate::sandbox::{CompileFailure, Compiler, Sandbox, SandboxConfig, SandboxError};
 use crate::store::{Store, StoreError};
 
 /// Why a host cannot start, or had to stop.
@@ -91,6 +92,7 @@ impl App {
         let sandbox = Arc::new(Sandbox::start(&SandboxConfig {
             cache_dir: Some(config.data_dir.join("compiled")),
             cache_key: cache_key(&config.data_dir)?,
+            compiler: Some(compiler(&workshop_config(config))),
             max_instances: config.sandbox.max_instances,
             max_loaded_versions: config.sandbox.max_loaded_versions,
         })?);
@@ -211,6 +213,32 @@ pub fn egress_config(config: &Config) -> EgressConfig {
     }
 }
 
+/// What the sandbox is given to compile what is stored and has no code, as after an update: processes as for uploads, and as
+/// many of them at a time.
+fn compiler(config: &WorkshopConfig) -> Compiler {
+    let (processes, places) = (config.processes.clone(), Arc::new(Semaphore::new(config.concurrent)));
+    Arc::new(move |component| {
+        let (processes, places) = (processes.clone(), Arc::clone(&places));
+        Box::pin(async move {
+            // Nothing closes the semaphore.
+            let _place = places.acquire().await;
+            processes.compile(&component).await.map_err(|error| {
+                let why = error.to_string();
+                match error {
+                    WorkError::Refused(_) => CompileFailure::Unusable(why),
+                    // It met these bounds when it was uploaded: they were changed since, or the machine is busy.
+                    WorkError::Memory { .. }
+                    | WorkError::Cpu { .. }
+                    | WorkError::Deadline { .. }
+                    | WorkError::Busy
+                    | WorkError::Ended(_)
+                    | WorkError::Failed(_) => CompileFailure::Host(why),
+                }
+            })
+        })
+    })
+}
+
 /// What the handlers are given to try functions with.
 pub fn trials(trials: Trials) -> api::Trials {
     let trials = Arc::new(trials);
@@ -224,10 +252,12 @@ pub fn trials(trials: Trials) -> api::Trials {
 pub fn workshop_config(config: &Config) -> WorkshopConfig {
     let control = &config.control;
     WorkshopConfig {
-        program: WorkshopConfig::this_program(),
+        processes: Processes {
+            program: WorkshopConfig::this_program(),
+            bounds: Bounds { cpu_s: control.upload_cpu.as_secs(), memory_bytes: control.upload_memory_bytes },
+            deadline: control.upload_deadline,
+        },
         concurrent: control.concurrent_uploads,
-        bounds: Bounds { cpu_s: control.upload_cpu.as_secs(), memory_bytes: control.upload_memory_bytes },
-        deadline: control.upload_deadline,
     }
 }
 

@@ -161,6 +161,34 @@ async fn javascript_is_uploaded_as_it_is_and_delivers_under_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_compiled_again_is_compiled_under_the_same_bounds_and_costs_no_delivery() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    let token = host.token.clone();
+    assert_eq!(upload(&host, "?name=f", "text/javascript", b"function onTrack() {}").await.status, 201);
+    let source = host.api("POST", "/api/v1/sources", json!({"name": "s"})).await;
+    let destination =
+        host.api("POST", "/api/v1/destinations", json!({"name": "d", "function": "f", "settings": {}})).await;
+    host.api("POST", "/api/v1/connections", json!({"source": source["id"], "destination": destination["id"]})).await;
+    assert!(host.stop().success());
+
+    let forget = || std::fs::remove_dir_all(data.path().join("compiled")).unwrap();
+    forget();
+    let small = [("TIDEGATE__CONTROL__UPLOAD_MEMORY_BYTES", "67108864")];
+    let host = Host::start_with(data.path(), partner.address, Some(&token), &small);
+    let body = json!({"event": {"type": "track"}, "answers": []});
+    assert_eq!(host.try_api("POST", "/api/v1/functions/f/test", body).await.0, 500, "its code is not to be had");
+    let event = json!({"type": "track", "event": "E", "userId": "u", "messageId": "m"});
+    let body = json!({"writeKey": source["write_key"], "batch": [event]}).to_string().into_bytes();
+    http::send(host.listen, "POST", "/v1/batch", &[("content-type", "application/json")], body).await;
+    assert!(host.stop().success());
+
+    let host = Host::start(data.path(), partner.address, Some(&token));
+    let ledger = host.drained().await;
+    assert_eq!((&ledger["delivered"], &ledger["dead"]), (&json!(1), &json!(0)), "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn javascript_that_cannot_be_built_is_refused_with_every_place() {
     let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
     let host = Host::start(data.path(), partner.address, None);

@@ -31,6 +31,7 @@ mod version;
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -51,6 +52,21 @@ use code_cache::CodeCache;
 use ticker::Ticker;
 use version::Versions;
 
+/// Compiles a component in another process: the code that [`compile`] gives there.
+pub type Compiler =
+    Arc<dyn Fn(Bytes) -> Pin<Box<dyn Future<Output = Result<Bytes, CompileFailure>> + Send>> + Send + Sync>;
+
+/// Why another process gave no code.
+#[derive(Clone, Debug, Error)]
+pub enum CompileFailure {
+    /// The component cannot be compiled: the partner's fault.
+    #[error("{0}")]
+    Unusable(String),
+    /// The host's own fault, or a passing one.
+    #[error("{0}")]
+    Host(String),
+}
+
 /// What the operator decides about the sandbox.
 #[derive(Clone)]
 pub struct SandboxConfig {
@@ -58,6 +74,8 @@ pub struct SandboxConfig {
     pub cache_dir: Option<PathBuf>,
     /// What compiled code on disk is authenticated with. Who has it can make the host run anything.
     pub cache_key: [u8; 32],
+    /// Compiles a component in another process; in this one if absent. It takes a folder for compiled code.
+    pub compiler: Option<Compiler>,
     /// How many invocations run at the same time; further ones wait.
     pub max_instances: u32,
     /// How many compiled versions stay in memory while nobody uses them.
@@ -68,7 +86,7 @@ impl SandboxConfig {
     /// Nothing on disk, and numbers for one machine: 256 invocations, most of which wait for a partner, reserve
     /// 3 TiB of the 128 TiB of addresses; 512 versions take about 200 MB.
     pub fn in_memory() -> Self {
-        Self { cache_dir: None, cache_key: [0; 32], max_instances: 256, max_loaded_versions: 512 }
+        Self { cache_dir: None, cache_key: [0; 32], compiler: None, max_instances: 256, max_loaded_versions: 512 }
     }
 }
 
@@ -118,7 +136,7 @@ impl Sandbox {
                 .map_err(|error| SandboxError::CacheDir { dir: dir.clone(), error })
         };
         let disk = config.cache_dir.as_ref().map(open).transpose()?;
-        let versions = Versions::new(engine.clone(), disk, config.max_loaded_versions)
+        let versions = Versions::new(engine.clone(), disk, config.compiler.clone(), config.max_loaded_versions)
             .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine).map_err(SandboxError::Ticker)?;
         Ok(Self { engine, versions, permits: Semaphore::new(config.max_instances as usize), ticker })

@@ -1,7 +1,7 @@
 //! *Version load*: a component's bytes become something that can be run.
 //!
 //! Guarantees: one load per version at a time, however many ask; a version in use stays, whatever is loaded
-//! meanwhile; compiled code comes from this compiler or from an authenticated file.
+//! meanwhile; compiled code comes from this program's compiler, here or in a process of its own, or from an authenticated file.
 //! Leaves to others: whether the component may be run at all (`catalog`), where its bytes are (`store`).
 
 use std::fmt::Display;
@@ -20,6 +20,7 @@ use crate::model::Digest;
 use super::bindings::{Destination, DestinationPre};
 use super::code_cache::{CodeCache, Found};
 use super::host::Run;
+use super::{CompileFailure, Compiler};
 
 /// Why a version cannot be loaded.
 #[derive(Clone, Debug, Error)]
@@ -77,13 +78,20 @@ struct Loader {
     engine: Engine,
     linker: Linker<Run>,
     disk: Option<CodeCache>,
+    /// With it nothing is compiled in this process.
+    compiler: Option<Compiler>,
 }
 
 impl Versions {
-    pub(super) fn new(engine: Engine, disk: Option<CodeCache>, most: u64) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        engine: Engine,
+        disk: Option<CodeCache>,
+        compiler: Option<Compiler>,
+        most: u64,
+    ) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(&engine);
         Destination::add_to_linker::<_, HasSelf<_>>(&mut linker, |run| run)?;
-        let loader = Arc::new(Loader { engine, linker, disk });
+        let loader = Arc::new(Loader { engine, linker, disk, compiler });
         Ok(Self { loader, ready: Cache::builder().max_capacity(most).build() })
     }
 
@@ -99,9 +107,30 @@ impl Versions {
             }
             let unreadable = |reason: E| LoadError::Unreadable { digest, reason: reason.to_string() };
             let bytes = component.await.map_err(unreadable)?;
-            self.blocking(digest, move |loader| loader.compile(digest, &bytes)).await.map(Arc::new)
+            match self.loader.compiler.as_ref().filter(|_| self.loader.disk.is_some()) {
+                Some(compiler) => self.compile_elsewhere(digest, bytes, compiler).await.map(Arc::new),
+                None => self.blocking(digest, move |loader| loader.compile(digest, &bytes)).await.map(Arc::new),
+            }
         };
         self.ready.try_get_with(digest, load).await.map_err(|error| LoadError::clone(&error))
+    }
+
+    async fn compile_elsewhere(
+        &self,
+        digest: Digest,
+        bytes: Bytes,
+        compiler: &Compiler,
+    ) -> Result<LoadedVersion, LoadError> {
+        let unreadable = |reason: String| LoadError::Unreadable { digest, reason };
+        let checked = bytes.clone();
+        self.blocking(digest, move |_| check(digest, &checked)).await?;
+        let code = compiler(bytes).await.map_err(|failure| match failure {
+            CompileFailure::Unusable(reason) => LoadError::Unusable { digest, reason },
+            CompileFailure::Host(reason) => unreadable(reason),
+        })?;
+        self.keep(digest, code).await.map_err(|error| unreadable(format!("its code cannot be kept: {error}")))?;
+        let loaded = self.blocking(digest, move |loader| Ok(loader.kept(digest))).await?;
+        loaded.ok_or_else(|| unreadable("its code was compiled and kept, and does not load".to_owned()))
     }
 
     /// Keeps compiled code, authenticated, for later loads.
@@ -133,6 +162,12 @@ impl Versions {
     }
 }
 
+/// Whether these are the bytes that were asked for.
+fn check(digest: Digest, bytes: &[u8]) -> Result<(), LoadError> {
+    let found = Digest(Sha256::digest(bytes).into());
+    if found == digest { Ok(()) } else { Err(LoadError::WrongBytes { digest, found }) }
+}
+
 impl Loader {
     fn kept(&self, digest: Digest) -> Option<LoadedVersion> {
         let code = match self.disk.as_ref()?.read(digest) {
@@ -148,8 +183,9 @@ impl Loader {
             }
         };
         // SAFETY: `deserialize` runs what it is given. `CodeCache::read` has authenticated these bytes, which are
-        // in memory and can no longer change, with a key that only this host has: `Loader::compile` wrote them as
-        // the result of `Component::serialize` for this component, by an engine of the same version and settings.
+        // in memory and can no longer change, with a key that only this host has: `Loader::compile` or `Versions::keep`
+        // wrote them as the result of `Component::serialize` for this component, by an engine of the same version and
+        // settings, in this process or in one that it started for that, of this same program.
         let component = unsafe { Component::deserialize(&self.engine, code) };
         match component.map_err(|error| error.to_string()).and_then(|component| self.link(digest, &component)) {
             Ok(loaded) => Some(loaded),
@@ -161,10 +197,7 @@ impl Loader {
     }
 
     fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<LoadedVersion, LoadError> {
-        let found = Digest(Sha256::digest(bytes).into());
-        if found != digest {
-            return Err(LoadError::WrongBytes { digest, found });
-        }
+        check(digest, bytes)?;
         let unusable = |reason: String| LoadError::Unusable { digest, reason };
         let component = Component::new(&self.engine, bytes).map_err(|error| unusable(format!("{error:#}")))?;
         let loaded = self.link(digest, &component).map_err(unusable)?;

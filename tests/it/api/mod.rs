@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidegate::api::{ApiState, admin_router, public_router, serve};
 use tidegate::app::{trials, workshop_config};
-use tidegate::catalog::workshop::{Workshop, WorkshopConfig};
+use tidegate::catalog::workshop::Workshop;
 use tidegate::clock::Clock;
 use tidegate::config::Config;
 use tidegate::delivery::Trials;
@@ -64,7 +64,8 @@ impl Apis {
         let token = store.ensure_operator_key().await.unwrap().unwrap();
         let sandbox = Sandbox::start(&SandboxConfig { max_instances: 1, ..SandboxConfig::in_memory() }).unwrap();
         // The program that runs now is the tests'.
-        let workshop = WorkshopConfig { program: crate::host::program(), ..workshop_config(&config) };
+        let mut workshop = workshop_config(&config);
+        workshop.processes.program = crate::host::program();
         let sandbox = Arc::new(sandbox);
         let workshop = Workshop::new(workshop, Arc::clone(&sandbox));
         let gate = Arc::new(Gate::new(&EgressConfig::default()).unwrap());

@@ -5,28 +5,25 @@
 //! is kept for the sandbox only after the process has ended well.
 //! Leaves to others: reading the upload's body (`api`), storing the version (`store`), authenticating code (`sandbox`).
 
+mod process;
 mod wire;
 mod worker;
 
 use std::collections::HashMap;
-use std::io;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Finding, structure};
 use crate::model::{Digest, Manifest, PartnerId};
 use crate::sandbox::{MAX_PARTS, Sandbox};
-use wire::Reply;
+use process::Answer;
 
+pub use process::{Processes, WorkError};
 pub use wire::{Job, Refusal, Wrong};
 pub use worker::{Bounds, work};
 
@@ -45,14 +42,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What the operator decides.
 #[derive(Clone, Debug)]
 pub struct WorkshopConfig {
-    /// This program.
-    pub program: PathBuf,
+    /// The process of each upload.
+    pub processes: Processes,
     /// Uploads at the same time, over all partners.
     pub concurrent: usize,
-    /// Bounds of each process.
-    pub bounds: Bounds,
-    /// How long each may take.
-    pub deadline: Duration,
 }
 
 impl WorkshopConfig {
@@ -91,53 +84,6 @@ pub struct Made {
     pub findings: Vec<Finding>,
 }
 
-/// Why an upload does not become a function.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkError {
-    /// Others are in work.
-    #[error(
-        "another upload of this partner, or of as many others as the host takes (`control.concurrent_uploads`), is \
-         still being compiled: try again in a second"
-    )]
-    Busy,
-    /// It is none.
-    #[error("{}", .0.message)]
-    Refused(Refusal),
-    /// Its process used up its memory.
-    #[error(
-        "checking and compiling this upload takes more than {bytes} bytes of memory, the most that one may take here \
-         (`control.upload_memory_bytes`): make its functions smaller"
-    )]
-    Memory {
-        /// The bound.
-        bytes: u64,
-    },
-    /// Its process used up its processor time.
-    #[error(
-        "checking and compiling this upload takes more than {seconds} s of processor time, the most that one may take \
-         here (`control.upload_cpu_s`): make it or its functions smaller"
-    )]
-    Cpu {
-        /// The bound.
-        seconds: u64,
-    },
-    /// Its process did not end.
-    #[error(
-        "checking and compiling this upload was not finished after {seconds} s, the most that one may take here \
-         (`control.upload_deadline_s`): make it smaller, or try again when the host has less to do"
-    )]
-    Deadline {
-        /// The bound.
-        seconds: u64,
-    },
-    /// Somebody or something else ended its process.
-    #[error("the process that compiled this upload was ended from outside ({0}): try again")]
-    Ended(ExitStatus),
-    /// A fault of the host's own.
-    #[error("the process that compiles uploads failed: {0}")]
-    Failed(String),
-}
-
 impl Workshop {
     /// A workshop that keeps compiled code in this sandbox.
     pub fn new(config: WorkshopConfig, sandbox: Arc<Sandbox>) -> Self {
@@ -173,15 +119,8 @@ impl Workshop {
             Job::Component => Vec::new(),
             Job::Source { .. } => self.sandbox.parts().await,
         };
-        let answer = self.run(&job, &upload, &parts).await?;
-        let bad = |error: wire::BadMessage| WorkError::Failed(error.to_string());
-        let (reply, [component, code, parts]) = wire::read(answer).map_err(bad)?;
-        let (manifest, findings) = match reply {
-            Reply::Made { manifest, findings } => (*manifest, findings),
-            Reply::Refused(refusal) => return Err(WorkError::Refused(refusal)),
-            Reply::NoMemory => return Err(WorkError::Memory { bytes: self.config.bounds.memory_bytes }),
-            Reply::Failed(why) => return Err(WorkError::Failed(why)),
-        };
+        let Answer { manifest, findings, component, code, parts } =
+            self.config.processes.work(&job, &upload, &parts).await?;
         let component = match job {
             Job::Component => upload,
             Job::Source { .. } => component,
@@ -196,67 +135,6 @@ impl Workshop {
         }
         Ok(Made { manifest, digest, component, findings })
     }
-
-    /// The answer of a process that has ended well.
-    async fn run(&self, job: &Job, upload: &[u8], parts: &[u8]) -> Result<Bytes, WorkError> {
-        let failed = |error: io::Error| WorkError::Failed(error.to_string());
-        let head = wire::head(job, &[upload, parts]).map_err(|error| WorkError::Failed(error.to_string()))?;
-        let mut child = self.start().map_err(failed)?;
-        let talk = talk(&mut child, [&head, upload, parts]);
-        let Ok(said) = tokio::time::timeout(self.config.deadline, talk).await else {
-            // It is killed either way once it is dropped; waiting for it leaves no zombie until then.
-            drop(child.kill().await);
-            return Err(WorkError::Deadline { seconds: self.config.deadline.as_secs() });
-        };
-        let (answer, status) = said.map_err(failed)?;
-        if status.success() {
-            return Ok(answer.into());
-        }
-        let bounds = self.config.bounds;
-        Err(match status.signal() {
-            Some(signal) if signal == rustix::process::Signal::XCPU.as_raw() => {
-                WorkError::Cpu { seconds: bounds.cpu_s }
-            }
-            // Rust ends a process that gets no memory, or no more stack, by this signal.
-            Some(signal) if signal == rustix::process::Signal::ABORT.as_raw() => {
-                WorkError::Memory { bytes: bounds.memory_bytes }
-            }
-            Some(_) => WorkError::Ended(status),
-            None => WorkError::Failed(format!("it ended with {status}")),
-        })
-    }
-
-    fn start(&self) -> io::Result<Child> {
-        let Bounds { cpu_s, memory_bytes } = self.config.bounds;
-        let mut command = Command::new(&self.config.program);
-        command.args([COMMAND, "--cpu-s", &cpu_s.to_string(), "--memory-bytes", &memory_bytes.to_string()]);
-        command.env_clear().current_dir("/").kill_on_drop(true);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command.spawn()
-    }
-}
-
-/// Writes the job while reading the answer, and waits for the end.
-async fn talk(child: &mut Child, job: [&[u8]; 3]) -> io::Result<(Vec<u8>, ExitStatus)> {
-    let (input, output) = (child.stdin.take(), child.stdout.take());
-    let write = async move {
-        let Some(mut input) = input else { return };
-        for piece in job {
-            // A process that has gone does not read; how it ended says why.
-            if input.write_all(piece).await.is_err() {
-                return;
-            }
-        }
-    };
-    let read = async move {
-        let mut answer = Vec::new();
-        if let Some(output) = output {
-            output.take(MAX_ANSWER).read_to_end(&mut answer).await?;
-        }
-        Ok::<_, io::Error>(answer)
-    };
-    let ((), answer) = tokio::join!(write, read);
-    Ok((answer?, child.wait().await?))
 }
 
 #[cfg(test)]
@@ -269,7 +147,8 @@ mod tests {
         let sandbox = Sandbox::start(&SandboxConfig { max_instances: 1, ..SandboxConfig::in_memory() }).unwrap();
         let bounds = Bounds { cpu_s: 1, memory_bytes: 1 << 30 };
         let deadline = Duration::from_secs(1);
-        let config = WorkshopConfig { program: PathBuf::from(program), concurrent: 2, bounds, deadline };
+        let processes = Processes { program: PathBuf::from(program), bounds, deadline };
+        let config = WorkshopConfig { processes, concurrent: 2 };
         Workshop::new(config, Arc::new(sandbox))
     }
 
