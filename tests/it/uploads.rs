@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tidegate::catalog::component_from_core;
 
-use crate::host::{Host, PATIENCE, function};
+use crate::host::{Host, PATIENCE, function, program};
 use crate::http::{self, Answer, Partner};
 
 const DELIVERED: &str = include_str!("../guests/delivered.wat");
@@ -215,4 +215,36 @@ async fn javascript_that_cannot_be_built_is_refused_with_every_place() {
                 --e\r\ncontent-disposition: form-data; name=\"function.toml\"\r\n\r\nname = 3\r\n--e--\r\n";
     is_problem(&upload(&host, "", "multipart/form-data; boundary=e", form.as_bytes()).await, 422, "invalid_manifest");
     nothing_is_stored(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn push_sends_javascript_as_it_is_and_prints_what_the_host_says_of_it() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    let push = |path: &Path| {
+        let mut command = std::process::Command::new(program());
+        command.args(["--output", "json", "function", "push"]).arg(path);
+        command.env("TIDEGATE_SERVER", format!("http://{}", host.admin)).env("TIDEGATE_TOKEN", &host.token);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, made, said) = push(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions/slack"));
+    assert_eq!(code, Some(0), "{said}");
+    let made: Value = serde_json::from_str(&made).unwrap();
+    assert_eq!((&made["function"]["name"], &made["findings"]), (&json!("slack"), &json!([])));
+    let built = tidegate::catalog::inspect(&std::fs::read(function("slack")).unwrap()).unwrap();
+    assert_eq!(made["version"]["digest"], built.digest.to_string(), "the same as if it had been built here");
+
+    let file = data.path().join("My Function.js");
+    std::fs::write(&file, "function onTrack() {\n  consol.log();\n}\n").unwrap();
+    let (code, made, said) = push(&file);
+    assert_eq!(
+        (code, serde_json::from_str::<Value>(&made).unwrap()["function"]["name"].take()),
+        (Some(0), json!("my-function"))
+    );
+    assert!(said.contains("my-function.js:2:3: warning: `consol` is not defined"), "{said}");
+    std::fs::write(&file, "function onTrack() {\n  (;\n}\n").unwrap();
+    let (code, _, said) = push(&file);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("my-function.js:2:4: error: SyntaxError"), "{said}");
 }
