@@ -1,15 +1,27 @@
-//! Who sends: a source by its write key, an actor by a bearer token.
+//! Who sends: a source by its write key, an actor by a bearer token; and whether that actor may.
+//!
+//! Guarantees: [`authorise`] stands before every call of the control API, whatever its handler asks for; a role that may not
+//! do something is told so before anything is looked up, so that the answer says nothing about what exists.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::{ApiState, Problem};
-use crate::model::Actor;
+use super::{ApiState, Peer, Problem, policy};
+use crate::model::{Actor, PartnerId, Role, WorkspaceId};
+use crate::store::{KeyError, TenantId};
+
+/// By which an operator says in which workspace to work: its id or name.
+pub(super) const WORKSPACE: &str = "tidegate-workspace";
+/// By which an operator says for which partner to work: its id or name.
+pub(super) const PARTNER: &str = "tidegate-partner";
 
 /// Clients differ in whether they pad.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -30,17 +42,81 @@ fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
     given.eq_ignore_ascii_case(scheme).then(|| credentials.trim())
 }
 
+/// Lets a call of the control API through if its token's role may make it; hands its handler the actor.
+pub(super) async fn authorise(
+    State(state): State<Arc<ApiState>>,
+    path: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    if !path.as_str().starts_with("/api/") {
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    }
+    let action = policy::action(&parts.method, path.as_str()).ok_or_else(Problem::method_not_allowed)?;
+    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let mut actor = authenticate(&state, &parts.headers, peer).await?;
+    if !policy::allows(actor.role, action) {
+        return Err(forbidden(actor.role, &parts.method, path.as_str(), policy::roles(action)));
+    }
+    if let Some(workspace) = named::<WorkspaceId>(&state, &actor, &parts.headers, WORKSPACE).await? {
+        actor.workspace = workspace;
+    }
+    if let Some(partner) = named::<PartnerId>(&state, &actor, &parts.headers, PARTNER).await? {
+        actor.partner = partner;
+    }
+    parts.extensions.insert(actor);
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+async fn authenticate(state: &ApiState, headers: &HeaderMap, peer: IpAddr) -> Result<Actor, Problem> {
+    let token = credentials(headers, "bearer").ok_or_else(|| {
+        Problem::unauthorized("missing_token", "this call needs `authorization: Bearer TOKEN`".to_owned())
+    })?;
+    let error = match state.store.authenticate_and_note(token).await {
+        Ok(actor) => return Ok(actor),
+        Err(error) => error,
+    };
+    state.wrong_keys.count(peer, state.clock.now()).map_err(|wait| {
+        let detail = "too many wrong tokens came from this address (`control.wrong_keys`): try again later";
+        Problem::too_many("too_many_wrong_tokens", detail, wait)
+    })?;
+    // The token itself is never repeated: it may be right for another host.
+    Err(match error {
+        KeyError::Unknown => {
+            let detail = "the bearer token is not known here; the operator's was printed at the first start";
+            Problem::unauthorized("unknown_token", detail)
+        }
+        KeyError::Expired { .. } => Problem::unauthorized("expired_token", error.to_string()),
+    })
+}
+
+fn forbidden(role: Role, method: &Method, path: &str, needed: &[Role]) -> Problem {
+    let needed: Vec<_> = needed.iter().map(|role| format!("`{role}`")).collect();
+    let detail = format!("a key with the role `{role}` may not {method} {path}: it takes {}", needed.join(" or "));
+    Problem::forbidden(detail)
+}
+
+/// The tenant that a header names. To others than operators only their own exists.
+async fn named<I: TenantId>(
+    state: &ApiState,
+    actor: &Actor,
+    headers: &HeaderMap,
+    name: &'static str,
+) -> Result<Option<I>, Problem> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let key = std::str::from_utf8(value.as_bytes())
+        .map_err(|_| Problem::bad_request("invalid_header", format!("`{name}` is not UTF-8")))?;
+    Ok(Some(state.store.find_tenant::<I>(actor, key).await?.id))
+}
+
 impl FromRequestParts<Arc<ApiState>> for Actor {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> Result<Self, Problem> {
-        let token = credentials(&parts.headers, "bearer").ok_or_else(|| {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<ApiState>) -> Result<Self, Problem> {
+        // Only a router that was built without `authorise` comes here without one.
+        parts.extensions.get().cloned().ok_or_else(|| {
             Problem::unauthorized("missing_token", "this call needs `authorization: Bearer TOKEN`".to_owned())
-        })?;
-        // The token itself is never repeated: it may be right for another host.
-        state.store.authenticate(token).ok_or_else(|| {
-            let detail = "the bearer token is not known here; the operator's was printed at the first start";
-            Problem::unauthorized("unknown_token", detail.to_owned())
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The first step of an event's way, and the control plane: everything that comes in over HTTP.
 //!
 //! Guarantees: a tracking request is answered `200` only after its events are on disk; every body is bounded while it
-//! is read, after decompression; no call of the control API runs without an [`Actor`](crate::model::Actor); errors are
+//! is read, after decompression; no call of the control API runs without an [`Actor`](crate::model::Actor) whose role may make it (`policy.rs`); errors are
 //! of one form for each API, with stable codes; a secret setting never leaves.
 //!
 //! Leaves to others: what a valid event is (`ingest`), what is stored (`store`), what a component may be (`catalog`).
@@ -12,11 +12,13 @@ pub mod control;
 mod extract;
 mod health;
 mod metrics;
+mod policy;
 mod problem;
 mod serve;
 mod state;
 mod tracking;
 mod tracking_answer;
+mod wrong_keys;
 
 pub use control::admin_router;
 pub use problem::Problem;

@@ -1,5 +1,7 @@
 //! Errors of the control API: problem+json (RFC 9457) with a stable `code`.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -34,6 +36,9 @@ pub struct Problem {
     /// The places in the source that is wrong, where there is one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     findings: Vec<Finding>,
+    /// Seconds after which to try again; 0 if that is not known.
+    #[serde(skip)]
+    wait_s: u16,
 }
 
 /// A mistake in a source, and its place.
@@ -79,6 +84,7 @@ impl Problem {
             detail: detail.into().into_boxed_str(),
             errors: Vec::new(),
             findings: Vec::new(),
+            wait_s: if status == StatusCode::SERVICE_UNAVAILABLE { 1 } else { 0 },
         }
     }
 
@@ -104,6 +110,23 @@ impl Problem {
     /// `401`: nobody knows who asks.
     pub fn unauthorized(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, detail)
+    }
+
+    /// `403`: whoever asks may not do this, to nothing.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// `405`: the path is right, the method is not.
+    pub fn method_not_allowed() -> Self {
+        let detail = "this path does not take that method; /openapi.json lists those it takes";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    /// `429`: too often; the answer says in its head when to try again.
+    pub fn too_many(code: &'static str, detail: impl Into<String>, wait: Duration) -> Self {
+        let wait_s = u16::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u16::MAX).max(1);
+        Self { wait_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail) }
     }
 
     /// `422`: well-formed, but what it says cannot be.
@@ -148,8 +171,8 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\""));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if self.wait_s > 0 {
+            headers.insert(header::RETRY_AFTER, self.wait_s.into());
         }
         response
     }

@@ -14,6 +14,7 @@ use crate::model::{Trial, TrialError};
 use crate::store::Store;
 
 use super::metrics::Metrics;
+use super::wrong_keys::WrongKeys;
 
 /// Tries a function: what the handlers are given of delivery, which they cannot name.
 pub type Trials = Arc<dyn Fn(Trial) -> Pin<Box<dyn Future<Output = Result<Value, TrialError>> + Send>> + Send + Sync>;
@@ -30,6 +31,7 @@ pub struct ApiState {
     pub(super) workshop: Workshop,
     pub(super) trials: Trials,
     pub(super) control: ControlConfig,
+    pub(super) wrong_keys: WrongKeys,
     http: HttpConfig,
 }
 
@@ -45,6 +47,7 @@ impl ApiState {
             workshop,
             trials,
             control: config.control,
+            wrong_keys: WrongKeys::new(config.control.wrong_keys, config.control.wrong_key_pause),
             http: config.http,
         })
     }

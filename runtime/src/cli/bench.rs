@@ -195,7 +195,7 @@ pub(super) async fn start(data: &std::path::Path, partner: SocketAddr) -> anyhow
     let (listen, server, token) = (app.listen, format!("http://{}", app.admin_listen), app.operator_token.clone());
     let stop = tokio_util::sync::CancellationToken::new();
     let host = tokio::spawn(app.run(stop.clone()));
-    Ok((listen, Client::new(ServerArgs { server, token }), stop, host))
+    Ok((listen, Client::new(ServerArgs::of(server, token)), stop, host))
 }
 
 async fn wire(api: &Client, component: Vec<u8>, partner: SocketAddr) -> anyhow::Result<String> {
@@ -213,7 +213,7 @@ async fn wire(api: &Client, component: Vec<u8>, partner: SocketAddr) -> anyhow::
 /// Sends every event in batches over several connections, and waits for each acknowledgement.
 async fn ingest(listen: SocketAddr, write_key: &str, events: u64) -> anyhow::Result<()> {
     let next = Arc::new(AtomicU64::new(0));
-    let client = Arc::new(Client::new(ServerArgs { server: format!("http://{listen}"), token: None }));
+    let client = Arc::new(Client::new(ServerArgs::of(format!("http://{listen}"), None)));
     let mut senders = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let (next, client, write_key) = (Arc::clone(&next), Arc::clone(&client), write_key.to_owned());

@@ -23,7 +23,7 @@ pub(super) async fn run() -> anyhow::Result<Value> {
     let partner = partner::start(move |request| drop(heard.send(request.path))).await?;
     let data = tempfile::tempdir()?;
     let (listen, api, stop, host) = start(data.path(), partner).await?;
-    let tracking = Client::new(super::client::ServerArgs { server: format!("http://{listen}"), token: None });
+    let tracking = Client::new(super::client::ServerArgs::of(format!("http://{listen}"), None));
     let mut write_key = None;
     let mut times = Vec::new();
     for version in 0..=LATER {

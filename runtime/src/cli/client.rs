@@ -26,13 +26,29 @@ pub(super) struct ServerArgs {
     /// The key to show. `tidegate serve` prints one at its first start.
     #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub(super) token: Option<String>,
+    /// The workspace to work in, by name or id. For operators; other keys know theirs.
+    #[arg(long, env = "TIDEGATE_WORKSPACE", value_name = "WORKSPACE")]
+    pub(super) workspace: Option<String>,
+    /// The partner to work for, by name or id. For operators; other keys know theirs.
+    #[arg(long, env = "TIDEGATE_PARTNER", value_name = "PARTNER")]
+    pub(super) partner: Option<String>,
 }
 
 impl ServerArgs {
+    /// This server with this key, in the tenants that the key knows.
+    pub(super) const fn of(server: String, token: Option<String>) -> Self {
+        Self { server, token, workspace: None, partner: None }
+    }
+
     /// What the environment says, for commands that ask a host only sometimes.
     pub(super) fn from_environment() -> Self {
-        let server = std::env::var("TIDEGATE_SERVER").unwrap_or_else(|_| DEFAULT_SERVER.to_owned());
-        Self { server, token: std::env::var("TIDEGATE_TOKEN").ok() }
+        let given = |name: &str| std::env::var(name).ok();
+        Self {
+            server: given("TIDEGATE_SERVER").unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
+            token: given("TIDEGATE_TOKEN"),
+            workspace: given("TIDEGATE_WORKSPACE"),
+            partner: given("TIDEGATE_PARTNER"),
+        }
     }
 }
 
@@ -75,6 +91,12 @@ impl Client {
         let mut request = Request::builder().method(method.clone()).uri(&url).header(header::CONTENT_TYPE, kind);
         if let Some(token) = &self.args.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let tenants = [("tidegate-workspace", &self.args.workspace), ("tidegate-partner", &self.args.partner)];
+        for (name, tenant) in tenants {
+            if let Some(tenant) = tenant {
+                request = request.header(name, tenant);
+            }
         }
         let request = request.body(Full::new(body)).with_context(|| {
             format!("`{url}` is not a URL that can be asked; --server takes one such as http://127.0.0.1:8081")

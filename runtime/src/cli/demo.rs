@@ -53,7 +53,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
 
     println!("host      http://{listen} (tracking), http://{admin} (control), data in {}", data.path().display());
     println!("partner   http://{partner}, a stand-in for hooks.slack.com");
-    let api = Client::new(ServerArgs { server: format!("http://{admin}"), token });
+    let api = Client::new(ServerArgs::of(format!("http://{admin}"), token));
     let shown = async {
         let write_key = set_up(&api, component, partner).await?;
         send_samples(listen, &write_key, &mut received).await?;
@@ -130,7 +130,7 @@ async fn send_samples(
         json!({"type": "identify", "userId": "019mr8mf4r", "traits": {"name": "Ada Lovelace", "email": "ada@example.com"}}),
         json!({"type": "track", "userId": "019mr8mf4r", "event": "Order Completed", "properties": {"revenue": 39.95, "currency": "EUR"}}),
     ];
-    let tracking = Client::new(ServerArgs { server: format!("http://{listen}"), token: None });
+    let tracking = Client::new(ServerArgs::of(format!("http://{listen}"), None));
     for event in &events {
         println!("→ in      {event}");
     }

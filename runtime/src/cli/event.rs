@@ -34,7 +34,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
             anyhow::bail!("`{}` must hold an event (a JSON object) or an array of events, not {other}", file.display())
         }
     };
-    let client = Client::new(ServerArgs { server: to, token: None });
+    let client = Client::new(ServerArgs::of(to, None));
     let body = serde_json::json!({ "writeKey": write_key, "batch": events });
     print::one(format, &client.post("/v1/batch", &body).await?);
     Ok(0)

@@ -19,6 +19,7 @@ mod destination;
 mod egress;
 mod event;
 mod function;
+mod key;
 mod ledger;
 mod local;
 mod log;
@@ -29,6 +30,7 @@ mod print;
 mod push;
 mod serve;
 mod source;
+mod tenant;
 mod worker;
 
 /// Runs partner-written destination functions in sandboxes, and delivers customers' events through them.
@@ -54,6 +56,15 @@ enum Command {
     /// Build, test, upload and release functions.
     #[command(subcommand)]
     Function(function::Command),
+    /// Customers' tenants.
+    #[command(subcommand)]
+    Workspace(tenant::Command),
+    /// Who publishes functions.
+    #[command(subcommand)]
+    Partner(tenant::Command),
+    /// Who may call the control API.
+    #[command(subcommand)]
+    Key(key::Command),
     /// Where events enter.
     #[command(subcommand)]
     Source(source::Command),
@@ -124,6 +135,9 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Serve(args) => runtime()?.block_on(serve::run(args)),
         Command::Config(command) => config::run(command),
         Command::Function(command) => runtime()?.block_on(function::run(command, output)),
+        Command::Workspace(command) => runtime()?.block_on(tenant::run("workspaces", command, output)),
+        Command::Partner(command) => runtime()?.block_on(tenant::run("partners", command, output)),
+        Command::Key(command) => runtime()?.block_on(key::run(command, output)),
         Command::Source(command) => runtime()?.block_on(source::run(command, output)),
         Command::Destination(command) => runtime()?.block_on(destination::run(command, output)),
         Command::Connection(command) => runtime()?.block_on(connection::run(command, output)),

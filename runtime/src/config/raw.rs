@@ -89,6 +89,10 @@ sections! {
         upload_memory_bytes: u64,
         /// Seconds for one upload.
         upload_deadline_s: u64,
+        /// Wrong keys that one address may show at once.
+        wrong_keys: u64,
+        /// Seconds after which it may show one more.
+        wrong_key_pause_s: u64,
     }
 
     /// `[sandbox]`

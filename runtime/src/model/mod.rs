@@ -16,7 +16,7 @@ mod report;
 mod time;
 mod trial;
 
-pub use actor::{Actor, Role};
+pub use actor::{Actor, Key, Role, Side, Tenant, UnknownRole};
 pub use answer::{Answer, Ending};
 pub use control::{Connection, Destination, Digest, Function, FunctionVersion, Source};
 pub use delivery::{ClaimedDelivery, DeliveryState, FilterReason, LeaseToken};

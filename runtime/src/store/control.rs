@@ -37,23 +37,27 @@ pub(super) fn after<I: FromStr>(page: &Page) -> Result<Option<I>, StoreError> {
     page.after.as_deref().map(|text| text.parse().map_err(|_| StoreError::BadCursor(text.to_owned()))).transpose()
 }
 
-/// One page of a tenant's rows. The statement takes tenant, id to begin after, and limit, and orders by id.
+/// One page of a tenant's rows. The statement takes tenant (`NULL` for who sees all), id to begin after, and limit, and orders
+/// by id.
 pub(super) fn page<T>(
     sql: &Connection,
     select: &str,
-    tenant: Uuid,
+    tenant: impl Into<Option<Uuid>>,
     after: Option<Uuid>,
     page: &Page,
     from: fn(&Row<'_>) -> rusqlite::Result<T>,
     cursor: fn(&T) -> String,
 ) -> Result<Paged<T>, StoreError> {
-    let limit = page.rows();
     let after = blob(after.unwrap_or(Uuid::nil()));
     let mut find = sql.prepare_cached(select)?;
-    let rows = find.query_map(params![blob(tenant), after, limit as i64 + 1], from)?;
-    let mut items: Vec<T> = rows.collect::<rusqlite::Result<_>>()?;
-    let more = items.len() > limit;
-    items.truncate(limit);
+    let rows = find.query_map(params![tenant.into().map(blob), after, page.rows() as i64 + 1], from)?;
+    Ok(cut(rows.collect::<rusqlite::Result<_>>()?, page, cursor))
+}
+
+/// A page out of the rows of one more than it holds.
+pub(super) fn cut<T>(mut items: Vec<T>, page: &Page, cursor: fn(&T) -> String) -> Paged<T> {
+    let more = items.len() > page.rows();
+    items.truncate(page.rows());
     let next = if more { items.last().map(cursor) } else { None };
-    Ok(Paged { items, next })
+    Paged { items, next }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::{KeyId, Timestamp};
+
 /// Why the store did not do what was asked. Nothing of the call has happened then.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -80,6 +82,22 @@ pub enum StoreError {
     /// The store stopped after a failed commit, or is closing.
     #[error("the store has stopped: {0}; nothing is taken until the process is started again")]
     Stopped(Arc<str>),
+}
+
+/// Why a token opens nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// No key has it, or its key is revoked.
+    #[error("the bearer token is not known here")]
+    Unknown,
+    /// Its key has expired.
+    #[error("the key `{key}` expired at {expired_at}")]
+    Expired {
+        /// Which key.
+        key: KeyId,
+        /// When.
+        expired_at: Timestamp,
+    },
 }
 
 impl From<rusqlite::Error> for StoreError {

@@ -66,24 +66,42 @@ pub(super) fn usable(sql: &Connection, function: FunctionId, pinned: Option<Vers
 }
 
 pub(super) fn get(sql: &Connection, actor: &Actor, function: FunctionId) -> Result<Function, StoreError> {
-    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM functions WHERE partner = ?1 AND id = ?2"))?
-        .query_row([uuid(actor.partner.uuid()), uuid(function.uuid())], from)
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM functions WHERE (?1 IS NULL OR partner = ?1) AND id = ?2"))?
+        .query_row(params![publisher(actor), uuid(function.uuid())], from)
         .optional()?
         .ok_or_else(|| not_found("function", function))
 }
 
+/// The function of this name. Names are unique for a partner only.
 pub(super) fn find(sql: &Connection, actor: &Actor, name: &str) -> Result<Option<Function>, StoreError> {
-    let found = sql
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM functions WHERE partner = ?1 AND name = ?2"))?
+    let select = format!("SELECT {COLUMNS} FROM functions WHERE (?1 IS NULL OR partner = ?1) AND name = ?2 LIMIT 2");
+    let mut find = sql.prepare_cached(&select)?;
+    let mut found: Vec<_> = find.query_map(params![publisher(actor), name], from)?.collect::<rusqlite::Result<_>>()?;
+    if found.len() > 1 {
+        let why = "several partners publish one of that name: give its id".to_owned();
+        return Err(StoreError::NotNow { what: "choose function", id: name.to_owned(), why });
+    }
+    Ok(found.pop())
+}
+
+/// The function of this name that an actor's uploads are versions of.
+fn own(sql: &Connection, actor: &Actor, name: &str) -> rusqlite::Result<Option<Function>> {
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM functions WHERE partner = ?1 AND name = ?2"))?
         .query_row(params![uuid(actor.partner.uuid()), name], from)
-        .optional()?;
-    Ok(found)
+        .optional()
+}
+
+/// Whose functions an actor sees, as it is bound: `NULL` for all.
+fn publisher(actor: &Actor) -> Option<[u8; 16]> {
+    actor.publisher().map(|partner| uuid(partner.uuid()))
 }
 
 pub(super) fn list(sql: &Connection, actor: &Actor, page: &Page) -> Result<Paged<Function>, StoreError> {
     let after = control::after::<FunctionId>(page)?.map(FunctionId::uuid);
-    let select = format!("SELECT {COLUMNS} FROM functions WHERE partner = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
-    control::page(sql, &select, actor.partner.uuid(), after, page, from, |function| function.id.to_string())
+    let select =
+        format!("SELECT {COLUMNS} FROM functions WHERE (?1 IS NULL OR partner = ?1) AND id > ?2 ORDER BY id LIMIT ?3");
+    let publisher = actor.publisher().map(PartnerId::uuid);
+    control::page(sql, &select, publisher, after, page, from, |function| function.id.to_string())
 }
 
 pub(super) fn versions(
@@ -129,7 +147,7 @@ pub(super) fn put(
     size: u64,
 ) -> Result<(Function, FunctionVersion), StoreError> {
     let sql = commit.sql;
-    let known = find(sql, actor, &manifest.name)?;
+    let known = own(sql, actor, &manifest.name)?;
     if let Some(function) = &known {
         let select = format!("SELECT {VERSION_COLUMNS} FROM function_versions WHERE function = ?1 AND digest = ?2");
         let same = sql
@@ -188,28 +206,28 @@ pub(super) fn promote(
     function: FunctionId,
     to: VersionId,
 ) -> Result<Function, StoreError> {
-    get(commit.sql, actor, function)?;
+    let partner = get(commit.sql, actor, function)?.partner;
     usable(commit.sql, function, Some(to))?;
     commit
         .sql
         .prepare_cached(
             "UPDATE functions SET previous = current, current = ?3 WHERE partner = ?1 AND id = ?2 AND current <> ?3",
         )?
-        .execute([uuid(actor.partner.uuid()), uuid(function.uuid()), uuid(to.uuid())])?;
+        .execute([uuid(partner.uuid()), uuid(function.uuid()), uuid(to.uuid())])?;
     changed(commit);
     get(commit.sql, actor, function)
 }
 
 /// Makes the version current that was it before.
 pub(super) fn rollback(commit: &mut Commit<'_>, actor: &Actor, function: FunctionId) -> Result<Function, StoreError> {
-    get(commit.sql, actor, function)?;
+    let partner = get(commit.sql, actor, function)?.partner;
     let back = commit
         .sql
         .prepare_cached(
             "UPDATE functions SET previous = current, current = previous
              WHERE partner = ?1 AND id = ?2 AND previous IS NOT NULL",
         )?
-        .execute([uuid(actor.partner.uuid()), uuid(function.uuid())])?;
+        .execute([uuid(partner.uuid()), uuid(function.uuid())])?;
     if back == 0 {
         let why = "no version was current before this one: promote another version first".to_owned();
         return Err(StoreError::NotNow { what: "roll back function", id: function.to_string(), why });

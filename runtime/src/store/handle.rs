@@ -64,7 +64,7 @@ impl Store {
         });
         claim::refill(&sql, &shared.lanes)?;
         let keys = Keys::default();
-        keys.load(&sql)?;
+        keys.load(&sql, tenants)?;
         let memory = open::memory(&sql)?;
         let writer = Writer { sql, shared: Arc::clone(&shared), memory, pruner: Default::default() };
         let writer = start(writer, lock)?;

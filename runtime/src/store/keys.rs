@@ -1,133 +1,285 @@
-//! Keys of the control API. Only their hashes are stored; they are compared in constant time.
+//! Keys of the control API: rows, what may be done with them, and the memory in which a shown token is looked for.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
-use rand::distr::{Alphanumeric, SampleString};
-use rusqlite::{Connection, params};
-use sha2::{Digest, Sha256};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use subtle::ConstantTimeEq;
+use uuid::Uuid;
 
-use super::error::StoreError;
-use super::rows::{id, ms, uuid};
+use super::control::{self, not_found};
+use super::error::{KeyError, StoreError};
+use super::rows::{count, id, ms, time, uuid};
+use super::types::{NewKey, Page, Paged};
 use super::work::Commit;
-use crate::model::{Actor, KeyId, PartnerId, Role, WorkspaceId};
+use super::{tenants, tokens};
+use crate::model::{Actor, Key, KeyId, PartnerId, Role, Side, Timestamp, WorkspaceId};
 
-/// What every token begins with, so that scanners find it where it does not belong.
-const PREFIX: &str = "tgk_";
-/// Letters and digits of the secret: 238 bits.
-const SECRET: usize = 40;
-/// Hexadecimal digits of the checksum: a mistyped token is told apart without looking it up.
-const CHECK: usize = 6;
+const COLUMNS: &str = "id, role, workspace, partner, name, prefix, created_at, created_by, replaces, expires_at,
+    revoked_at, last_used_at";
 
-/// All keys, in memory: there are few, and each is compared with what is shown.
+/// The statement's part that holds an actor to what is theirs: an operator (`?1`) sees all keys.
+const SEEN: &str = "(?1 OR workspace = ?2 OR partner = ?3)";
+
+/// How exact the last use is written down: a commit for each call would cost more than most calls.
+const USE_STEP: u64 = 60_000;
+
+/// A key as it is compared.
+struct Entry {
+    actor: Actor,
+    hash: [u8; 32],
+    expires_at: Option<Timestamp>,
+    /// When its use was last written down, in milliseconds.
+    noted: AtomicU64,
+}
+
+/// All keys that are not revoked, in memory: there are few, and each is compared with what is shown.
 #[derive(Default)]
 pub(super) struct Keys {
-    all: RwLock<Vec<(Actor, [u8; 32])>>,
-}
-
-fn check(secret: &str) -> String {
-    Sha256::digest(secret).iter().take(CHECK / 2).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn hash(token: &str) -> [u8; 32] {
-    Sha256::digest(token).into()
-}
-
-/// A new token.
-fn token() -> String {
-    let secret = Alphanumeric.sample_string(&mut rand::rng(), SECRET);
-    let check = check(&secret);
-    format!("{PREFIX}{secret}{check}")
-}
-
-/// Whether a text has the form of a token, checksum included.
-fn is_token(text: &str) -> bool {
-    text.strip_prefix(PREFIX)
-        .filter(|rest| rest.is_ascii() && rest.len() == SECRET + CHECK)
-        .is_some_and(|rest| check(&rest[..SECRET]) == rest[SECRET..])
+    all: RwLock<Vec<Entry>>,
 }
 
 impl Keys {
-    /// Reads all keys anew.
-    pub fn load(&self, sql: &Connection) -> Result<(), StoreError> {
-        let mut find = sql.prepare("SELECT id, role, workspace, partner, hash FROM keys")?;
+    /// Reads all keys anew. Whoever changed keys calls this after the commit; the lock is held while reading, so that an
+    /// older state never replaces a newer one.
+    pub fn load(&self, sql: &Connection, home: (WorkspaceId, PartnerId)) -> Result<(), StoreError> {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let mut find = sql.prepare_cached(&format!("SELECT {COLUMNS}, hash FROM keys WHERE revoked_at IS NULL"))?;
         let mut rows = find.query([])?;
-        let mut keys = Vec::new();
+        let mut read = Vec::new();
         while let Some(row) = rows.next()? {
-            let role = match row.get_ref(1)?.as_str().unwrap_or_default() {
-                "operator" => Role::Operator,
-                other => {
-                    let key = id(row, 0, KeyId::from_uuid)?.to_string();
-                    return Err(StoreError::Damaged { what: "key", id: key, why: format!("its role is `{other}`") });
+            let key = from(row)?;
+            let (workspace, partner) = match key.role.side() {
+                Side::Host => home,
+                Side::Partner | Side::Workspace => {
+                    (key.workspace.unwrap_or(Actor::NO_WORKSPACE), key.partner.unwrap_or(Actor::NO_PARTNER))
                 }
             };
-            let actor = Actor {
-                key: id(row, 0, KeyId::from_uuid)?,
-                role,
-                workspace: id(row, 2, WorkspaceId::from_uuid)?,
-                partner: id(row, 3, PartnerId::from_uuid)?,
-            };
-            keys.push((actor, row.get(4)?));
+            read.push(Entry {
+                actor: Actor { key: key.id, role: key.role, workspace, partner },
+                hash: row.get(12)?,
+                expires_at: key.expires_at,
+                noted: AtomicU64::new(key.last_used_at.unwrap_or_default().as_millis()),
+            });
         }
-        *self.all.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        *all = read;
         Ok(())
     }
 
-    /// Whose token this is. Every key is compared in full, so that the time says nothing.
-    pub fn authenticate(&self, token: &str) -> Option<Actor> {
-        if !is_token(token) {
-            return None;
+    /// Whose token this is, and whether its use should be written down. Every key is compared in full, so that the time
+    /// says nothing.
+    pub fn authenticate(&self, token: &str, now: Timestamp) -> Result<(Actor, bool), KeyError> {
+        if !tokens::is_token(token) {
+            return Err(KeyError::Unknown);
         }
-        let shown = hash(token);
+        let shown = tokens::hash(token);
         let keys = self.all.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = None;
-        for (actor, hash) in keys.iter() {
-            if bool::from(hash.ct_eq(&shown)) {
-                found = Some(actor.clone());
+        for entry in keys.iter() {
+            if bool::from(entry.hash.ct_eq(&shown)) {
+                found = Some(entry);
             }
         }
-        found
+        let entry = found.ok_or(KeyError::Unknown)?;
+        if let Some(expired_at) = entry.expires_at.filter(|expires_at| *expires_at <= now) {
+            return Err(KeyError::Expired { key: entry.actor.key, expired_at });
+        }
+        let (noted, now) = (entry.noted.load(Ordering::Relaxed), now.as_millis());
+        let due = now.saturating_sub(noted) >= USE_STEP;
+        // Of several calls at once one writes.
+        let note = due && entry.noted.compare_exchange(noted, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        Ok((entry.actor.clone(), note))
     }
 }
 
-/// Makes an operator's key if there is none, and gives back its token, which is kept nowhere.
-pub(super) fn ensure_operator(
+fn optional<T>(row: &Row<'_>, column: usize, from: fn(Uuid) -> T) -> rusqlite::Result<Option<T>> {
+    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(|id| from(Uuid::from_bytes(id))))
+}
+
+fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|ms| Timestamp::from_millis(count(ms))))
+}
+
+fn from(row: &Row<'_>) -> rusqlite::Result<Key> {
+    let unknown = |error: crate::model::UnknownRole| {
+        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
+    };
+    Ok(Key {
+        id: id(row, 0, KeyId::from_uuid)?,
+        role: row.get_ref(1)?.as_str()?.parse().map_err(unknown)?,
+        workspace: optional(row, 2, WorkspaceId::from_uuid)?,
+        partner: optional(row, 3, PartnerId::from_uuid)?,
+        name: row.get(4)?,
+        prefix: row.get(5)?,
+        created_at: time(row, 6)?,
+        created_by: optional(row, 7, KeyId::from_uuid)?,
+        replaces: optional(row, 8, KeyId::from_uuid)?,
+        expires_at: moment(row, 9)?,
+        revoked_at: moment(row, 10)?,
+        last_used_at: moment(row, 11)?,
+    })
+}
+
+/// The parameters of [`SEEN`].
+fn seen(actor: &Actor) -> (bool, [u8; 16], [u8; 16]) {
+    (actor.role == Role::Operator, uuid(actor.workspace.uuid()), uuid(actor.partner.uuid()))
+}
+
+pub(super) fn get(sql: &Connection, actor: &Actor, key: KeyId) -> Result<Key, StoreError> {
+    let (all, workspace, partner) = seen(actor);
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM keys WHERE {SEEN} AND id = ?4"))?
+        .query_row(params![all, workspace, partner, uuid(key.uuid())], from)
+        .optional()?
+        .ok_or_else(|| not_found("key", key))
+}
+
+pub(super) fn list(sql: &Connection, actor: &Actor, page: &Page) -> Result<Paged<Key>, StoreError> {
+    let after = control::after::<KeyId>(page)?.map_or(Uuid::nil(), KeyId::uuid);
+    let (all, workspace, partner) = seen(actor);
+    let select = format!("SELECT {COLUMNS} FROM keys WHERE {SEEN} AND id > ?4 ORDER BY id LIMIT ?5");
+    let mut find = sql.prepare_cached(&select)?;
+    let rows = params![all, workspace, partner, uuid(after), page.rows() as i64 + 1];
+    let items = find.query_map(rows, from)?.collect::<rusqlite::Result<_>>()?;
+    Ok(control::cut(items, page, |key: &Key| key.id.to_string()))
+}
+
+/// Makes a key for a tenant that the actor sees; its token is kept nowhere.
+pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewKey) -> Result<(Key, String), StoreError> {
+    let (workspace, partner) = match new.role.side() {
+        Side::Host => (None, None),
+        Side::Partner => (None, Some(new.partner.unwrap_or(actor.partner))),
+        Side::Workspace => (Some(new.workspace.unwrap_or(actor.workspace)), None),
+    };
+    workspace.map(|id| tenants::get(commit.sql, actor, id)).transpose()?;
+    partner.map(|id| tenants::get(commit.sql, actor, id)).transpose()?;
+    let key = Key {
+        id: KeyId::new(commit.now),
+        name: new.name,
+        role: new.role,
+        workspace,
+        partner,
+        prefix: String::new(),
+        created_at: commit.now,
+        created_by: Some(actor.key),
+        replaces: None,
+        expires_at: new.expires_at,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    insert(commit.sql, key)
+}
+
+fn insert(sql: &Connection, mut key: Key) -> Result<(Key, String), StoreError> {
+    let token = tokens::token();
+    key.prefix = tokens::prefix(&token);
+    sql.prepare_cached(&format!(
+        "INSERT INTO keys ({COLUMNS}, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, NULL, ?11)"
+    ))?
+    .execute(params![
+        uuid(key.id.uuid()),
+        key.role.as_str(),
+        key.workspace.map(|id| uuid(id.uuid())),
+        key.partner.map(|id| uuid(id.uuid())),
+        key.name,
+        key.prefix,
+        ms(key.created_at),
+        key.created_by.map(|id| uuid(id.uuid())),
+        key.replaces.map(|id| uuid(id.uuid())),
+        key.expires_at.map(ms),
+        tokens::hash(&token),
+    ])?;
+    Ok((key, token))
+}
+
+/// Makes a key in place of another, which goes on for the time of the overlap.
+pub(super) fn rotate(
     commit: &mut Commit<'_>,
-    workspace: WorkspaceId,
-    partner: PartnerId,
-) -> Result<Option<String>, StoreError> {
-    if commit.sql.prepare_cached("SELECT 1 FROM keys WHERE role = 'operator'")?.exists([])? {
-        return Ok(None);
+    actor: &Actor,
+    id: KeyId,
+    overlap: Duration,
+) -> Result<(Key, String), StoreError> {
+    let old = get(commit.sql, actor, id)?;
+    let (now, not_now) = (commit.now, |why: &str| cannot("rotate key", id, why));
+    if old.revoked_at.is_some() {
+        return Err(not_now("it is revoked: make a new one"));
     }
-    let token = token();
+    if old.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Err(not_now("it has expired: make a new one"));
+    }
+    let ends = now.plus(overlap);
+    let ends = old.expires_at.map_or(ends, |expires_at| expires_at.min(ends));
     commit
         .sql
-        .prepare_cached(
-            "INSERT INTO keys (id, role, workspace, partner, hash, created_at) VALUES (?1, 'operator', ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            uuid(KeyId::new(commit.now).uuid()),
-            uuid(workspace.uuid()),
-            uuid(partner.uuid()),
-            hash(&token),
-            ms(commit.now)
-        ])?;
-    Ok(Some(token))
+        .prepare_cached("UPDATE keys SET expires_at = ?2 WHERE id = ?1")?
+        .execute(params![uuid(id.uuid()), ms(ends)])?;
+    let lifetime = old.expires_at.map(|expires_at| expires_at.since(old.created_at));
+    let key = Key {
+        id: KeyId::new(now),
+        created_at: now,
+        created_by: Some(actor.key),
+        replaces: Some(id),
+        expires_at: lifetime.map(|lifetime| now.plus(lifetime)),
+        last_used_at: None,
+        ..old
+    };
+    insert(commit.sql, key)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn cannot(what: &'static str, id: KeyId, why: &str) -> StoreError {
+    StoreError::NotNow { what, id: id.to_string(), why: why.to_owned() }
+}
 
-    #[test]
-    fn a_token_has_a_checksum_that_finds_every_changed_character() {
-        let token = token();
-        assert!(is_token(&token));
-        for at in 0..token.len() {
-            let mut changed = token.clone().into_bytes();
-            changed[at] = if changed[at] == b'x' { b'y' } else { b'x' };
-            assert!(!is_token(&String::from_utf8(changed).unwrap()), "{at}");
-        }
-        assert!(!is_token(&token[1..]) && !is_token("") && !is_token(&format!("{token}x")));
+/// Takes a key back. A key that is taken back already stays so.
+pub(super) fn revoke(commit: &mut Commit<'_>, actor: &Actor, id: KeyId) -> Result<(), StoreError> {
+    let key = get(commit.sql, actor, id)?;
+    if key.revoked_at.is_some() {
+        return Ok(());
     }
+    let others = commit
+        .sql
+        .prepare_cached(
+            "SELECT 1 FROM keys WHERE role = 'operator' AND id <> ?1 AND revoked_at IS NULL
+               AND (expires_at IS NULL OR expires_at > ?2)",
+        )?
+        .exists(params![uuid(id.uuid()), ms(commit.now)])?;
+    if key.role == Role::Operator && !others {
+        return Err(cannot("revoke key", id, "it is the last operator's key: make another one first"));
+    }
+    commit
+        .sql
+        .prepare_cached("UPDATE keys SET revoked_at = ?2 WHERE id = ?1")?
+        .execute(params![uuid(id.uuid()), ms(commit.now)])?;
+    Ok(())
+}
+
+/// Writes down that a key was used.
+pub(super) fn note_use(commit: &mut Commit<'_>, id: KeyId) -> Result<(), StoreError> {
+    commit
+        .sql
+        .prepare_cached("UPDATE keys SET last_used_at = ?2 WHERE id = ?1")?
+        .execute(params![uuid(id.uuid()), ms(commit.now)])?;
+    Ok(())
+}
+
+/// Makes an operator's key if there never was one, or `anew`, and gives back its token, which is kept nowhere.
+pub(super) fn ensure_operator(commit: &mut Commit<'_>, anew: bool) -> Result<Option<String>, StoreError> {
+    if !anew && commit.sql.prepare_cached("SELECT 1 FROM keys WHERE role = 'operator'")?.exists([])? {
+        return Ok(None);
+    }
+    let key = Key {
+        id: KeyId::new(commit.now),
+        name: if anew { "operator, recovered" } else { "operator" }.to_owned(),
+        role: Role::Operator,
+        workspace: None,
+        partner: None,
+        prefix: String::new(),
+        created_at: commit.now,
+        created_by: None,
+        replaces: None,
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    Ok(Some(insert(commit.sql, key)?.1))
 }

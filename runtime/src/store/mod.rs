@@ -41,17 +41,21 @@ mod rows;
 mod settle;
 mod sources;
 mod states;
+mod tenancy;
+mod tenants;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod types;
 mod work;
 mod writer;
 
-pub use error::{AcceptError, StoreError};
+pub use error::{AcceptError, KeyError, StoreError};
 pub use handle::Store;
 pub use routes::{ConnectionRoute, DestinationRoute, Routes, SourceRoute};
+pub use tenants::TenantId;
 pub use types::{
     Accepted, AttemptRecord, ConnectionPatch, DeliveryDetail, DeliveryFilter, DeliverySummary, DestinationPatch,
-    Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination, NewEvent, Owed,
+    Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination, NewEvent, NewKey, Owed,
     OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, StoreConfig,
 };

@@ -13,7 +13,11 @@ use super::work::Memory;
 use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceId};
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001_base.sql"), include_str!("migrations/0002_logs.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_base.sql"),
+    include_str!("migrations/0002_logs.sql"),
+    include_str!("migrations/0003_tenants.sql"),
+];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.
 const STATEMENTS: usize = 128;
@@ -77,7 +81,7 @@ pub(super) fn migrate(sql: &mut Connection, places: &Places) -> Result<(), Store
     Ok(())
 }
 
-/// The one workspace and the one partner that there are for now; made at the first start.
+/// The workspace and the partner in which operators work unless they name others; made at the first start.
 pub(super) fn tenants(sql: &mut Connection, now: Timestamp) -> Result<(WorkspaceId, PartnerId), StoreError> {
     let step = sql.transaction()?;
     let find = |table: &str| {

@@ -2,16 +2,17 @@
 
 use bytes::Bytes;
 
+use super::control::not_found;
 use super::error::StoreError;
 use super::handle::Store;
 use super::types::{
     AttemptRecord, ConnectionPatch, DeliveryDetail, DeliveryFilter, DeliverySummary, DestinationPatch, Ledger,
     LedgerScope, NewConnection, NewDestination, Page, Paged, SourcePatch,
 };
-use super::{components, connections, deliveries, destinations, functions, keys, ledger, settle, sources};
+use super::{components, connections, deliveries, destinations, functions, ledger, settle, sources};
 use crate::model::{
     Actor, Connection, ConnectionId, DeliveryId, Destination, DestinationId, Digest, Function, FunctionId,
-    FunctionVersion, Manifest, Source, SourceId, VersionId,
+    FunctionVersion, Manifest, Role, Source, SourceId, VersionId,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -150,7 +151,7 @@ impl Store {
         self.call(move |commit| functions::put(commit, &actor, manifest, digest, size)).await
     }
 
-    /// One page of the partner's functions, oldest first.
+    /// One page of the functions that the actor sees, oldest first: a partner its own, others the whole catalogue.
     pub async fn list_functions(&self, actor: &Actor, page: &Page) -> Result<Paged<Function>> {
         let (actor, page) = (actor.clone(), page.clone());
         self.readers.read(move |sql| functions::list(sql, &actor, &page)).await
@@ -162,7 +163,10 @@ impl Store {
         self.readers.read(move |sql| functions::get(sql, &actor, id)).await
     }
 
-    /// The partner's function of this name.
+    /// The function of this name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotNow`] if several partners have one and the actor sees them.
     pub async fn find_function(&self, actor: &Actor, name: &str) -> Result<Option<Function>> {
         let (actor, name) = (actor.clone(), name.to_owned());
         self.readers.read(move |sql| functions::find(sql, &actor, &name)).await
@@ -205,7 +209,7 @@ impl Store {
     }
 }
 
-/// Deliveries, the ledger, keys.
+/// Deliveries and the ledger.
 impl Store {
     /// One page of the workspace's deliveries, newest first. A page may be short and still have a next one.
     pub async fn list_deliveries(
@@ -241,9 +245,10 @@ impl Store {
         self.call(move |commit| settle::revive(commit, workspace, id)).await
     }
 
-    /// The ledger of a scope. An operator sees all workspaces unless the scope names one.
+    /// The ledger of a scope. An operator sees all workspaces unless the scope names one; to others a workspace that is not
+    /// theirs does not exist.
     pub async fn ledger(&self, actor: &Actor, scope: &LedgerScope) -> Result<Ledger> {
-        let scope = seen_by(actor, scope);
+        let scope = seen_by(actor, scope)?;
         self.readers.read(move |sql| Ok(ledger::read(sql, &scope)?)).await
     }
 
@@ -254,27 +259,16 @@ impl Store {
 
     /// What [`Store::ledger`] says, from the deliveries themselves instead of the counters. Reads everything: for verification.
     pub async fn ledger_recount(&self, actor: &Actor, scope: &LedgerScope) -> Result<Ledger> {
-        let scope = seen_by(actor, scope);
+        let scope = seen_by(actor, scope)?;
         self.readers.read(move |sql| Ok(ledger::recount(sql, &scope)?)).await
-    }
-
-    /// Makes an operator's key if there is none, and gives back its token; only the token's hash is kept.
-    pub async fn ensure_operator_key(&self) -> Result<Option<String>> {
-        let (workspace, partner) = self.tenants;
-        let token = self.call(move |commit| keys::ensure_operator(commit, workspace, partner)).await?;
-        self.readers.with(|sql| self.keys.load(sql))?;
-        Ok(token)
-    }
-
-    /// Whose token this is.
-    pub fn authenticate(&self, token: &str) -> Option<Actor> {
-        self.keys.authenticate(token)
     }
 }
 
 /// What of a scope an actor may see.
-fn seen_by(actor: &Actor, scope: &LedgerScope) -> LedgerScope {
-    match actor.role {
-        crate::model::Role::Operator => *scope,
+fn seen_by(actor: &Actor, scope: &LedgerScope) -> Result<LedgerScope> {
+    match scope.workspace {
+        _ if actor.role == Role::Operator => Ok(*scope),
+        Some(other) if other != actor.workspace => Err(not_found("workspace", other)),
+        Some(_) | None => Ok(LedgerScope { workspace: Some(actor.workspace), ..*scope }),
     }
 }

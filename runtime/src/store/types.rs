@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{
     ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventType, FilterReason, FunctionId, LeaseToken,
-    Outcome, OutcomeCode, SourceId, Timestamp, VersionId, WorkspaceId,
+    Outcome, OutcomeCode, PartnerId, Role, SourceId, Timestamp, VersionId, WorkspaceId,
 };
 
 /// How the store works. Every number has a reason; the defaults come from `tidegate bench store`.
@@ -285,6 +285,21 @@ impl Ledger {
     pub fn holds(&self) -> bool {
         self.accepted == self.delivered + self.filtered + self.dead + self.pending
     }
+}
+
+/// A key to be made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewKey {
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// For which workspace, if it is a workspace's and not the actor's own.
+    pub workspace: Option<WorkspaceId>,
+    /// For which partner, if it is a partner's and not the actor's own.
+    pub partner: Option<PartnerId>,
+    /// From when on it opens nothing.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A change to a source; what is absent stays.

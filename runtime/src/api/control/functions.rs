@@ -96,6 +96,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(create, list))
         .routes(routes!(show))
         .routes(routes!(versions))
+        .routes(routes!(version))
         .routes(routes!(promote))
         .routes(routes!(rollback))
 }
@@ -192,6 +193,19 @@ async fn versions(
     let function = find(&state, &actor, &function).await?;
     let page = state.store.list_versions(&actor, function.id, &page.into()).await?;
     Ok(Json(List::of(page, VersionView::from)))
+}
+
+/// Shows a version, by id or by the partner's own version text.
+#[utoipa::path(get, path = "/api/v1/functions/{id}/versions/{version}", tag = "functions",
+    params(("id" = String, Path), ("version" = String, Path)), responses((status = 200, body = VersionView)))]
+async fn version(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path((function, version)): Path<(String, String)>,
+) -> Result<Json<VersionView>, Problem> {
+    let function = find(&state, &actor, &function).await?;
+    let version = find_version(&state, &actor, &function, &version).await?;
+    Ok(Json(state.store.get_version(&actor, function.id, version).await?.into()))
 }
 
 /// Makes a version the one that unpinned destinations run.

@@ -7,27 +7,32 @@ mod connections;
 mod deliveries;
 mod destinations;
 mod functions;
+mod keys;
 mod ledger;
 mod logs;
 mod masking;
+mod partners;
 mod sources;
 mod trial;
 mod upload;
+mod workspaces;
 
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::{StatusCode, Uri};
-use axum::{Json, Router};
-use serde::Serialize;
+use axum::http::{Method, Uri};
+use axum::{Json, Router, middleware};
+use serde::{Deserialize, Serialize};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{ApiState, Problem, health};
-use crate::store::Paged;
+use super::auth::authorise;
+use super::{ApiState, Problem, health, policy};
+use crate::model::Tenant;
+use crate::store::{Paged, TenantId};
 
 /// Part of a list.
 #[derive(Serialize, ToSchema)]
@@ -49,16 +54,14 @@ pub fn admin_router(state: &Arc<ApiState>) -> Router {
     let (router, api) = described().with_state(Arc::clone(state)).split_for_parts();
     let api = Arc::new(finish(api));
     router
+        .route_layer(middleware::from_fn_with_state(Arc::clone(state), authorise))
         // Every body is read by our own bounded reader; a second bound would only hide the first.
         .layer(DefaultBodyLimit::disable())
         .route("/openapi.json", axum::routing::get(async move || Json(OpenApi::clone(&api))))
         .fallback(async |uri: Uri| {
             Problem::not_found(format!("`{}` is no path of the control API; /openapi.json lists them", uri.path()))
         })
-        .method_not_allowed_fallback(async || {
-            let detail = "this path does not take that method; /openapi.json lists those it takes";
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-        })
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
 }
 
 fn described() -> OpenApiRouter<Arc<ApiState>> {
@@ -67,6 +70,9 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(health::readyz))
         .routes(routes!(health::version))
         .routes(routes!(health::metrics))
+        .merge(workspaces::routes())
+        .merge(partners::routes())
+        .merge(keys::routes())
         .merge(sources::routes())
         .merge(functions::routes())
         .merge(trial::routes())
@@ -88,7 +94,50 @@ fn check_name(field: &str, name: &str) -> Result<(), Problem> {
     Err(Problem::unprocessable("invalid_name", format!("`{field}` is `{shown}`: {rule}")))
 }
 
-/// Adds what holds for all calls: the token, and the form of every error.
+/// A workspace or a partner.
+#[derive(Serialize, ToSchema)]
+struct TenantView {
+    /// Its id.
+    id: String,
+    /// Its name, unique on the host.
+    name: String,
+    /// When it was made.
+    created_at: String,
+}
+
+/// A workspace or a partner to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TenantToMake {
+    /// Its name, unique on the host.
+    name: String,
+}
+
+/// A change; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TenantChange {
+    /// A new name.
+    name: Option<String>,
+}
+
+impl<I: TenantId> From<Tenant<I>> for TenantView {
+    fn from(tenant: Tenant<I>) -> Self {
+        Self { id: tenant.id.to_string(), name: tenant.name, created_at: tenant.created_at.to_string() }
+    }
+}
+
+/// A tenant's name: what begins like an id would be taken for one.
+fn check_tenant_name<I: TenantId>(name: &str) -> Result<(), Problem> {
+    check_name("name", name)?;
+    if name.starts_with(I::TEXT_PREFIX) {
+        let detail = format!("`name` is `{name}`: it must not begin with `{}`, as ids do", I::TEXT_PREFIX);
+        return Err(Problem::unprocessable("invalid_name", detail));
+    }
+    Ok(())
+}
+
+/// Adds what holds for all calls: the token, who may, and the form of every error.
 fn finish(mut api: OpenApi) -> OpenApi {
     let info = InfoBuilder::new().title("Tidegate control API").version(env!("CARGO_PKG_VERSION")).build();
     api.info = info;
@@ -101,8 +150,23 @@ fn finish(mut api: OpenApi) -> OpenApi {
     let problem = ResponseBuilder::new().description("What went wrong").content("application/problem+json", problem);
     let problem = problem.build();
     for (path, item) in &mut api.paths.paths {
-        let all = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
-        for operation in all.into_iter().filter_map(Option::as_mut) {
+        let all = [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in all {
+            let Some(operation) = operation else { continue };
+            // Handlers are named for their resource: `list` of sources and of keys are two operations.
+            if let (Some(name), Some(tag)) = (&operation.operation_id, operation.tags.iter().flatten().next()) {
+                operation.operation_id = Some(format!("{name}_{tag}"));
+            }
+            if let Some(action) = policy::action(&method, path) {
+                let roles: Vec<_> = policy::roles(action).iter().map(|role| role.as_str()).collect();
+                let before = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
+                operation.description = Some(format!("{before}Roles: {}.", roles.join(", ")));
+            }
             operation.responses.responses.insert("default".to_owned(), RefOr::T(problem.clone()));
             if path.starts_with("/api/") {
                 operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
@@ -125,12 +189,18 @@ mod tests {
         for path in ["sources", "destinations", "connections", "functions", "deliveries", "ledger"] {
             assert!(paths.contains_key(&format!("/api/v1/{path}")), "{path}");
         }
+        let (mut calls, mut ids) = (0, std::collections::BTreeSet::new());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
+                let known = policy::action(&method.to_uppercase().parse().unwrap(), path).is_some();
+                assert_eq!(known, path.starts_with("/api/"), "{method} {path} is not in the policy's table");
+                calls += usize::from(known);
+                assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
                 let secured = operation["security"][0]["bearer"].is_array();
                 assert_eq!(secured, path.starts_with("/api/"), "{method} {path}");
                 assert!(operation["responses"]["default"].is_object(), "{method} {path}");
             }
         }
+        assert_eq!(calls, policy::CALLS.len(), "the policy's table has calls that are not served");
     }
 }

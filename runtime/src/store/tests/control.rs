@@ -1,14 +1,14 @@
 //! The control plane.
 
 use super::*;
-use crate::model::{FilterReason, KeyId, PartnerId, WorkspaceId};
+use crate::model::{FilterReason, KeyId, PartnerId, Role, WorkspaceId};
 use crate::store::{ConnectionPatch, DestinationPatch, Page, Settled, SourcePatch, StoreError};
 
 #[tokio::test]
 async fn the_operators_token_is_made_once_and_only_it_opens() {
     let bed = Bed::new(0).await;
     assert_eq!(bed.store.ensure_operator_key().await.unwrap(), None);
-    assert!(bed.store.authenticate("tgk_nonsense").is_none());
+    assert!(bed.store.authenticate("tgk_nonsense").is_err());
     let bed = bed.reopen();
     assert_eq!(bed.store.ensure_operator_key().await.unwrap(), None);
 }
@@ -36,8 +36,9 @@ async fn another_workspace_or_partner_sees_and_changes_nothing() {
         key: KeyId::new(NOW),
         workspace: WorkspaceId::new(NOW),
         partner: PartnerId::new(NOW),
-        ..bed.actor.clone()
+        role: Role::WorkspaceAdmin,
     };
+    let publisher = Actor { role: Role::PartnerAdmin, ..stranger.clone() };
     let (store, page) = (&bed.store, Page::default());
     let (source, destination, connection) = (bed.source.id, bed.destinations[0].id, bed.connections[0].id);
     let function = bed.destinations[0].function;
@@ -51,16 +52,16 @@ async fn another_workspace_or_partner_sees_and_changes_nothing() {
     lost(store.get_connection(&stranger, connection).await.unwrap_err());
     lost(store.update_connection(&stranger, connection, ConnectionPatch::default()).await.unwrap_err());
     lost(store.delete_connection(&stranger, connection).await.unwrap_err());
-    lost(store.get_function(&stranger, function).await.unwrap_err());
-    lost(store.list_versions(&stranger, function, &page).await.unwrap_err());
-    lost(store.rollback(&stranger, function).await.unwrap_err());
+    lost(store.get_function(&publisher, function).await.unwrap_err());
+    lost(store.list_versions(&publisher, function, &page).await.unwrap_err());
+    lost(store.rollback(&publisher, function).await.unwrap_err());
     lost(store.get_delivery(&stranger, claimed.id).await.unwrap_err());
     lost(store.attempts(&stranger, claimed.id).await.unwrap_err());
     lost(store.retry(&stranger, claimed.id).await.unwrap_err());
     assert!(store.list_sources(&stranger, &page).await.unwrap().items.is_empty());
     assert!(store.list_destinations(&stranger, &page).await.unwrap().items.is_empty());
     assert!(store.list_connections(&stranger, &page).await.unwrap().items.is_empty());
-    assert!(store.list_functions(&stranger, &page).await.unwrap().items.is_empty());
+    assert!(store.list_functions(&publisher, &page).await.unwrap().items.is_empty());
     assert!(store.list_deliveries(&stranger, &Default::default(), &page).await.unwrap().items.is_empty());
 }
 

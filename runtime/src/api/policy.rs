@@ -1,0 +1,146 @@
+//! Who may call what: one table of calls, one of roles. Pure data.
+//!
+//! Guarantees: a call that is not in [`CALLS`] is open to nobody, so forgetting it shows at once; what a role may do depends
+//! on nothing but the role. Which rows it may do it to is in every statement of the store.
+
+use axum::http::Method;
+
+use crate::model::Role;
+
+/// What a call does, as far as roles differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Action {
+    /// See who one is.
+    KnowOneself,
+    /// See the functions that may be used, and their versions.
+    ReadCatalogue,
+    /// Upload functions, try them, choose the current version, read their logs.
+    DevelopFunctions,
+    /// See sources, destinations, connections, deliveries, the ledger.
+    ReadWorkspace,
+    /// Change them, and deliver again.
+    ChangeWorkspace,
+    /// See one's own workspace; operators see all.
+    ReadWorkspaces,
+    /// See one's own partner; operators see all.
+    ReadPartners,
+    /// Make, rename and delete workspaces and partners.
+    GovernTenants,
+    /// Give, replace and take back keys of one's tenant; operators of all.
+    GovernKeys,
+}
+
+use Action::{
+    ChangeWorkspace, DevelopFunctions, GovernKeys, GovernTenants, KnowOneself, ReadCatalogue, ReadPartners,
+    ReadWorkspace, ReadWorkspaces,
+};
+use Role::{Operator, PartnerAdmin, PartnerDeveloper, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer};
+
+/// Which roles may do it.
+pub(super) const fn roles(action: Action) -> &'static [Role] {
+    match action {
+        KnowOneself | ReadCatalogue => &Role::ALL,
+        DevelopFunctions => &[Operator, PartnerAdmin, PartnerDeveloper],
+        ReadWorkspace | ReadWorkspaces => &[Operator, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer],
+        ChangeWorkspace => &[Operator, WorkspaceAdmin, WorkspaceEditor],
+        ReadPartners => &[Operator, PartnerAdmin, PartnerDeveloper],
+        GovernTenants => &[Operator],
+        GovernKeys => &[Operator, PartnerAdmin, WorkspaceAdmin],
+    }
+}
+
+/// Which roles a role may give to a key.
+pub(super) const fn grants(role: Role) -> &'static [Role] {
+    match role {
+        Operator => &Role::ALL,
+        PartnerAdmin => &[PartnerAdmin, PartnerDeveloper],
+        WorkspaceAdmin => &[WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer],
+        PartnerDeveloper | WorkspaceEditor | WorkspaceViewer => &[],
+    }
+}
+
+/// Every call of the control API.
+pub(super) const CALLS: &[(Method, &str, Action)] = &[
+    (Method::GET, "/api/v1/whoami", KnowOneself),
+    (Method::GET, "/api/v1/workspaces", ReadWorkspaces),
+    (Method::POST, "/api/v1/workspaces", GovernTenants),
+    (Method::GET, "/api/v1/workspaces/{id}", ReadWorkspaces),
+    (Method::PATCH, "/api/v1/workspaces/{id}", GovernTenants),
+    (Method::DELETE, "/api/v1/workspaces/{id}", GovernTenants),
+    (Method::GET, "/api/v1/partners", ReadPartners),
+    (Method::POST, "/api/v1/partners", GovernTenants),
+    (Method::GET, "/api/v1/partners/{id}", ReadPartners),
+    (Method::PATCH, "/api/v1/partners/{id}", GovernTenants),
+    (Method::DELETE, "/api/v1/partners/{id}", GovernTenants),
+    (Method::GET, "/api/v1/keys", GovernKeys),
+    (Method::POST, "/api/v1/keys", GovernKeys),
+    (Method::GET, "/api/v1/keys/{id}", GovernKeys),
+    (Method::DELETE, "/api/v1/keys/{id}", GovernKeys),
+    (Method::POST, "/api/v1/keys/{id}/rotate", GovernKeys),
+    (Method::GET, "/api/v1/functions", ReadCatalogue),
+    (Method::POST, "/api/v1/functions", DevelopFunctions),
+    (Method::GET, "/api/v1/functions/{id}", ReadCatalogue),
+    (Method::GET, "/api/v1/functions/{id}/versions", ReadCatalogue),
+    (Method::GET, "/api/v1/functions/{id}/versions/{version}", ReadCatalogue),
+    (Method::POST, "/api/v1/functions/{id}/versions/{version}/promote", DevelopFunctions),
+    (Method::POST, "/api/v1/functions/{id}/rollback", DevelopFunctions),
+    (Method::POST, "/api/v1/functions/{id}/test", DevelopFunctions),
+    (Method::GET, "/api/v1/functions/{id}/logs", DevelopFunctions),
+    (Method::GET, "/api/v1/sources", ReadWorkspace),
+    (Method::POST, "/api/v1/sources", ChangeWorkspace),
+    (Method::GET, "/api/v1/sources/{id}", ReadWorkspace),
+    (Method::PATCH, "/api/v1/sources/{id}", ChangeWorkspace),
+    (Method::DELETE, "/api/v1/sources/{id}", ChangeWorkspace),
+    (Method::GET, "/api/v1/destinations", ReadWorkspace),
+    (Method::POST, "/api/v1/destinations", ChangeWorkspace),
+    (Method::GET, "/api/v1/destinations/{id}", ReadWorkspace),
+    (Method::PATCH, "/api/v1/destinations/{id}", ChangeWorkspace),
+    (Method::DELETE, "/api/v1/destinations/{id}", ChangeWorkspace),
+    (Method::GET, "/api/v1/connections", ReadWorkspace),
+    (Method::POST, "/api/v1/connections", ChangeWorkspace),
+    (Method::GET, "/api/v1/connections/{id}", ReadWorkspace),
+    (Method::PATCH, "/api/v1/connections/{id}", ChangeWorkspace),
+    (Method::DELETE, "/api/v1/connections/{id}", ChangeWorkspace),
+    (Method::GET, "/api/v1/deliveries", ReadWorkspace),
+    (Method::GET, "/api/v1/deliveries/{id}", ReadWorkspace),
+    (Method::GET, "/api/v1/deliveries/{id}/attempts", ReadWorkspace),
+    (Method::POST, "/api/v1/deliveries/{id}/retry", ChangeWorkspace),
+    (Method::GET, "/api/v1/ledger", ReadWorkspace),
+];
+
+/// What a call does; none if there is no such call. A `HEAD` is the `GET` without its body.
+pub(super) fn action(method: &Method, path: &str) -> Option<Action> {
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    CALLS.iter().find(|(known, at, _)| known == method && *at == path).map(|(_, _, action)| *action)
+}
+
+/// Whether a role may do it.
+pub(super) fn allows(role: Role, action: Action) -> bool {
+    roles(action).contains(&role)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_may_do_everything_and_nobody_gives_more_than_they_have() {
+        for (method, path, action) in CALLS {
+            assert!(allows(Operator, *action), "{method} {path}");
+        }
+        for role in Role::ALL {
+            for given in grants(role) {
+                assert!(role == Operator || role.side() == given.side(), "{role} gives {given}");
+            }
+            assert_eq!(grants(role).is_empty(), !allows(role, GovernKeys), "{role}");
+        }
+    }
+
+    #[test]
+    fn who_only_looks_changes_nothing() {
+        let changing = CALLS.iter().filter(|(method, _, _)| method != Method::GET);
+        for (method, path, action) in changing {
+            assert!(!allows(WorkspaceViewer, *action), "{method} {path}");
+        }
+    }
+}
