@@ -43,8 +43,9 @@
 //! | the comment's first paragraph | what it is for |
 //! | `label = "…"` | its name for people |
 //! | `help = "…"` | what it is for, instead of the comment |
-//! | `secret` | kept from people; a `String` |
+//! | `secret` | a `String` kept from people and from the function, which gets a handle in its place |
 //! | `bind(origin = "…", place = "…", name = "…")` | where a secret may be written into a request; as often as needed |
+//! | `reveal` | the function gets the value of a secret; customers are shown that it does |
 //! | `default = …` | its value where the customer gives none |
 //! | `required` | needed in spite of a default of serde's |
 //! | `pattern = "…"` | a regular expression for the whole text |

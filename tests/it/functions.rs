@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use tidegate::catalog::cases::{self, Case};
 use tidegate::catalog::{self, Toolchain, settings};
 use tidegate::clock::Clock;
-use tidegate::delivery::{Secrets, classify, report};
-use tidegate::egress::{Answers, Grant, Reach};
+use tidegate::delivery::{classify, report};
+use tidegate::egress::{Answers, Grant, HandleKey, Reach, Secrets};
 use tidegate::model::{Event, Limits, Manifest, Timestamp};
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
@@ -46,8 +46,9 @@ fn event(json: &Map<String, Value>) -> GuestEvent {
 
 async fn run(sandbox: &Sandbox, version: &LoadedVersion, manifest: &Manifest, case: &Case) -> Value {
     settings::validate(manifest, &case.settings).unwrap();
-    let settings = settings::with_defaults(manifest, &case.settings);
+    let mut settings = settings::with_defaults(manifest, &case.settings);
     let grant = Grant::new(&manifest.egress.allow, &settings, "case").unwrap();
+    let secrets = Secrets::take(manifest, &mut settings, "case", &HandleKey::random()).unwrap();
     let answers = Answers::parse(&Value::from(case.answers.clone()).to_string()).unwrap();
     let batch = case.events.is_some();
     let events: Vec<_> = case.event.iter().chain(case.events.iter().flatten()).map(event).collect();
@@ -57,14 +58,14 @@ async fn run(sandbox: &Sandbox, version: &LoadedVersion, manifest: &Manifest, ca
         batch,
         settings: Arc::from(Value::Object(settings).to_string()),
         limits: manifest.limits.within(&Limits::default()),
-        outlet: Arc::new(Answers::new(answers, grant, Reach::default()).unwrap()),
+        outlet: Arc::new(Answers::new(answers, grant, Reach::default(), secrets.clone()).unwrap()),
         clock: Clock::System,
         seed: None,
         cache: CacheScope::alone(),
     };
     let done = sandbox.invoke(version, invocation).await;
     let outcomes = classify(&done, count);
-    let mut value = report(&done, &outcomes[0], &Secrets::default(), usize::MAX);
+    let mut value = report(&done, &outcomes[0], &secrets, usize::MAX);
     value["outcomes"] = json!(outcomes);
     value
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate::catalog::{self, BuildError};
 use tidegate::clock::Clock;
-use tidegate::delivery::{Secrets, classify, report};
-use tidegate::egress::{Answers, Grant, Reach};
+use tidegate::delivery::{classify, report};
+use tidegate::egress::{Answers, Grant, Reach, Secrets};
 use tidegate::model::{Event, Limits, Timestamp};
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
@@ -100,7 +100,9 @@ impl Function {
             batch,
             settings: Arc::from(r#"{"apiKey":"k-1"}"#),
             limits,
-            outlet: Arc::new(Answers::new(Answers::parse("[]").unwrap(), grant, Reach::default()).unwrap()),
+            outlet: Arc::new(
+                Answers::new(Answers::parse("[]").unwrap(), grant, Reach::default(), Secrets::default()).unwrap(),
+            ),
             clock: Clock::System,
             seed: None,
             cache: CacheScope::alone(),

@@ -18,6 +18,7 @@ mod logs;
 mod outlets;
 mod partners;
 mod sandbox;
+mod secrets;
 mod tenants;
 mod tidy;
 mod trials;

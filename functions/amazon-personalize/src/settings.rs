@@ -14,7 +14,7 @@ pub struct Settings {
     pub access_key_id: String,
     // No place in a request to bind it to: it signs and is never sent.
     /// Belongs to the access key ID; it signs requests and is never sent
-    #[setting(label = "Secret access key", secret)]
+    #[setting(label = "Secret access key", secret, reveal)]
     pub secret_access_key: String,
     /// Of the event tracker that records interactions
     #[setting(label = "Tracking ID", pattern = "[A-Za-z0-9-]{1,256}")]

@@ -14,6 +14,7 @@ pub(crate) struct Attributes {
     pub(crate) pattern: Option<String>,
     pub(crate) default: Option<String>,
     pub(crate) secret: bool,
+    pub(crate) reveal: bool,
     pub(crate) required: bool,
     /// Serde fills it in where it is missing.
     pub(crate) optional: bool,
@@ -55,10 +56,11 @@ impl Attributes {
             "pattern" => self.pattern = Some(text(meta)?),
             "default" => self.default = Some(literal(&meta.value()?.parse()?)?),
             "secret" => self.secret = true,
+            "reveal" => self.reveal = true,
             "required" => self.required = true,
             "bind" => self.binds.push(bind(meta)?),
             _ => {
-                let known = "`label`, `help`, `pattern`, `default`, `secret`, `required` and `bind`";
+                let known = "`label`, `help`, `pattern`, `default`, `secret`, `reveal`, `required` and `bind`";
                 return Err(meta.error(format!("a setting has no such attribute; it has {known}")));
             }
         }

@@ -62,6 +62,9 @@ fn setting(comma: &str, field: &Field) -> Result<Vec<TokenStream>> {
     if !read.binds.is_empty() && !read.secret {
         return Err(Error::new_spanned(ident, "only a `secret` is bound"));
     }
+    if read.reveal && !read.secret {
+        return Err(Error::new_spanned(ident, "only a `secret` is revealed"));
+    }
     let name = read.rename.clone().unwrap_or_else(|| ident.unraw().to_string());
     let mut rest = String::new();
     let mut add = |key: &str, value: Option<String>| {
@@ -73,6 +76,7 @@ fn setting(comma: &str, field: &Field) -> Result<Vec<TokenStream>> {
     add("description", read.description().as_deref().map(json::string));
     add("pattern", read.pattern.as_deref().map(json::string));
     add("secret", read.secret.then(|| "true".to_owned()));
+    add("reveal", read.reveal.then(|| "true".to_owned()));
     add("bind", Some(format!("[{}]", read.binds.join(","))).filter(|_| !read.binds.is_empty()));
     let may_miss = (read.default.is_some() || read.optional) && !read.required;
     add("default", read.default);

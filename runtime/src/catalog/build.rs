@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::component::{ComponentError, component_from_core, with_manifest};
 use super::declared::{self, DeclaredError};
-use super::inspect::{InspectError, inspect};
+use super::inspect::{InspectError, Inspected, inspect};
 use super::javascript::{self, JavaScriptError};
 use super::javascript_check::{self, Finding, Severity};
 use super::manifest::{self, ManifestError};
@@ -136,8 +136,8 @@ pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> 
     } else {
         component_from_core(&code, &manifest_toml)?
     };
-    let manifest = inspect(&component)?.manifest;
-    Ok(Built { component, manifest, findings: Vec::new() })
+    let Inspected { manifest, findings, .. } = inspect(&component)?;
+    Ok(Built { component, manifest, findings })
 }
 
 /// A JavaScript file becomes a component in this process.
@@ -155,7 +155,7 @@ fn build_file(file: &Path) -> Result<Built, BuildError> {
 pub fn build_source(source: &str, file: &Path, manifest_toml: Option<&str>) -> Result<Built, BuildError> {
     let given = manifest_toml.map(manifest::parse).transpose()?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let findings = javascript_check::check(source, &name, given.as_ref());
+    let mut findings = javascript_check::check(source, &name, given.as_ref());
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(BuildError::Findings(findings));
     }
@@ -163,8 +163,9 @@ pub fn build_source(source: &str, file: &Path, manifest_toml: Option<&str>) -> R
     let made = || javascript::manifest_of(file, &script.handlers);
     let manifest_toml = manifest_toml.map_or_else(made, str::to_owned);
     let component = component_from_core(&script.module, &manifest_toml)?;
-    let manifest = inspect(&component)?.manifest;
-    Ok(Built { component, manifest, findings })
+    let inspected = inspect(&component)?;
+    findings.extend(inspected.findings);
+    Ok(Built { component, manifest: inspected.manifest, findings })
 }
 
 fn is_component(code: &[u8]) -> bool {

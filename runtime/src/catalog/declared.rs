@@ -95,7 +95,8 @@ fn compare(written: &BTreeMap<String, Setting>, declared: &BTreeMap<String, Sett
             return disagree(name, "the type has this field, the manifest has it not".to_owned());
         };
         let (written, declared) = (serde_json::json!(written), serde_json::json!(declared));
-        let keys = ["type", "secret", "required", "default", "label", "description", "choices", "pattern", "bind"];
+        let keys =
+            ["type", "secret", "reveal", "required", "default", "label", "description", "choices", "pattern", "bind"];
         if let Some(key) = keys.into_iter().find(|key| written.get(key) != declared.get(key)) {
             let shown = |of: &serde_json::Value| of.get(key).map_or("nothing".to_owned(), |value| format!("`{value}`"));
             return disagree(name, format!("its `{key}` is {} here and {} there", shown(&written), shown(&declared)));

@@ -10,7 +10,9 @@ use wasmparser::{Parser, Payload, Validator, WasmFeatures, types::Types};
 use wit_parser::{Resolve, WorldItem, WorldKey};
 
 use super::component::{HANDLER, MANIFEST_SECTION, WORLD};
+use super::javascript_check::Finding;
 use super::manifest::{self, ManifestError};
+use super::secret_check;
 use super::structure::{self, StructureError};
 use crate::model::{Digest, Manifest};
 
@@ -31,6 +33,8 @@ pub struct Inspected {
     pub imports: Vec<String>,
     /// What it exports, sorted.
     pub exports: Vec<String>,
+    /// What the author of its manifest should look at; none of it is an error.
+    pub findings: Vec<Finding>,
 }
 
 /// Why bytes are not a function.
@@ -88,7 +92,9 @@ pub enum InspectError {
 pub fn inspect(bytes: &[u8]) -> Result<Inspected, InspectError> {
     recognise(bytes)?;
     structure::check(bytes)?;
-    let manifest = manifest::parse(&manifest_text(bytes)?)?;
+    let text = manifest_text(bytes)?;
+    let manifest = manifest::parse(&text)?;
+    let findings = secret_check::check(&manifest, &text);
     let types = Validator::new_with_features(FEATURES)
         .validate_all(bytes)
         .map_err(|error| InspectError::Invalid(error.to_string()))?;
@@ -100,7 +106,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, InspectError> {
     wit_component::targets(&WORLD.resolve, WORLD.id, bytes)
         .map_err(|error| InspectError::Types(error.root_cause().to_string()))?;
     let digest = Digest(Sha256::digest(bytes).into());
-    Ok(Inspected { digest, manifest, size: bytes.len() as u64, imports, exports })
+    Ok(Inspected { digest, manifest, size: bytes.len() as u64, imports, exports, findings })
 }
 
 /// Tells a component from everything that people upload instead.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::egress::{AllowEntry, PolicyError};
+use crate::egress::{AllowEntry, PolicyError, belongs_to_host};
 use crate::model::{Bind, Manifest, Place, Setting, SettingType};
 
 use super::settings;
@@ -19,6 +19,8 @@ pub const MAX_TEXT: usize = 200;
 pub const MAX_ORIGINS: usize = 32;
 /// Settings in one manifest: a form that a person fills in.
 pub const MAX_SETTINGS: usize = 64;
+/// Places of one secret: two or three for each origin.
+pub const MAX_BINDS: usize = 96;
 /// Choices of one setting: a list from which a person picks.
 pub const MAX_CHOICES: usize = 100;
 /// Events in one batch: the most that peers send at once is 400.
@@ -65,6 +67,10 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
     }
     check_egress(&manifest)?;
     for (name, setting) in &manifest.settings {
+        if setting.bind.len() > MAX_BINDS {
+            let key = format!("settings.{name}.bind");
+            return wrong(key, setting.bind.len(), format!("at most {MAX_BINDS} places are allowed"));
+        }
         for (at, bind) in setting.bind.iter().enumerate() {
             check_bind(&format!("settings.{name}.bind[{at}]"), setting, bind, &manifest.egress.allow)?;
         }
@@ -118,6 +124,9 @@ fn check_setting(name: &str, setting: &Setting) -> Result<(), ManifestError> {
     check_text(&format!("settings.{name}.description"), setting.description.as_deref())?;
     if setting.secret && setting.kind != SettingType::String {
         return wrong(format!("settings.{name}.type"), settings::type_name(setting.kind), "a secret is a `string`");
+    }
+    if setting.reveal && !setting.secret {
+        return wrong(format!("settings.{name}.reveal"), true, "only a setting with `secret = true` is revealed");
     }
     check_form(name, setting)?;
     let Some(default) = &setting.default else { return Ok(()) };
@@ -199,8 +208,22 @@ fn check_bind(key: &str, setting: &Setting, bind: &Bind, allow: &[String]) -> Re
     match (&bind.name, needs_name) {
         (None, true) => wrong(format!("{key}.name"), "", "a header or query parameter needs its name"),
         (Some(name), false) => wrong(format!("{key}.name"), name, "only `header` and `query` have a name"),
-        _ => Ok(()),
+        (Some(name), true) => check_place_name(&format!("{key}.name"), bind.place, name),
+        (None, false) => Ok(()),
     }
+}
+
+fn check_place_name(key: &str, place: Place, name: &str) -> Result<(), ManifestError> {
+    check_text(key, Some(name))?;
+    if place == Place::Header {
+        let Ok(header) = http::HeaderName::from_bytes(name.as_bytes()) else {
+            return wrong(key, name, "it is not the name of a header");
+        };
+        if belongs_to_host(&header) {
+            return wrong(key, name, "this header belongs to the host, and no function sets it");
+        }
+    }
+    if name.is_empty() { wrong(key, name, "a parameter has a name") } else { Ok(()) }
 }
 
 fn check_numbers(manifest: &Manifest) -> Result<(), ManifestError> {
@@ -280,6 +303,11 @@ max_wait_ms = 10000
             ("secret = true", "secret = false", "only a setting with `secret = true`"),
             ("place = \"path\"", "place = \"header\"", "needs its name"),
             ("place = \"path\"", "place = \"cookie\"", "unknown variant `cookie`"),
+            ("place = \"path\"", "place = \"header\", name = \"a b\"", "not the name of a header"),
+            ("place = \"path\"", "place = \"header\", name = \"Host\"", "belongs to the host"),
+            ("place = \"path\"", "place = \"query\", name = \"\"", "a parameter has a name"),
+            ("place = \"path\"", "place = \"path\", name = \"x\"", "only `header` and `query`"),
+            ("type = \"boolean\"", "type = \"boolean\"\nreveal = true", "is revealed"),
             ("origin = \"https://hooks", "origin = \"https://other", "one of the entries of `egress.allow`"),
             ("[settings.loud]", "[settings.1oud]", "a setting's name"),
             ("default = \"us\"", "default = \"asia\"", "`settings.zone.default` in `function.toml` is `\"asia\"`"),

@@ -12,8 +12,9 @@ pub mod inspect;
 pub mod javascript;
 pub mod javascript_check;
 pub mod manifest;
+pub mod secret_check;
 pub mod settings;
-pub mod structure;
+mod structure;
 pub mod workshop;
 
 pub use build::{BuildError, Built, Toolchain, build};

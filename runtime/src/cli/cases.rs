@@ -1,13 +1,12 @@
 //! `tidegate function test`: a function's cases in the real sandbox, without a server.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::local::{self, Local, Run};
-use super::once::outlet;
+use super::once::passage;
 use super::print::{self, Format};
 use crate::catalog::cases::{self, Case};
 use crate::clock::Clock;
@@ -70,7 +69,6 @@ async fn report(local: &Local, case: &Case) -> anyhow::Result<Value> {
     let events =
         given.into_iter().map(|event| local::event(&Value::Object(event), clock)).collect::<anyhow::Result<_>>()?;
     let answers = Value::from(case.answers.clone()).to_string();
-    let outlet: Arc<_> = outlet(local, &case.settings, &[], Some(&answers))?;
-    let settings = case.settings.clone();
-    local.run(Run { events, batch: case.events.is_some(), settings, outlet, clock, seed: Some(SEED) }).await
+    let passage = passage(local, &case.settings, &[], Some(&answers))?;
+    local.run(Run { events, batch: case.events.is_some(), passage, clock, seed: Some(SEED) }).await
 }

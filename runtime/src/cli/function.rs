@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::client::{Client, ServerArgs, encode};
 use super::local;
@@ -11,6 +11,7 @@ use super::print::{self, Format};
 use super::source::{PageArgs, page};
 use super::{cases, logs, once, push};
 use crate::catalog::{self, BuildError, Severity, Toolchain};
+use crate::model::{Bind, Setting};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -174,6 +175,18 @@ async fn build(dir: &Path, out: Option<PathBuf>, format: Format) -> anyhow::Resu
 /// What a person wants to know of a component before running it.
 fn summary(inspected: &catalog::Inspected) -> Value {
     let manifest = &inspected.manifest;
+    let named = |is: fn(&Setting) -> bool| {
+        manifest.settings.iter().filter(|(_, setting)| is(setting)).map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    let places = |setting: &Setting| {
+        let place = |bind: &Bind| {
+            let name = bind.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+            format!("{}{name} of {}", bind.place.as_str(), bind.origin)
+        };
+        setting.bind.iter().map(place).collect::<Vec<_>>()
+    };
+    let secrets = manifest.settings.iter().filter(|(_, setting)| setting.secret && !setting.reveal);
+    let bound: Map<String, Value> = secrets.map(|(name, setting)| (name.clone(), json!(places(setting)))).collect();
     json!({
         "name": manifest.name,
         "version": manifest.version,
@@ -182,6 +195,8 @@ fn summary(inspected: &catalog::Inspected) -> Value {
         "events": manifest.events,
         "egress": manifest.egress.allow,
         "settings": manifest.settings.keys().collect::<Vec<_>>(),
-        "secrets": manifest.settings.iter().filter(|(_, setting)| setting.secret).map(|(name, _)| name).collect::<Vec<_>>(),
+        "secrets": named(|setting| setting.secret),
+        "reveals": named(|setting| setting.reveal),
+        "bound": bound,
     })
 }

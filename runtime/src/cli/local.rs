@@ -11,8 +11,8 @@ use super::Exit;
 use super::client::{Client, ServerArgs, encode};
 use crate::catalog::{self, Finding, Inspected};
 use crate::clock::Clock;
-use crate::delivery::{Secrets, classify, report};
-use crate::egress::Outlet;
+use crate::delivery::{classify, redact_outcome, report};
+use crate::egress::{Outlet, Secrets};
 use crate::model::{BadEvent, Event, Limits, Manifest, OutcomeCode};
 use crate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
@@ -28,10 +28,17 @@ pub(super) struct Run {
     pub(super) events: Vec<Event>,
     /// Whether to call the batch handler.
     pub(super) batch: bool,
-    pub(super) settings: Map<String, Value>,
-    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) passage: Passage,
     pub(super) clock: Clock,
     pub(super) seed: Option<u64>,
+}
+
+/// What a run sends through, and what of its settings the function gets.
+pub(super) struct Passage {
+    pub(super) outlet: Arc<dyn Outlet>,
+    /// Handles in place of secrets.
+    pub(super) settings: Map<String, Value>,
+    pub(super) secrets: Secrets,
 }
 
 impl Local {
@@ -44,39 +51,43 @@ impl Local {
     }
 
     /// The settings with the manifest's defaults where they say nothing.
-    pub(super) fn with_defaults(&self, settings: &Map<String, Value>) -> Map<String, Value> {
-        catalog::settings::with_defaults(&self.manifest, settings)
-    }
-
-    /// One invocation; its report. That of a batch has the `outcomes` of all events, and as `outcome` the first that is
-    /// not `delivered`.
     ///
     /// # Errors
     ///
     /// The settings do not fit the manifest.
-    pub(super) async fn run(&self, run: Run) -> anyhow::Result<Value> {
-        if let Err(errors) = catalog::settings::validate(&self.manifest, &run.settings) {
+    pub(super) fn settings(&self, given: &Map<String, Value>) -> anyhow::Result<Map<String, Value>> {
+        if let Err(errors) = catalog::settings::validate(&self.manifest, given) {
             let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
             return Err(Exit::Misuse(format!("the settings do not fit: {}", errors.join("; "))).into());
         }
-        let settings = self.with_defaults(&run.settings);
-        // Nothing is masked: these are the settings of whoever runs this, and a case compares the whole request.
+        Ok(catalog::settings::with_defaults(&self.manifest, given))
+    }
+
+    /// One invocation; its report. That of a batch has the `outcomes` of all events, and as `outcome` the first that is
+    /// not `delivered`. Secrets are named in it, not shown.
+    ///
+    /// # Errors
+    ///
+    /// There is no event.
+    pub(super) async fn run(&self, run: Run) -> anyhow::Result<Value> {
+        let Passage { outlet, settings, secrets } = run.passage;
         let (count, batch) = (run.events.len(), run.batch);
         let invocation = Invocation {
             events: run.events.into_iter().map(|event| GuestEvent { event, attempt: 1 }).collect(),
             batch: run.batch,
             settings: Value::Object(settings).to_string().into(),
             limits: self.manifest.limits.within(&Limits::default()),
-            outlet: run.outlet,
+            outlet,
             clock: run.clock,
             seed: run.seed,
             cache: CacheScope::alone(),
         };
         let done = self.sandbox.invoke(&self.version, invocation).await;
-        let outcomes = classify(&done, count);
+        let mut outcomes = classify(&done, count);
+        outcomes.iter_mut().for_each(|outcome| redact_outcome(outcome, &secrets));
         let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
         let Some(first) = first else { return Err(Exit::Misuse("there is no event to run".to_owned()).into()) };
-        let mut value = report(&done, first, &Secrets::default(), usize::MAX);
+        let mut value = report(&done, first, &secrets, usize::MAX);
         if batch {
             value["outcomes"] = serde_json::to_value(&outcomes)?;
         }

@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 use super::Exit;
 use super::client::{Client, ServerArgs, encode};
 use super::destination::{json_object, text};
-use super::local::{self, Local, Run};
+use super::local::{self, Local, Passage, Run};
 use super::print;
 use crate::clock::Clock;
-use crate::egress::{Answers, EgressConfig, Gate, Grant, GrantedGate, Outlet};
-use crate::model::Timestamp;
+use crate::egress::{Answers, EgressConfig, Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
+use crate::model::{Bind, Timestamp};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -67,8 +67,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     let settings = args.settings.as_ref().map(json_object).transpose()?.unwrap_or_default();
     let answers = args.answers.as_ref().map(text).transpose()?;
     let local = Local::load(local::component(&args.path).await?).await?;
-    let outlet = outlet(&local, &settings, &args.allow, answers.as_deref())?;
-    let run = Run { events, batch, settings, outlet, clock, seed: args.seed };
+    let passage = passage(&local, &settings, &args.allow, answers.as_deref())?;
+    let run = Run { events, batch, passage, clock, seed: args.seed };
     print::json(&local.run(run).await?);
     Ok(0)
 }
@@ -95,24 +95,35 @@ async fn remote(args: Args, given: Value) -> anyhow::Result<u8> {
 }
 
 /// What the run sends through: canned answers, or the real gate. Either way the manifest and `--allow` say what may be
-/// reached, and nothing of this machine is reachable that `--allow` does not name.
-pub(super) fn outlet(
+/// reached, and nothing of this machine is reachable that `--allow` does not name. Secrets go to what `--allow` names in the places that the manifest binds them to.
+pub(super) fn passage(
     local: &Local,
     settings: &Map<String, Value>,
     allow: &[String],
     answers: Option<&str>,
-) -> anyhow::Result<Arc<dyn Outlet>> {
+) -> anyhow::Result<Passage> {
     let mut origins = local.manifest.egress.allow.clone();
     origins.extend_from_slice(allow);
-    let grant = Grant::new(&origins, &local.with_defaults(settings), "local")?;
+    let mut settings = local.settings(settings)?;
+    let grant = Grant::new(&origins, &settings, "local")?;
+    let mut manifest = local.manifest.clone();
+    for setting in manifest.settings.values_mut() {
+        let own = setting.bind.clone();
+        let also = |origin: &String| {
+            own.iter().map(|bind| Bind { origin: origin.clone(), ..bind.clone() }).collect::<Vec<_>>()
+        };
+        setting.bind.extend(allow.iter().flat_map(also));
+    }
+    let secrets = Secrets::take(&manifest, &mut settings, "local", &HandleKey::fixed())?;
     let own = |origin: &String| origin.strip_prefix("http://").and_then(|rest| rest.trim_end_matches('/').parse().ok());
     let config = EgressConfig { allow_addresses: allow.iter().filter_map(own).collect(), ..EgressConfig::default() };
     let gate = Gate::new(&config)?;
-    Ok(match answers {
+    let outlet: Arc<dyn Outlet> = match answers {
         Some(answers) => {
             let answers = Answers::parse(answers).map_err(|error| Exit::Misuse(error.to_string()))?;
-            Arc::new(Answers::new(answers, grant, gate.reach().clone())?)
+            Arc::new(Answers::new(answers, grant, gate.reach().clone(), secrets.clone())?)
         }
-        None => Arc::new(GrantedGate::new(Arc::new(gate), grant)),
-    })
+        None => Arc::new(GrantedGate::new(Arc::new(gate), grant, secrets.clone())),
+    };
+    Ok(Passage { outlet, settings, secrets })
 }

@@ -11,10 +11,10 @@ use rand::Rng;
 use serde_json::{Map, Value};
 
 use super::classify::classify;
-use super::record::{self, STORED_BODY_BYTES, Secrets};
+use super::record::{self, STORED_BODY_BYTES};
 use super::retry::{Disposition, RetryPolicy};
 use crate::clock::Clock;
-use crate::egress::{Gate, Grant, GrantedGate, Outlet};
+use crate::egress::{Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
 use crate::model::{
     Batch, ClaimedDelivery, DestinationId, Ending, FilterReason, InvocationReport, Limits, Outcome, Timestamp, Used,
 };
@@ -34,11 +34,14 @@ pub(super) struct Attempts {
     pub(super) clock: Clock,
     prepared: DashMap<DestinationId, Arc<Prepared>>,
     caches: Arc<Caches>,
+    handles: HandleKey,
 }
 
 /// What is the same for every attempt at a destination until somebody changes it.
 struct Prepared {
     route: Arc<DestinationRoute>,
+    /// What the function gets: handles in place of secrets.
+    settings: Arc<str>,
     outlet: Result<Arc<dyn Outlet>, String>,
     limits: Limits,
     secrets: Secrets,
@@ -60,7 +63,8 @@ impl Attempts {
         retry: RetryPolicy,
         clock: Clock,
     ) -> Self {
-        Self { store, sandbox, gate, limits, retry, clock, prepared: DashMap::new(), caches: Arc::default() }
+        let (prepared, caches, handles) = (DashMap::new(), Arc::default(), HandleKey::random());
+        Self { store, sandbox, gate, limits, retry, clock, prepared, caches, handles }
     }
 
     /// One attempt at these deliveries, all of one destination, none of them claimed by anybody else.
@@ -101,15 +105,22 @@ impl Attempts {
         }
         let manifest = &route.version.manifest;
         // The store wrote this text itself; were it no object, the function would have no settings.
-        let settings: Map<String, Value> = serde_json::from_str(&route.settings_json).unwrap_or_default();
-        let outlet = match Grant::new(&manifest.egress.allow, &settings, &destination.to_string()) {
-            Ok(grant) => Ok(Arc::new(GrantedGate::new(Arc::clone(&self.gate), grant)) as Arc<dyn Outlet>),
-            Err(error) => Err(error.to_string()),
+        let mut settings: Map<String, Value> = serde_json::from_str(&route.settings_json).unwrap_or_default();
+        let scope = destination.to_string();
+        let granted = Grant::new(&manifest.egress.allow, &settings, &scope)
+            .and_then(|grant| Ok((grant, Secrets::take(manifest, &mut settings, &scope, &self.handles)?)));
+        let (outlet, secrets) = match granted {
+            Ok((grant, secrets)) => {
+                let gate = GrantedGate::new(Arc::clone(&self.gate), grant, secrets.clone());
+                (Ok(Arc::new(gate) as Arc<dyn Outlet>), secrets)
+            }
+            Err(error) => (Err(error.to_string()), Secrets::default()),
         };
         let prepared = Arc::new(Prepared {
+            settings: Value::Object(settings).to_string().into(),
             outlet,
             limits: manifest.limits.within(&self.limits),
-            secrets: Secrets::of(manifest, &settings),
+            secrets,
             samples: AtomicU64::new(0),
             route,
         });
@@ -147,12 +158,12 @@ impl Attempts {
         let invocation = Invocation {
             events,
             batch: prepared.route.version.manifest.batch.is_some(),
-            settings: Arc::clone(&prepared.route.settings_json),
+            settings: Arc::clone(&prepared.settings),
             limits: prepared.limits.clone(),
             outlet,
             clock: self.clock,
             seed: None,
-            cache: CacheScope::new(&self.caches, prepared.route.destination.id, digest, &prepared.route.settings_json),
+            cache: CacheScope::new(&self.caches, prepared.route.destination.id, digest, &prepared.settings),
         };
         self.sandbox.invoke(&version, invocation).await
     }
@@ -175,7 +186,7 @@ impl Attempts {
             Disposition::RetryAt(at) => Settle::RetryAt(at),
             Disposition::Release => Settle::Release,
         };
-        prepared.secrets.mask_text(&mut outcome.message);
+        record::redact_outcome(&mut outcome, &prepared.secrets);
         tracing::debug!(
             delivery = %delivery.id, destination = %delivery.destination, attempt = delivery.attempt,
             outcome = outcome.code.as_str(), ?disposition, "attempt ended"

@@ -26,7 +26,7 @@ mod settler;
 mod trial;
 
 pub use classify::classify;
-pub use record::{STORED_BODY_BYTES, Secrets, report};
+pub use record::{STORED_BODY_BYTES, redact_outcome, report};
 pub use retry::{Disposition, RetryPolicy};
 pub use trial::Trials;
 

@@ -1,11 +1,12 @@
 //! Record: what an invocation did, as the JSON that people and dashboards read.
 //!
-//! Guarantees: the shape of one report everywhere (stored attempts, `function run`, tests), and that no value of a
-//! secret setting is in it.
+//! Guarantees: the shape of one report everywhere (stored attempts, `function run`, tests), and that where a secret or its
+//! handle would stand, its name does: `{secret.NAME}`.
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{Exchange, InvocationReport, Manifest, Outcome, Setting};
+use crate::egress::Secrets;
+use crate::model::{Exchange, InvocationReport, Outcome};
 
 /// Bytes of a body that a stored attempt keeps. An error page's beginning tells the cause; a megabyte of it does not tell more.
 pub const STORED_BODY_BYTES: usize = 8 << 10;
@@ -14,7 +15,7 @@ pub const STORED_BODY_BYTES: usize = 8 << 10;
 pub fn report(report: &InvocationReport, outcome: &Outcome, secrets: &Secrets, body_bytes: usize) -> Value {
     let mut value = json!({
         "outcome": outcome,
-        "requests": report.requests.iter().map(|request| exchange(request, body_bytes)).collect::<Vec<_>>(),
+        "requests": report.requests.iter().map(|request| exchange(request, body_bytes, secrets)).collect::<Vec<_>>(),
         "log": report.log,
         "used": report.used,
         "limits": {
@@ -25,33 +26,44 @@ pub fn report(report: &InvocationReport, outcome: &Outcome, secrets: &Secrets, b
             "requests": report.limits.requests,
         },
     });
-    secrets.mask(&mut value);
+    if !secrets.is_empty() {
+        redact(&mut value, secrets);
+    }
     value
 }
 
-fn exchange(request: &Exchange, body_bytes: usize) -> Value {
-    let mut headers = Map::new();
-    for (name, value) in &request.headers {
-        match headers.get_mut(name) {
-            Some(Value::String(before)) => *before = format!("{before}, {value}"),
-            _ => {
-                headers.insert(name.clone(), Value::String(value.clone()));
-            }
-        }
-    }
+fn exchange(request: &Exchange, body_bytes: usize, secrets: &Secrets) -> Value {
     json!({
         "method": request.method,
         "url": request.url,
-        "headers": headers,
-        "body": text(&request.body, body_bytes),
+        "headers": fields(&mut request.headers.clone(), secrets),
+        "body": text(&request.body, body_bytes, secrets),
         "status": request.status,
-        "answer": text(&request.answer, body_bytes),
+        "answer": text(&request.answer, body_bytes, secrets),
         "error": request.error,
         "ms": request.ms,
     })
 }
 
-fn text(body: &[u8], most: usize) -> String {
+fn fields(headers: &mut [(String, String)], secrets: &Secrets) -> Map<String, Value> {
+    let mut fields = Map::new();
+    for (name, value) in headers {
+        if name == "authorization" {
+            secrets.redact_authorization(value);
+        }
+        match fields.get_mut(name) {
+            Some(Value::String(before)) => *before = format!("{before}, {value}"),
+            _ => {
+                fields.insert(name.clone(), Value::String(value.clone()));
+            }
+        }
+    }
+    fields
+}
+
+/// Secrets are taken out first: one that is cut in two would not be found.
+fn text(body: &[u8], most: usize, secrets: &Secrets) -> String {
+    let body = secrets.redacted(body);
     let kept = &body[..body.len().min(most)];
     let mut text = String::from_utf8_lossy(kept).into_owned();
     if kept.len() < body.len() {
@@ -60,59 +72,18 @@ fn text(body: &[u8], most: usize) -> String {
     text
 }
 
-/// The values of a destination's secret settings, to be kept out of every record.
-#[derive(Clone, Default)]
-pub struct Secrets(Vec<(String, String)>);
-
-/// Shorter values are not masked: they would blank out half of every record, and protect nothing.
-const SHORTEST_SECRET: usize = 4;
-
-impl Secrets {
-    /// The secrets among these settings.
-    pub fn of(manifest: &Manifest, settings: &Map<String, Value>) -> Self {
-        let is_secret = |name: &str| manifest.settings.get(name).is_some_and(|setting: &Setting| setting.secret);
-        let mut found = Vec::new();
-        for (name, value) in settings.iter().filter(|(name, _)| is_secret(name)) {
-            strings(value, &mut |text| {
-                if text.len() >= SHORTEST_SECRET {
-                    found.push((text.to_owned(), format!("[secret {name}]")));
-                    let escaped = Value::String(text.to_owned()).to_string();
-                    let escaped = &escaped[1..escaped.len() - 1];
-                    if escaped != text {
-                        found.push((escaped.to_owned(), format!("[secret {name}]")));
-                    }
-                }
-            });
-        }
-        // The longest first, so that a secret which contains another is masked whole.
-        found.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
-        Self(found)
-    }
-
-    /// Replaces every secret in a text by its setting's name.
-    pub fn mask_text(&self, text: &mut String) {
-        for (secret, name) in &self.0 {
-            if text.contains(secret.as_str()) {
-                *text = text.replace(secret.as_str(), name);
-            }
-        }
-    }
-
-    fn mask(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => self.mask_text(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.mask(item)),
-            Value::Object(fields) => fields.values_mut().for_each(|field| self.mask(field)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
+/// Puts names in the place of secrets in an outcome, in which a function may quote what it holds.
+pub fn redact_outcome(outcome: &mut Outcome, secrets: &Secrets) {
+    secrets.redact(&mut outcome.message);
+    outcome.error.iter_mut().for_each(|error| secrets.redact(error));
 }
 
-fn strings(value: &Value, visit: &mut dyn FnMut(&str)) {
+/// Puts names in the place of secrets wherever a text stands.
+fn redact(value: &mut Value, secrets: &Secrets) {
     match value {
-        Value::String(text) => visit(text),
-        Value::Array(items) => items.iter().for_each(|item| strings(item, visit)),
-        Value::Object(fields) => fields.values().for_each(|field| strings(field, visit)),
+        Value::String(text) => secrets.redact(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| redact(item, secrets)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| redact(field, secrets)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -120,32 +91,42 @@ fn strings(value: &Value, visit: &mut dyn FnMut(&str)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::egress::HandleKey;
+    use crate::model::Manifest;
 
-    fn secrets() -> Secrets {
-        let setting = |secret| json!({"type": "string", "secret": secret});
+    fn secrets() -> (Secrets, Map<String, Value>) {
+        let setting = |secret, reveal| json!({"type": "string", "secret": secret, "reveal": reveal});
         let manifest: Manifest = serde_json::from_value(json!({
             "name": "slack", "version": "1", "events": ["track"],
-            "settings": {"path": setting(true), "channel": setting(false), "quoted": setting(true)},
+            "settings": {"path": setting(true, false), "channel": setting(false, false), "quoted": setting(true, true)},
         }))
         .unwrap();
         let settings = json!({"path": "/services/T0/B0", "channel": "general", "quoted": "a\"bcd"});
-        Secrets::of(&manifest, settings.as_object().unwrap())
+        let mut settings = settings.as_object().unwrap().clone();
+        let secrets = Secrets::take(&manifest, &mut settings, "dst", &HandleKey::fixed()).unwrap();
+        (secrets, settings)
     }
 
     #[test]
-    fn secret_settings_are_masked_wherever_they_stand_and_others_are_not() {
-        let mut value =
-            json!({"url": "https://x/services/T0/B0?a", "list": ["general", "say a\"bcd", "{\"k\":\"a\\\"bcd\"}"]});
-        secrets().mask(&mut value);
+    fn secrets_and_their_handles_are_named_wherever_they_stand_and_other_settings_stay() {
+        let (secrets, settings) = secrets();
+        let handle = settings["path"].as_str().unwrap();
+        let mut value = json!({"url": format!("https://x{handle}?a"), "answer": "/services/T0/B0",
+            "list": ["general", "say a\"bcd", "{\"k\":\"a\\\"bcd\"}"]});
+        redact(&mut value, &secrets);
         assert_eq!(
             value,
-            json!({"url": "https://x[secret path]?a", "list": ["general", "say [secret quoted]", "{\"k\":\"[secret quoted]\"}"]})
+            json!({"url": "https://x{secret.path}?a", "answer": "{secret.path}",
+                "list": ["general", "say {secret.quoted}", "{\"k\":\"{secret.quoted}\"}"]})
         );
     }
 
     #[test]
-    fn a_long_body_is_cut_and_says_so() {
-        assert_eq!(text(b"abcdef", 4), "abcd… (4 of 6 bytes)");
-        assert_eq!(text(b"abcd", 4), "abcd");
+    fn a_long_body_is_cut_after_secrets_were_taken_out_and_says_so() {
+        let none = Secrets::default();
+        assert_eq!(text(b"abcdef", 4, &none), "abcd… (4 of 6 bytes)");
+        assert_eq!(text(b"abcd", 4, &none), "abcd");
+        let (secrets, _) = secrets();
+        assert_eq!(text(b"12/services/T0/B0", 6, &secrets), "12{sec… (6 of 15 bytes)");
     }
 }

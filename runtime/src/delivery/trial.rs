@@ -11,9 +11,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::classify::classify;
-use super::record::{self, Secrets};
+use super::record;
 use crate::clock::Clock;
-use crate::egress::{Answers, Gate, Grant, GrantedGate, Outlet};
+use crate::egress::{Answers, Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
 use crate::model::{Ending, Limits, OutcomeCode, Trial, TrialError};
 use crate::sandbox::{CacheScope, GuestEvent, Invocation, LoadError, Sandbox};
 use crate::store::Store;
@@ -31,16 +31,18 @@ pub struct Trials {
     gate: Arc<Gate>,
     limits: Limits,
     permits: Arc<Semaphore>,
+    handles: HandleKey,
 }
 
 impl Trials {
     /// Trials of what is in this store, under the same limits as deliveries.
     pub fn new(store: Arc<Store>, sandbox: Arc<Sandbox>, gate: Arc<Gate>, limits: Limits) -> Self {
-        Self { store, sandbox, gate, limits, permits: Arc::new(Semaphore::new(CONCURRENT)) }
+        let (permits, handles) = (Arc::new(Semaphore::new(CONCURRENT)), HandleKey::random());
+        Self { store, sandbox, gate, limits, permits, handles }
     }
 
     /// One run, and its report. That of a batch has the `outcomes` of all events, and as `outcome` the first that is
-    /// not `delivered`. Secret settings are masked in it.
+    /// not `delivered`. Secrets are named in it, not shown.
     ///
     /// # Errors
     ///
@@ -52,7 +54,7 @@ impl Trials {
             LoadError::Unusable { .. } => TrialError::Unusable(error.to_string()),
             LoadError::Unreadable { .. } | LoadError::WrongBytes { .. } => TrialError::Host(error.to_string()),
         })?;
-        let invocation = self.invocation(&trial)?;
+        let (invocation, secrets) = self.invocation(&trial)?;
         let (sandbox, handle) = (Arc::clone(&self.sandbox), Handle::current());
         // On a thread of its own, so that the listeners answer whatever the guest does; its deadline ends it.
         let run = tokio::task::spawn_blocking(move || {
@@ -63,9 +65,8 @@ impl Trials {
         if let Ending::HostFault(why) = &done.ending {
             return Err(TrialError::Host(why.clone()));
         }
-        let secrets = Secrets::of(&trial.version.manifest, &trial.settings);
         let mut outcomes = classify(&done, trial.events.len());
-        outcomes.iter_mut().for_each(|outcome| secrets.mask_text(&mut outcome.message));
+        outcomes.iter_mut().for_each(|outcome| record::redact_outcome(outcome, &secrets));
         let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
         let first = first.ok_or_else(|| TrialError::Host("there was no event".to_owned()))?;
         let mut report = record::report(&done, first, &secrets, BODY_BYTES);
@@ -76,27 +77,30 @@ impl Trials {
         Ok(report)
     }
 
-    fn invocation(&self, trial: &Trial) -> Result<Invocation, TrialError> {
+    fn invocation(&self, trial: &Trial) -> Result<(Invocation, Secrets), TrialError> {
         let manifest = &trial.version.manifest;
-        let grant = Grant::new(&manifest.egress.allow, &trial.settings, &format!("trial of {}", trial.function))
+        let (mut settings, scope) = (trial.settings.clone(), format!("trial of {}", trial.function));
+        let (grant, secrets) = Grant::new(&manifest.egress.allow, &settings, &scope)
+            .and_then(|grant| Ok((grant, Secrets::take(manifest, &mut settings, &scope, &self.handles)?)))
             .map_err(|error| TrialError::Settings(error.to_string()))?;
         let bad = |error: crate::egress::AnswersError| TrialError::Answers(error.to_string());
         let outlet: Arc<dyn Outlet> = match &trial.answers {
             Some(answers) => {
                 let answers = Answers::parse(answers).map_err(bad)?;
-                Arc::new(Answers::new(answers, grant, self.gate.reach().clone()).map_err(bad)?)
+                Arc::new(Answers::new(answers, grant, self.gate.reach().clone(), secrets.clone()).map_err(bad)?)
             }
-            None => Arc::new(GrantedGate::new(Arc::clone(&self.gate), grant)),
+            None => Arc::new(GrantedGate::new(Arc::clone(&self.gate), grant, secrets.clone())),
         };
-        Ok(Invocation {
+        let invocation = Invocation {
             events: trial.events.iter().map(|event| GuestEvent { event: event.clone(), attempt: 1 }).collect(),
             batch: trial.batch,
-            settings: Value::Object(trial.settings.clone()).to_string().into(),
+            settings: Value::Object(settings).to_string().into(),
             limits: manifest.limits.within(&self.limits),
             outlet,
             clock: trial.now.map_or(Clock::System, Clock::Fixed),
             seed: trial.seed,
             cache: CacheScope::alone(),
-        })
+        };
+        Ok((invocation, secrets))
     }
 }

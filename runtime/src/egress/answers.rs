@@ -1,6 +1,6 @@
 //! Canned answers in place of the network: `function run --answers`, `function test`, benchmarks.
 //!
-//! Guarantees: the same rules and policy as the real gate, and the same caps; no socket, no DNS.
+//! Guarantees: the same rules, policy and secrets as in the real gate, and the same caps; no socket, no DNS.
 
 use std::{
     collections::BTreeMap,
@@ -18,8 +18,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::{
-    EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture, body::too_large, grant::Grant,
-    permit::permit, reach::Reach,
+    EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture, body::too_large, fill::permitted,
+    grant::Grant, reach::Reach, secrets::Secrets,
 };
 
 /// One answer of a list: a response, or the reason why there is none.
@@ -74,6 +74,7 @@ pub enum AnswersError {
 pub struct Answers {
     grant: Grant,
     reach: Reach,
+    secrets: Secrets,
     list: Arc<[Result<InboundResponse, EgressError>]>,
     next: AtomicUsize,
 }
@@ -85,14 +86,14 @@ impl Answers {
     }
 
     /// Answers requests that the grant permits.
-    pub fn new(answers: Vec<CannedAnswer>, grant: Grant, reach: Reach) -> Result<Self, AnswersError> {
+    pub fn new(answers: Vec<CannedAnswer>, grant: Grant, reach: Reach, secrets: Secrets) -> Result<Self, AnswersError> {
         let list = answers.into_iter().enumerate().map(|(at, answer)| response(at + 1, answer));
         let list = list.collect::<Result<Vec<_>, _>>()?.into();
-        Ok(Self { grant, reach, list, next: AtomicUsize::new(0) })
+        Ok(Self { grant, reach, secrets, list, next: AtomicUsize::new(0) })
     }
 
     fn answer(&self, request: OutboundRequest, caps: ResponseCaps) -> Result<InboundResponse, EgressError> {
-        let permitted = permit(request, &self.grant, &self.reach)?;
+        let permitted = permitted(request, &self.grant, &self.reach, &self.secrets)?;
         let at = self.next.fetch_add(1, Relaxed);
         let response = match self.list.get(at) {
             Some(answer) => answer.clone()?,
@@ -109,7 +110,7 @@ impl Answers {
         if bytes > caps.header_bytes as usize {
             return Err(too_large(&from, "bytes of header fields", bytes as u64, u64::from(caps.header_bytes)));
         }
-        Ok(response)
+        self.secrets.masked(&permitted.origin, response)
     }
 }
 
@@ -145,7 +146,7 @@ mod tests {
 
     fn answers(json: &str) -> Answers {
         let grant = Grant::new(&["https://a.example".to_owned()], &serde_json::Map::new(), "test").expect("a grant");
-        Answers::new(Answers::parse(json).expect("json"), grant, Reach::default()).expect("answers")
+        Answers::new(Answers::parse(json).expect("json"), grant, Reach::default(), Secrets::default()).expect("answers")
     }
 
     fn ask(answers: &Answers, url: &str) -> Result<InboundResponse, EgressError> {
@@ -195,6 +196,6 @@ mod tests {
         }
         let grant = Grant::new(&[], &serde_json::Map::new(), "test").expect("a grant");
         let list = Answers::parse(r#"[{"status":101}]"#).expect("json");
-        assert!(Answers::new(list, grant, Reach::default()).is_err());
+        assert!(Answers::new(list, grant, Reach::default(), Secrets::default()).is_err());
     }
 }

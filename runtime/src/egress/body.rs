@@ -41,7 +41,9 @@ pub enum Coding {
 impl Coding {
     /// The coding that a response declares.
     pub fn of(headers: &HeaderMap) -> Self {
-        match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        let mut declared = headers.get_all(CONTENT_ENCODING).iter();
+        let coding = declared.next().filter(|_| declared.next().is_none());
+        match coding.map(HeaderValue::as_bytes) {
             Some(coding) if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") => {
                 Self::Gzip
             }

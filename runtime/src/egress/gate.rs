@@ -21,12 +21,14 @@ use super::{
     EgressConfig, EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture,
     connection::Connection,
     dial::Dialer,
+    fill::{permitted, travels},
     grant::Grant,
     origin::{Host, Origin, Target},
-    permit::{PermittedRequest, allowed, permit},
+    permit::{PermittedRequest, allowed},
     pool::{Key, Pool},
     reach::Reach,
     resolve::Resolver,
+    secrets::Secrets,
     send::{Failed, WireRequest, exchange, receive, wire},
     tls,
     verdict::{Denial, Rule, Verdict},
@@ -136,6 +138,9 @@ impl Gate {
     ) -> Result<InboundResponse, EgressError> {
         let origin = request.origin.clone();
         let addresses = self.addresses(&origin).await?;
+        if let Some(name) = &request.secret {
+            addresses.iter().try_for_each(|address| travels(name, origin.scheme, address.ip()))?;
+        }
         let mut key = Key { grant: request.grant.clone(), origin, address: addresses[0], caps };
         let mut request = wire(request);
         phase.next(2);
@@ -230,19 +235,27 @@ impl Gate {
 pub struct GrantedGate {
     gate: Arc<Gate>,
     grant: Grant,
+    secrets: Secrets,
 }
 
 impl GrantedGate {
-    /// Opens the gate for this grant.
-    pub fn new(gate: Arc<Gate>, grant: Grant) -> Self {
-        Self { gate, grant }
+    /// Opens the gate for this grant, with the secrets of the same destination.
+    pub fn new(gate: Arc<Gate>, grant: Grant, secrets: Secrets) -> Self {
+        Self { gate, grant, secrets }
     }
 }
 
 impl Outlet for GrantedGate {
     fn send(&self, request: OutboundRequest, deadline: Instant, caps: ResponseCaps) -> SendFuture {
-        let permitted = permit(request, &self.grant, &self.gate.reach);
-        let gate = self.gate.clone();
-        Box::pin(async move { gate.send(permitted?, deadline, caps).await })
+        let ready = permitted(request, &self.grant, &self.gate.reach, &self.secrets);
+        let (gate, secrets) = (self.gate.clone(), self.secrets.clone());
+        Box::pin(async move {
+            let ready = ready?;
+            if secrets.is_empty() {
+                return gate.send(ready, deadline, caps).await;
+            }
+            let origin = ready.origin.clone();
+            secrets.masked(&origin, gate.send(ready, deadline, caps).await?)
+        })
     }
 }

@@ -1,8 +1,8 @@
 //! The gate: the steps *permit* and *send* of an event's way, and the only code that opens an outgoing socket.
 //!
 //! A guest's request goes one way only, and types keep the order:
-//! parse once → method and header rules → policy → resolve → classify every address → dial a checked
-//! address → TLS for the name → send → bounded read.
+//! parse once → method and header rules → policy → secrets in place of their handles → resolve → classify every
+//! address → dial a checked address → TLS for the name → send → bounded read → search for secrets.
 //!
 //! Guarantees: nothing is reachable that the grant does not name; the policy answers before any DNS query; the
 //! address that is dialled is the address that was checked; one deadline covers DNS, connect, TLS, headers and body.
@@ -16,6 +16,8 @@ mod body;
 mod config;
 mod connection;
 mod dial;
+mod echo;
+mod fill;
 mod gate;
 mod grant;
 mod meter;
@@ -26,6 +28,7 @@ mod policy;
 mod pool;
 mod reach;
 mod resolve;
+mod secrets;
 mod send;
 mod tls;
 mod verdict;
@@ -36,7 +39,8 @@ pub use gate::{Gate, GateError, GrantedGate};
 pub use grant::Grant;
 pub use origin::{BadUrl, Host, Origin, Scheme, Target};
 pub use outlet::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
-pub use permit::{PermittedRequest, permit};
+pub use permit::{PermittedRequest, belongs_to_host, permit};
 pub use policy::{AllowEntry, PolicyError};
 pub use reach::Reach;
+pub use secrets::{HandleKey, Secrets};
 pub use verdict::{Denial, Rule, Verdict};

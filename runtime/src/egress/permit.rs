@@ -5,7 +5,7 @@
 //!
 //! Leaves to others: names and addresses (`resolve`, `reach`), sending (`send`).
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr};
 
 use bytes::Bytes;
 use http::{
@@ -49,10 +49,9 @@ const HOST_FIELDS: [&str; 13] = [
 ];
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+pub(super) const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 
 /// A request that the rules and the policy let pass. Only [`permit`] makes one.
-#[derive(Debug)]
 pub struct PermittedRequest {
     pub(super) grant: Grant,
     pub(super) origin: Origin,
@@ -60,6 +59,15 @@ pub struct PermittedRequest {
     pub(super) path: PathAndQuery,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// The name of a secret that has been written into it, if one was.
+    pub(super) secret: Option<Box<str>>,
+}
+
+/// Without what may hold a secret.
+impl fmt::Debug for PermittedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.origin)
+    }
 }
 
 /// Applies every rule that needs no network, in order: URL, method, headers, policy, scheme, literal address.
@@ -73,7 +81,7 @@ pub fn permit(request: OutboundRequest, grant: &Grant, reach: &Reach) -> Result<
     headers.insert(HOST, host);
     headers.entry(USER_AGENT).or_insert(AGENT);
     headers.entry(ACCEPT_ENCODING).or_insert(GZIP);
-    Ok(PermittedRequest { grant: grant.clone(), origin, method, path, headers, body: request.body })
+    Ok(PermittedRequest { grant: grant.clone(), origin, method, path, headers, body: request.body, secret: None })
 }
 
 /// The part of the policy that speaks about origins. Answers before any DNS query: a name is a channel too.
@@ -104,6 +112,11 @@ fn method(text: &str) -> Result<Method, Denial> {
     })
 }
 
+/// Whether functions must leave a header to the host.
+pub fn belongs_to_host(field: &HeaderName) -> bool {
+    HOST_FIELDS.contains(&field.as_str())
+}
+
 fn headers(fields: &[(String, String)]) -> Result<HeaderMap, Denial> {
     let refuse = |reason: String| Err(Denial::new(Rule::Header, reason));
     if fields.len() > MAX_HEADERS {
@@ -120,7 +133,7 @@ fn headers(fields: &[(String, String)]) -> Result<HeaderMap, Denial> {
         let Ok(field) = HeaderName::from_bytes(name.as_bytes()) else {
             return refuse(format!("`{}` is not the name of a header field", shown()));
         };
-        if HOST_FIELDS.contains(&field.as_str()) {
+        if belongs_to_host(&field) {
             return refuse(format!("the header `{field}` belongs to the host; leave it out"));
         }
         let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) else {

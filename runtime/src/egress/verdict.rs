@@ -22,6 +22,8 @@ pub enum Rule {
     Policy,
     /// Plain `http` is open for it.
     Scheme,
+    /// Each secret goes to an origin and into a place that the manifest binds it to.
+    Secret,
     /// The name resolves.
     Dns,
     /// Every address may be dialled.
@@ -38,6 +40,7 @@ impl Rule {
             Self::Header => "header",
             Self::Policy => "policy",
             Self::Scheme => "scheme",
+            Self::Secret => "secret",
             Self::Dns => "dns",
             Self::Address => "address",
         }
@@ -73,7 +76,7 @@ impl From<Denial> for EgressError {
     fn from(denial: Denial) -> Self {
         match denial.rule {
             Rule::Url | Rule::Method | Rule::Header => Self::InvalidRequest(denial.reason),
-            Rule::Host | Rule::Policy | Rule::Scheme | Rule::Address => Self::Denied(denial.reason),
+            Rule::Host | Rule::Policy | Rule::Scheme | Rule::Secret | Rule::Address => Self::Denied(denial.reason),
             Rule::Dns => Self::Dns(denial.reason),
         }
     }

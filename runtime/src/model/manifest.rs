@@ -55,9 +55,12 @@ pub struct Setting {
     /// The kind of its value.
     #[serde(rename = "type")]
     pub kind: SettingType,
-    /// Whether it is kept from people and guests.
+    /// Whether it is kept from people and guests: a guest gets a handle, and the gate writes the value where `bind` says.
     #[serde(default)]
     pub secret: bool,
+    /// Whether the guest gets the value of a secret all the same. A permission of its own, which customers are shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reveal: bool,
     /// Whether a destination cannot do without it.
     #[serde(default)]
     pub required: bool,
@@ -128,6 +131,21 @@ pub enum Place {
     Path,
     /// A string inside a JSON or form body.
     Body,
+}
+
+impl Place {
+    /// The manifest's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+            Self::BasicUser => "basic-user",
+            Self::BasicPassword => "basic-password",
+            Self::Header => "header",
+            Self::Query => "query",
+            Self::Path => "path",
+            Self::Body => "body",
+        }
+    }
 }
 
 /// Limits that a function asks for. Absent: the host's default.

@@ -13,6 +13,7 @@ mod limits;
 mod manifest;
 mod outcome;
 mod report;
+mod secret;
 mod time;
 mod trial;
 
@@ -28,5 +29,6 @@ pub use limits::{Limit, Limits};
 pub use manifest::{Batch, Bind, Egress, Manifest, ManifestLimits, Place, Setting, SettingType};
 pub use outcome::{Outcome, OutcomeCode};
 pub use report::{Exchange, InvocationReport, LogLevel, LogLine, Used};
+pub use secret::Secret;
 pub use time::{BadTimestamp, Timestamp};
 pub use trial::{Trial, TrialError};

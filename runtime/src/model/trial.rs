@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::{Event, FunctionId, FunctionVersion, Timestamp};
 
-/// What is to be tried.
-#[derive(Clone, Debug)]
+/// What is to be tried. Its settings may hold secrets, so it does not show itself.
+#[derive(Clone)]
 pub struct Trial {
     /// The function.
     pub function: FunctionId,

@@ -12,6 +12,7 @@ use serde_json::Map;
 use tidegate::{
     egress::{
         EgressConfig, EgressError, Gate, Grant, GrantedGate, InboundResponse, OutboundRequest, Outlet, ResponseCaps,
+        Secrets,
     },
     model::Limits,
 };
@@ -29,7 +30,8 @@ fn gate(config: &EgressConfig) -> Arc<Gate> {
 }
 
 fn granted(gate: &Arc<Gate>, origin: &str, scope: &str) -> GrantedGate {
-    GrantedGate::new(gate.clone(), Grant::new(&[origin.to_owned()], &Map::new(), scope).expect("a grant"))
+    let grant = Grant::new(&[origin.to_owned()], &Map::new(), scope).expect("a grant");
+    GrantedGate::new(gate.clone(), grant, Secrets::default())
 }
 
 fn request(method: &str, url: &str, body: &'static str) -> OutboundRequest {

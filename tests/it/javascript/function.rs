@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate::catalog;
 use tidegate::clock::Clock;
-use tidegate::egress::{Answers, Grant, Reach};
+use tidegate::egress::{Answers, Grant, Reach, Secrets};
 use tidegate::model::{Event, InvocationReport, Limits, Timestamp};
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
@@ -43,7 +43,7 @@ impl Function {
             settings: Arc::from(settings.to_string()),
             // A build that is not optimised takes several times as long for what the host does meanwhile.
             limits: Limits { cpu_ms: 2_000, ..Limits::default() },
-            outlet: Arc::new(Answers::new(answers, grant, Reach::default()).unwrap()),
+            outlet: Arc::new(Answers::new(answers, grant, Reach::default(), Secrets::default()).unwrap()),
             clock: Clock::System,
             seed: None,
             cache: CacheScope::alone(),

@@ -33,6 +33,8 @@ struct DestinationView {
     pinned: Option<String>,
     /// The customer's values; secrets are `••••`.
     settings: Map<String, Value>,
+    /// The secrets whose values the function itself gets to read, by the names of their settings.
+    reveals: Vec<String>,
     /// Whether it gets events.
     enabled: bool,
     /// When it was made.
@@ -77,6 +79,7 @@ struct DestinationChange {
 
 impl DestinationView {
     fn of(destination: Destination, manifest: &Manifest) -> Self {
+        let revealed = manifest.settings.iter().filter(|(_, setting)| setting.reveal);
         Self {
             id: destination.id.to_string(),
             workspace: destination.workspace.to_string(),
@@ -84,6 +87,7 @@ impl DestinationView {
             function: destination.function.to_string(),
             pinned: destination.pinned.map(|version| version.to_string()),
             settings: masking::masked(manifest, destination.settings),
+            reveals: revealed.map(|(name, _)| name.clone()).collect(),
             enabled: destination.enabled,
             created_at: destination.created_at.to_string(),
             updated_at: destination.updated_at.to_string(),

@@ -109,7 +109,7 @@ fn make(job: Job, bytes: &[u8], parts: &[u8]) -> Result<Answer, Reply> {
         Some(built) => (built.component, Box::new(built.manifest), built.findings),
         None => {
             let inspected = inspect(bytes).map_err(|error| refused(Wrong::Component, error.to_string(), Vec::new()))?;
-            (Vec::new(), Box::new(inspected.manifest), Vec::new())
+            (Vec::new(), Box::new(inspected.manifest), inspected.findings)
         }
     };
     // Only what is built here shares its code with others: the language's engine, which this program brought along.

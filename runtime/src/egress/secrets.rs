@@ -1,0 +1,235 @@
+//! What a guest holds instead of a secret, and whose value that stands for.
+//!
+//! A *handle* is a text that reads as a token: letters and digits behind a fixed prefix, so that it comes through paths,
+//! JSON, forms and base64 as it is. A guest puts it where it would put the secret; the gate writes the value there (`fill`).
+//!
+//! Guarantees: the value of a secret that is not revealed is in no settings that a guest gets; a handle means something
+//! for its own destination only, and cannot be guessed; what a server sends back is searched for the secrets that it was
+//! given before the guest sees it; texts for people carry `{secret.NAME}` and neither handle nor value.
+//!
+//! Leaves to others: where values may go in a request (`fill`), how they look when they come back (`echo`).
+
+use std::{borrow::Cow, sync::Arc};
+
+use base64::Engine;
+use hmac::{Hmac, KeyInit, Mac};
+use memchr::memmem;
+use serde_json::{Map, Value};
+use sha2::Sha256;
+
+use super::{
+    EgressError, InboundResponse,
+    echo::Echo,
+    fill::{BASE64, Basic},
+    origin::Origin,
+    policy::{AllowEntry, Opening, PolicyError},
+};
+use crate::model::{Manifest, Place, Secret};
+
+/// What every handle begins with.
+pub(super) const PREFIX: &str = "tgs_";
+/// Bytes of randomness in a handle.
+const RANDOM: usize = 16;
+/// Bytes of a handle.
+pub(super) const LENGTH: usize = PREFIX.len() + 2 * RANDOM;
+
+/// What makes handles unguessable: who has it can tell which handle stands for which value.
+pub struct HandleKey([u8; 32]);
+
+impl HandleKey {
+    /// A key that nobody knows.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// The same key every time, so that a run can be repeated. For runs of one's own functions with one's own settings.
+    pub const fn fixed() -> Self {
+        Self([0; 32])
+    }
+
+    /// The handle of this value in this place: the same for as long as nothing of it changes.
+    fn handle(&self, scope: &str, name: &str, value: &str) -> String {
+        // HMAC takes keys of any length.
+        let mut code = Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| unreachable!("HMAC refuses no key"));
+        for part in [scope, name, value] {
+            code.update(&(part.len() as u64).to_le_bytes());
+            code.update(part.as_bytes());
+        }
+        let digits = code.finalize().into_bytes();
+        digits.iter().take(RANDOM).fold(PREFIX.to_owned(), |handle, byte| handle + &format!("{byte:02x}"))
+    }
+}
+
+/// The secrets of one destination. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Secrets(Arc<[Held]>);
+
+/// One of them.
+pub(super) struct Held {
+    pub(super) name: Box<str>,
+    pub(super) handle: Box<str>,
+    /// What the handle stands for. Where a path is meant and the setting begins with a slash, the guest gets that slash
+    /// before the handle, so that it finds a path where it expects one.
+    pub(super) value: Secret,
+    pub(super) binds: Vec<Bound>,
+    /// Whether the guest has the value itself.
+    revealed: bool,
+    echo: Echo,
+}
+
+/// Where it may go.
+pub(super) struct Bound {
+    pub(super) entry: Box<str>,
+    opening: Opening,
+    pub(super) place: Place,
+    pub(super) name: Option<Box<str>>,
+}
+
+impl Bound {
+    pub(super) fn opens(&self, origin: &Origin) -> bool {
+        self.opening.opens(origin)
+    }
+}
+
+impl Secrets {
+    /// Takes the secrets out of a destination's settings (defaults filled in) and leaves handles in their places; what is
+    /// revealed stays. `scope` names for whom, as for a grant.
+    ///
+    /// # Errors
+    /// An origin in a `bind` that the settings do not fit.
+    pub fn take(
+        manifest: &Manifest,
+        settings: &mut Map<String, Value>,
+        scope: &str,
+        key: &HandleKey,
+    ) -> Result<Self, PolicyError> {
+        let mut held = Vec::new();
+        for (name, setting) in manifest.settings.iter().filter(|(_, setting)| setting.secret) {
+            let mut binds = Vec::with_capacity(setting.bind.len());
+            for bind in &setting.bind {
+                if let Some(opening) = AllowEntry::parse(&bind.origin)?.resolve(settings)? {
+                    let name = bind.name.as_deref().map(|name| match bind.place {
+                        Place::Header => name.to_ascii_lowercase().into(),
+                        _ => name.into(),
+                    });
+                    binds.push(Bound { entry: bind.origin.as_str().into(), opening, place: bind.place, name });
+                }
+            }
+            let Some(given) = settings.get_mut(name) else { continue };
+            let value = match given {
+                Value::String(text) if text.is_empty() => continue,
+                Value::String(text) if setting.reveal => text.clone(),
+                Value::String(text) => std::mem::take(text),
+                // A secret is a text; whatever else is stored under its name is not given to anybody.
+                other => {
+                    *other = Value::Null;
+                    continue;
+                }
+            };
+            let in_path = setting.bind.iter().any(|bind| bind.place == Place::Path);
+            let (slash, value) = match value.strip_prefix('/').filter(|rest| in_path && !rest.is_empty()) {
+                Some(rest) => ("/", Secret::new(rest.to_owned())),
+                None => ("", Secret::new(value)),
+            };
+            let handle = key.handle(scope, name, value.expose());
+            if !setting.reveal {
+                *given = Value::from(format!("{slash}{handle}"));
+            }
+            let echo = Echo::new(value.expose());
+            let (name, handle) = (name.as_str().into(), handle.into());
+            held.push(Held { name, handle, value, binds, revealed: setting.reveal, echo });
+        }
+        // The longest first, so that a secret that contains another is replaced whole.
+        held.sort_by_key(|held| std::cmp::Reverse(held.value.expose().len()));
+        Ok(Self(held.into()))
+    }
+
+    /// Whether there is none, as for most functions.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The handles in a text, each with the place where it begins. One pass.
+    pub(super) fn find<'a>(&'a self, text: &[u8]) -> impl Iterator<Item = (usize, &'a Held)> {
+        memmem::find_iter(text, PREFIX).filter_map(move |at| {
+            let handle = text.get(at..at + LENGTH)?;
+            Some((at, self.0.iter().find(|held| !held.revealed && held.handle.as_bytes() == handle)?))
+        })
+    }
+
+    /// Those that this origin may be sent, and that are therefore looked for in its answers.
+    pub(super) fn bound_to<'a>(&'a self, origin: &'a Origin) -> impl Iterator<Item = &'a Held> {
+        self.0.iter().filter(move |held| !held.revealed && held.binds.iter().any(|bind| bind.opens(origin)))
+    }
+
+    /// An answer as the guest may see it: with handles where the server repeated a secret. Only the secrets that this origin
+    /// may be sent are looked for, so that no other server can try out what they are.
+    ///
+    /// # Errors
+    /// It is encoded in a way that cannot be searched.
+    pub(super) fn masked(&self, from: &Origin, mut response: InboundResponse) -> Result<InboundResponse, EgressError> {
+        let mut bound = self.bound_to(from).peekable();
+        if bound.peek().is_none() {
+            return Ok(response);
+        }
+        let coded = |(name, value): &&(String, String)| name == "content-encoding" && value != "identity";
+        if let Some((_, coding)) = response.headers.iter().find(coded) {
+            return Err(EgressError::Protocol(format!(
+                "`{from}` answered in the content coding `{coding}`, which was not asked for: an answer to a request that \
+                 may carry a secret must be readable, to be searched for that secret"
+            )));
+        }
+        for held in bound {
+            let handle = held.handle.as_bytes();
+            if let Some(body) = held.echo.replaced(&response.body, handle) {
+                response.body = body.into();
+                response.headers.retain(|(name, _)| name != "content-length");
+            }
+            for (_, value) in &mut response.headers {
+                if let Some(masked) = held.echo.replaced(value.as_bytes(), handle) {
+                    *value = String::from_utf8_lossy(&masked).into_owned();
+                }
+            }
+        }
+        Ok(response)
+    }
+
+    /// The text as people may see it, in records, logs and reports.
+    pub fn redacted<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut shown = Cow::Borrowed(text);
+        for held in self.0.iter() {
+            let name = format!("{{secret.{}}}", held.name);
+            if memmem::find(&shown, held.handle.as_bytes()).is_some() {
+                let text = String::from_utf8_lossy(&shown).replace(&*held.handle, &name);
+                shown = Cow::Owned(text.into_bytes());
+            }
+            if let Some(text) = held.echo.replaced(&shown, name.as_bytes()) {
+                shown = Cow::Owned(text);
+            }
+        }
+        shown
+    }
+
+    /// The same for a text that is changed in its place.
+    pub fn redact(&self, text: &mut String) {
+        if let Cow::Owned(shown) = self.redacted(text.as_bytes()) {
+            *text = String::from_utf8_lossy(&shown).into_owned();
+        }
+    }
+
+    /// The same for the value of an `authorization` header: what basic authentication puts into base64 is shown as it was
+    /// before that, where it has a secret.
+    pub fn redact_authorization(&self, value: &mut String) {
+        if !self.is_empty()
+            && let Some(Basic { scheme, encoded }) = Basic::of(value)
+            && let Ok(plain) = BASE64.decode(encoded)
+            && let Cow::Owned(shown) = self.redacted(&plain)
+        {
+            *value = format!("{scheme} {}", String::from_utf8_lossy(&shown));
+        }
+        self.redact(value);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::json;
+
+use super::*;
+
+fn manifest() -> Manifest {
+    serde_json::from_value(json!({"name": "f", "version": "1", "events": ["track"],
+        "settings": {
+            "key": {"type": "string", "secret": true, "bind": [{"origin": "https://a.example", "place": "bearer"}]},
+            "path": {"type": "string", "secret": true, "bind": [{"origin": "https://a.example", "place": "path"}]},
+            "shown": {"type": "string", "secret": true, "reveal": true},
+            "plain": {"type": "string"}}}))
+    .expect("a manifest")
+}
+
+fn take(settings: &Value, key: &HandleKey, scope: &str) -> (Secrets, Map<String, Value>) {
+    let mut settings = settings.as_object().expect("an object").clone();
+    (Secrets::take(&manifest(), &mut settings, scope, key).expect("secrets"), settings)
+}
+
+#[test]
+fn a_guest_gets_handles_and_only_what_is_revealed_or_no_secret_as_it_is() {
+    let given = json!({"key": "/k-123456", "path": "/p/123456", "shown": "shown-1", "plain": "plain-1"});
+    let (_, settings) = take(&given, &HandleKey::random(), "dst_1");
+    assert_eq!((&settings["shown"], &settings["plain"]), (&json!("shown-1"), &json!("plain-1")));
+    let handle = settings["key"].as_str().expect("a text");
+    assert!(handle.len() == LENGTH && handle.starts_with(PREFIX), "{handle}");
+    assert!(handle.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{handle}");
+    let path = settings["path"].as_str().expect("a text");
+    assert!(path.len() == LENGTH + 1 && path.starts_with("/tgs_"), "a path begins with its slash: {path}");
+    let (_, empty) = take(&json!({"key": "", "path": 7, "shown": null}), &HandleKey::random(), "dst_1");
+    assert_eq!(Value::Object(empty), json!({"key": "", "path": null, "shown": null}));
+}
+
+#[test]
+fn a_handle_is_the_same_until_key_destination_setting_or_value_change() {
+    let (one, other) = (HandleKey::random(), HandleKey::random());
+    let handle = |key: &HandleKey, scope: &str, value: &str| {
+        take(&json!({"key": value}), key, scope).1["key"].as_str().expect("a handle").to_owned()
+    };
+    let first = handle(&one, "dst_1", "v-1");
+    assert_eq!(first, handle(&one, "dst_1", "v-1"));
+    assert_ne!(first, handle(&one, "dst_1", "v-2"));
+    assert_ne!(first, handle(&one, "dst_2", "v-1"));
+    assert_ne!(first, handle(&other, "dst_1", "v-1"));
+    let both = take(&json!({"key": "v-1", "path": "v-1"}), &one, "dst_1").1;
+    assert_ne!(both["key"], both["path"]);
+}
+
+#[test]
+fn an_answer_that_repeats_a_secret_has_the_handle_in_its_place() {
+    let (secrets, settings) = take(&json!({"key": "k-1234567890", "shown": "shown-1"}), &HandleKey::random(), "dst_1");
+    let handle = settings["key"].as_str().expect("a handle");
+    let response = || InboundResponse {
+        status: 200,
+        headers: vec![
+            ("location".into(), "https://a.example/?k=k-1234567890".into()),
+            ("content-length".into(), "99".into()),
+        ],
+        body: Bytes::from(format!("you sent k-1234567890, {}, shown-1", STANDARD.encode("user:k-1234567890"))),
+    };
+    let origin = |text: &str| Origin::parse(text).expect("an origin");
+    let masked = secrets.masked(&origin("https://a.example"), response()).expect("readable");
+    let body = String::from_utf8(masked.body.to_vec()).expect("text");
+    assert_eq!(masked.headers, [("location".to_owned(), format!("https://a.example/?k={handle}"))]);
+    assert!(body.starts_with(&format!("you sent {handle}, ")) && body.ends_with(", shown-1"), "{body}");
+    assert_eq!(body.matches(handle).count(), 2, "{body}");
+    // Whoever was not given it cannot try out what it is.
+    let other = secrets.masked(&origin("https://b.example"), response()).expect("readable");
+    assert_eq!(other, response());
+}
+
+#[test]
+fn an_answer_that_cannot_be_searched_is_refused() {
+    let (secrets, _) = take(&json!({"key": "k-1234567890"}), &HandleKey::random(), "dst_1");
+    let response = |coding: &str| InboundResponse {
+        status: 200,
+        headers: vec![("content-encoding".into(), coding.into())],
+        body: Bytes::new(),
+    };
+    let origin = Origin::parse("https://a.example").expect("an origin");
+    assert!(secrets.masked(&origin, response("identity")).is_ok());
+    for coding in ["br", "gzip, br", "zstd"] {
+        let error = secrets.masked(&origin, response(coding)).expect_err(coding);
+        assert!(matches!(&error, EgressError::Protocol(text) if text.contains(coding)), "{error}");
+    }
+}
+
+#[test]
+fn texts_for_people_name_secrets() {
+    let (secrets, settings) = take(&json!({"key": "k-1234567890", "shown": "shown-1"}), &HandleKey::random(), "dst_1");
+    let handle = settings["key"].as_str().expect("a handle");
+    let mut text = format!("{handle} k-1234567890 shown-1 tgs_");
+    secrets.redact(&mut text);
+    assert_eq!(text, "{secret.key} {secret.key} {secret.shown} tgs_");
+    for (plain, shown) in [
+        (format!("{handle}:x"), "Basic {secret.key}:x".to_owned()),
+        ("shown-1:x".to_owned(), "Basic {secret.shown}:x".to_owned()),
+        ("a:b".to_owned(), format!("Basic {}", STANDARD.encode("a:b"))),
+    ] {
+        let mut header = format!("Basic {}", STANDARD.encode(&plain));
+        secrets.redact_authorization(&mut header);
+        assert_eq!(header, shown);
+    }
+}
