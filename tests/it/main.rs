@@ -17,6 +17,7 @@ mod javascript;
 mod logs;
 mod outlets;
 mod partners;
+mod promoting;
 mod sandbox;
 mod secrets;
 mod tenants;

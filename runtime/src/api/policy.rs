@@ -16,6 +16,8 @@ pub(super) enum Action {
     ReadCatalogue,
     /// Upload functions, try them, choose the current version, read their logs.
     DevelopFunctions,
+    /// Say which versions may no longer be chosen.
+    RetireVersions,
     /// See sources, destinations, connections, deliveries, the ledger.
     ReadWorkspace,
     /// Change them, and deliver again.
@@ -28,11 +30,15 @@ pub(super) enum Action {
     GovernTenants,
     /// Give, replace and take back keys of one's tenant; operators of all.
     GovernKeys,
+    /// See who changed what is one's tenant's; operators see all.
+    ReadAudit,
+    /// See whether the whole audit log is as it was written.
+    VerifyAudit,
 }
 
 use Action::{
-    ChangeWorkspace, DevelopFunctions, GovernKeys, GovernTenants, KnowOneself, ReadCatalogue, ReadPartners,
-    ReadWorkspace, ReadWorkspaces,
+    ChangeWorkspace, DevelopFunctions, GovernKeys, GovernTenants, KnowOneself, ReadAudit, ReadCatalogue, ReadPartners,
+    ReadWorkspace, ReadWorkspaces, RetireVersions, VerifyAudit,
 };
 use Role::{Operator, PartnerAdmin, PartnerDeveloper, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer};
 
@@ -44,8 +50,9 @@ pub(super) const fn roles(action: Action) -> &'static [Role] {
         ReadWorkspace | ReadWorkspaces => &[Operator, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer],
         ChangeWorkspace => &[Operator, WorkspaceAdmin, WorkspaceEditor],
         ReadPartners => &[Operator, PartnerAdmin, PartnerDeveloper],
-        GovernTenants => &[Operator],
-        GovernKeys => &[Operator, PartnerAdmin, WorkspaceAdmin],
+        RetireVersions => &[Operator, PartnerAdmin],
+        GovernTenants | VerifyAudit => &[Operator],
+        GovernKeys | ReadAudit => &[Operator, PartnerAdmin, WorkspaceAdmin],
     }
 }
 
@@ -82,7 +89,11 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/functions/{id}", ReadCatalogue),
     (Method::GET, "/api/v1/functions/{id}/versions", ReadCatalogue),
     (Method::GET, "/api/v1/functions/{id}/versions/{version}", ReadCatalogue),
+    (Method::GET, "/api/v1/functions/{id}/versions/{version}/diff", ReadCatalogue),
     (Method::POST, "/api/v1/functions/{id}/versions/{version}/promote", DevelopFunctions),
+    (Method::POST, "/api/v1/functions/{id}/versions/{version}/yank", RetireVersions),
+    (Method::POST, "/api/v1/functions/{id}/versions/{version}/deprecate", RetireVersions),
+    (Method::POST, "/api/v1/functions/{id}/versions/{version}/restore", RetireVersions),
     (Method::POST, "/api/v1/functions/{id}/rollback", DevelopFunctions),
     (Method::POST, "/api/v1/functions/{id}/test", DevelopFunctions),
     (Method::GET, "/api/v1/functions/{id}/logs", DevelopFunctions),
@@ -106,6 +117,8 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/deliveries/{id}/attempts", ReadWorkspace),
     (Method::POST, "/api/v1/deliveries/{id}/retry", ChangeWorkspace),
     (Method::GET, "/api/v1/ledger", ReadWorkspace),
+    (Method::GET, "/api/v1/audit", ReadAudit),
+    (Method::GET, "/api/v1/audit/verify", VerifyAudit),
 ];
 
 /// What a call does; none if there is no such call. A `HEAD` is the `GET` without its body.

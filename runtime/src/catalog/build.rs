@@ -15,7 +15,7 @@ use super::inspect::{InspectError, Inspected, inspect};
 use super::javascript::{self, JavaScriptError};
 use super::javascript_check::{self, Finding, Severity};
 use super::manifest::{self, ManifestError};
-use crate::model::Manifest;
+use crate::model::{Inspection, Manifest};
 
 /// What Rust functions are compiled for: no operating system, so nothing to import but our own world.
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -47,6 +47,8 @@ pub struct Built {
     pub component: Vec<u8>,
     /// The manifest inside.
     pub manifest: Manifest,
+    /// What it is made of.
+    pub inspection: Inspection,
     /// What its author should look at. None of it is an error.
     pub findings: Vec<Finding>,
 }
@@ -136,8 +138,8 @@ pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> 
     } else {
         component_from_core(&code, &manifest_toml)?
     };
-    let Inspected { manifest, findings, .. } = inspect(&component)?;
-    Ok(Built { component, manifest, findings })
+    let Inspected { manifest, inspection, findings, .. } = inspect(&component)?;
+    Ok(Built { component, manifest, inspection, findings })
 }
 
 /// A JavaScript file becomes a component in this process.
@@ -165,7 +167,7 @@ pub fn build_source(source: &str, file: &Path, manifest_toml: Option<&str>) -> R
     let component = component_from_core(&script.module, &manifest_toml)?;
     let inspected = inspect(&component)?;
     findings.extend(inspected.findings);
-    Ok(Built { component, manifest: inspected.manifest, findings })
+    Ok(Built { component, manifest: inspected.manifest, inspection: inspected.inspection, findings })
 }
 
 fn is_component(code: &[u8]) -> bool {

@@ -14,7 +14,7 @@ use super::javascript_check::Finding;
 use super::manifest::{self, ManifestError};
 use super::secret_check;
 use super::structure::{self, StructureError};
-use crate::model::{Digest, Manifest};
+use crate::model::{Digest, Inspection, Manifest};
 
 /// What the core code may use: WebAssembly 2.0, so no threads, 64-bit or several memories, garbage collection,
 /// exceptions or stack switching. The sandbox's engine has the same set.
@@ -29,10 +29,8 @@ pub struct Inspected {
     pub manifest: Manifest,
     /// How many bytes it has.
     pub size: u64,
-    /// The interfaces it imports, sorted.
-    pub imports: Vec<String>,
-    /// What it exports, sorted.
-    pub exports: Vec<String>,
+    /// What it is made of.
+    pub inspection: Inspection,
     /// What the author of its manifest should look at; none of it is an error.
     pub findings: Vec<Finding>,
 }
@@ -91,7 +89,7 @@ pub enum InspectError {
 /// The first reason to refuse them.
 pub fn inspect(bytes: &[u8]) -> Result<Inspected, InspectError> {
     recognise(bytes)?;
-    structure::check(bytes)?;
+    let structure = structure::check(bytes)?;
     let text = manifest_text(bytes)?;
     let manifest = manifest::parse(&text)?;
     let findings = secret_check::check(&manifest, &text);
@@ -106,7 +104,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, InspectError> {
     wit_component::targets(&WORLD.resolve, WORLD.id, bytes)
         .map_err(|error| InspectError::Types(error.root_cause().to_string()))?;
     let digest = Digest(Sha256::digest(bytes).into());
-    Ok(Inspected { digest, manifest, size: bytes.len() as u64, imports, exports, findings })
+    let inspection = Inspection { imports, exports, structure };
+    Ok(Inspected { digest, manifest, size: bytes.len() as u64, inspection, findings })
 }
 
 /// Tells a component from everything that people upload instead.
@@ -235,7 +234,7 @@ mod tests {
         let bytes = probe();
         let inspected = inspect(&bytes).unwrap();
         assert_eq!(inspected.manifest.name, "probe");
-        assert_eq!(inspected.exports, [HANDLER]);
+        assert_eq!(inspected.inspection.exports, [HANDLER]);
         assert_eq!(inspected.size, bytes.len() as u64);
         assert_eq!(inspected.digest, inspect(&bytes).unwrap().digest);
     }

@@ -6,6 +6,7 @@
 
 pub mod build;
 pub mod cases;
+pub mod compare;
 pub mod component;
 pub mod declared;
 pub mod inspect;

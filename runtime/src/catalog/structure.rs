@@ -6,6 +6,8 @@
 
 use wasmparser::{Encoding, Parser, Payload};
 
+use crate::model::Structure;
+
 /// Bytes of a component. JavaScript and Python components are 1 to 19 MB.
 pub const MAX_BYTES: usize = 32 << 20;
 
@@ -49,28 +51,32 @@ pub enum StructureError {
     },
 }
 
-/// Checks the caps over a whole component.
-pub(super) fn check(bytes: &[u8]) -> Result<(), StructureError> {
+/// Checks the caps over a whole component, and measures it.
+pub(super) fn check(bytes: &[u8]) -> Result<Structure, StructureError> {
     most("bytes", bytes.len(), MAX_BYTES)?;
-    let (mut functions, mut modules, mut depth) = (0_u32, 0_u32, 0_usize);
+    let (mut found, mut depth) = (Structure::default(), 0_usize);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload
             .map_err(|error| StructureError::Damaged { offset: error.offset(), problem: error.message().to_owned() })?;
         match payload {
             Payload::Version { encoding, .. } => {
                 depth += 1;
-                modules += u32::from(encoding == Encoding::Module);
-                most("core modules", modules as usize, MAX_MODULES as usize)?;
+                found.core_modules += u32::from(encoding == Encoding::Module);
+                most("core modules", found.core_modules as usize, MAX_MODULES as usize)?;
                 most("components within components", depth, MAX_NESTING)?;
             }
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::FunctionSection(section) => {
-                functions = functions.saturating_add(section.count());
-                most("functions", functions as usize, MAX_FUNCTIONS as usize)?;
+                found.functions = found.functions.saturating_add(section.count());
+                most("functions", found.functions as usize, MAX_FUNCTIONS as usize)?;
             }
             Payload::CodeSectionEntry(body) => {
-                most("bytes in the body of one function", body.range().len(), MAX_BODY_BYTES)?;
+                let bytes = body.range().len();
+                most("bytes in the body of one function", bytes, MAX_BODY_BYTES)?;
+                found.code_bytes += bytes as u64;
+                found.largest_function_bytes = found.largest_function_bytes.max(bytes as u64);
             }
+            Payload::DataSection(section) => found.data_bytes += section.range().len() as u64,
             Payload::ComponentTypeSection(section) => {
                 let range = section.range();
                 let nested = nested_types(bytes.get(range).unwrap_or_default());
@@ -79,7 +85,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), StructureError> {
             _ => {}
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn most(what: &'static str, found: usize, most: usize) -> Result<(), StructureError> {
@@ -123,11 +129,21 @@ mod tests {
         section.extend([0x41, 1, 1].repeat(MAX_NESTED_TYPES - 1));
         section.extend([0x41, 0]);
         let bytes = component(7, &section);
-        assert_eq!(check(&bytes), Ok(()));
+        assert_eq!(check(&bytes), Ok(Structure::default()));
         let read = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
             let _ = wasmparser::Validator::new().validate_all(&bytes);
         });
         read.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn what_passes_is_measured() {
+        let module = "(core module (memory 1) (data (i32.const 0) \"abcd\") (func nop nop) (func))";
+        let found = check(&wat::parse_str(format!("(component {module} {module})")).unwrap()).unwrap();
+        assert_eq!((found.core_modules, found.functions), (2, 4));
+        // Each body has its count of variables and its end beside the two instructions.
+        assert_eq!((found.code_bytes, found.largest_function_bytes), (12, 4));
+        assert!(found.data_bytes >= 8);
     }
 
     #[test]

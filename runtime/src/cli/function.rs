@@ -46,14 +46,17 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Show one function.
+    /// Show one function; with --version that version, and what was found in it.
     Show {
         /// Its name or id.
         function: String,
+        /// A version, by id or by its own text.
+        #[arg(long, value_name = "VERSION")]
+        version: Option<String>,
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// List the versions of a function, the newest first.
+    /// List the versions of a function, the oldest first.
     Versions {
         /// Its name or id.
         function: String,
@@ -64,11 +67,59 @@ pub(super) enum Command {
     },
     /// Show what a function's versions did and logged: every failed attempt, and a sample of the others.
     Logs(logs::Args),
+    /// Show what a version changes: whom it reaches, secrets, settings, imports, size, limits.
+    Diff {
+        /// The function's name or id.
+        function: String,
+        /// The version, by id or by its own text.
+        version: String,
+        /// The version before; the current one if it is left out.
+        #[arg(long, value_name = "VERSION")]
+        from: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Make a version the current one.
     Promote {
         /// The function's name or id.
         function: String,
-        /// The version's id, `fnv_…`.
+        /// The version, by id or by its own text.
+        version: String,
+        /// Promote it although destinations follow whose settings may not fit.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Take a version back: nothing may choose it any more, and who runs it goes on.
+    Yank {
+        /// The function's name or id.
+        function: String,
+        /// The version, by id or by its own text.
+        version: String,
+        /// Why, for those who run it.
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Mark a version as one that should no longer be chosen. It still may be.
+    Deprecate {
+        /// The function's name or id.
+        function: String,
+        /// The version, by id or by its own text.
+        version: String,
+        /// Why, for those who run it.
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Make a version that was yanked or deprecated available again.
+    Restore {
+        /// The function's name or id.
+        function: String,
+        /// The version, by id or by its own text.
         version: String,
         #[command(flatten)]
         server: ServerArgs,
@@ -90,6 +141,7 @@ const VERSIONS: &[(&str, &str)] = &[
     ("version", "/manifest/version"),
     ("digest", "/digest"),
     ("size", "/size"),
+    ("state", "/state"),
     ("created", "/created_at"),
 ];
 
@@ -113,23 +165,51 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::List { page: args, server } => {
             page(format, &Client::new(server).get(&format!("/api/v1/functions{}", args.query())).await?, COLUMNS);
         }
-        Command::Show { function, server } => {
-            print::one(format, &Client::new(server).get(&format!("/api/v1/functions/{}", encode(&function))).await?);
+        Command::Show { function, version, server } => {
+            let path = version.map_or_else(|| at(&function), |version| at_version(&function, &version, ""));
+            print::one(format, &Client::new(server).get(&path).await?);
         }
         Command::Versions { function, page: args, server } => {
-            let path = format!("/api/v1/functions/{}/versions{}", encode(&function), args.query());
+            let path = format!("{}/versions{}", at(&function), args.query());
             page(format, &Client::new(server).get(&path).await?, VERSIONS);
         }
-        Command::Promote { function, version, server } => {
-            let path = format!("/api/v1/functions/{}/versions/{}/promote", encode(&function), encode(&version));
+        Command::Diff { function, version, from, server } => {
+            let from = from.map(|from| format!("?from={}", encode(&from))).unwrap_or_default();
+            let path = at_version(&function, &version, &format!("/diff{from}"));
+            print::one(format, &Client::new(server).get(&path).await?);
+        }
+        Command::Promote { function, version, force, server } => {
+            let path = at_version(&function, &version, if force { "/promote?force=true" } else { "/promote" });
+            print::one(format, &Client::new(server).post(&path, &json!({})).await?);
+        }
+        Command::Yank { function, version, reason, server } => {
+            let path = at_version(&function, &version, "/yank");
+            print::one(format, &Client::new(server).post(&path, &json!({ "reason": reason })).await?);
+        }
+        Command::Deprecate { function, version, reason, server } => {
+            let path = at_version(&function, &version, "/deprecate");
+            print::one(format, &Client::new(server).post(&path, &json!({ "reason": reason })).await?);
+        }
+        Command::Restore { function, version, server } => {
+            let path = at_version(&function, &version, "/restore");
             print::one(format, &Client::new(server).post(&path, &json!({})).await?);
         }
         Command::Rollback { function, server } => {
-            let path = format!("/api/v1/functions/{}/rollback", encode(&function));
+            let path = format!("{}/rollback", at(&function));
             print::one(format, &Client::new(server).post(&path, &json!({})).await?);
         }
     }
     Ok(0)
+}
+
+/// The path of a function.
+fn at(function: &str) -> String {
+    format!("/api/v1/functions/{}", encode(function))
+}
+
+/// The path of a version, or of what is done with it.
+fn at_version(function: &str, version: &str, what: &str) -> String {
+    format!("{}/versions/{}{what}", at(function), encode(version))
 }
 
 /// Errors among the findings end with 1, whatever the format; warnings do not.
@@ -198,5 +278,7 @@ fn summary(inspected: &catalog::Inspected) -> Value {
         "secrets": named(|setting| setting.secret),
         "reveals": named(|setting| setting.reveal),
         "bound": bound,
+        "imports": inspected.inspection.imports,
+        "structure": inspected.inspection.structure,
     })
 }

@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::app;
 use crate::config::Config;
 
+mod audit;
 mod bench;
 mod bench_push;
 mod cases;
@@ -65,6 +66,9 @@ enum Command {
     /// Who may call the control API.
     #[command(subcommand)]
     Key(key::Command),
+    /// Who changed what.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Where events enter.
     #[command(subcommand)]
     Source(source::Command),
@@ -138,6 +142,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Workspace(command) => runtime()?.block_on(tenant::run("workspaces", command, output)),
         Command::Partner(command) => runtime()?.block_on(tenant::run("partners", command, output)),
         Command::Key(command) => runtime()?.block_on(key::run(command, output)),
+        Command::Audit(command) => runtime()?.block_on(audit::run(command, output)),
         Command::Source(command) => runtime()?.block_on(source::run(command, output)),
         Command::Destination(command) => runtime()?.block_on(destination::run(command, output)),
         Command::Connection(command) => runtime()?.block_on(connection::run(command, output)),

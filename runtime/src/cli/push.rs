@@ -26,6 +26,9 @@ pub(super) async fn push(path: &Path, client: &Client) -> anyhow::Result<Value> 
         client.call(Method::POST, PATH, "application/wasm", component).await?
     };
     findings(&answer).for_each(|line| eprintln!("{line}"));
+    for breaking in answer["breaking"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        eprintln!("breaking for destinations that follow: {breaking}");
+    }
     Ok(answer)
 }
 

@@ -121,7 +121,7 @@ impl Actor {
 }
 
 /// A tenant: a workspace or a partner, by the kind of its id.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Tenant<I> {
     /// Its id.
     pub id: I,
@@ -132,7 +132,7 @@ pub struct Tenant<I> {
 }
 
 /// A key of the control API, without the token that it belongs to.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Key {
     /// Its id.
     pub id: KeyId,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    ConnectionId, DestinationId, FunctionId, Manifest, PartnerId, SourceId, Timestamp, VersionId, WorkspaceId,
+    ConnectionId, DestinationId, FunctionId, Manifest, PartnerId, SourceId, Timestamp, VersionId, VersionState,
+    WorkspaceId,
 };
 
 /// The SHA-256 of a component's bytes. Text and JSON are `sha256:` and 64 hexadecimal digits.
@@ -62,6 +63,10 @@ pub struct FunctionVersion {
     pub size: u64,
     /// When it was uploaded.
     pub created_at: Timestamp,
+    /// Whether it may be chosen.
+    pub state: VersionState,
+    /// Why it is deprecated or yanked.
+    pub reason: Option<String>,
 }
 
 /// Where a customer's events enter.

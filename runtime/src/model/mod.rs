@@ -16,6 +16,7 @@ mod report;
 mod secret;
 mod time;
 mod trial;
+mod version;
 
 pub use actor::{Actor, Key, Role, Side, Tenant, UnknownRole};
 pub use answer::{Answer, Ending};
@@ -32,3 +33,4 @@ pub use report::{Exchange, InvocationReport, LogLevel, LogLine, Used};
 pub use secret::Secret;
 pub use time::{BadTimestamp, Timestamp};
 pub use trial::{Trial, TrialError};
+pub use version::{Inspection, Structure, UnknownVersionState, VersionState};

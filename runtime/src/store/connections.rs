@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection as Sql, OptionalExtension, Row, params};
 
+use super::audit::{self, Owner};
 use super::control::{self, changed, not_found, unique};
 use super::error::StoreError;
 use super::rows::{id, ms, time, uuid};
@@ -63,6 +64,8 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewConnection)
             ms(connection.created_at),
         ])
         .map_err(|error| unique(error, "connection", &format!("{} → {}", source.name, destination.name)))?;
+    let owner = Owner::Workspace(connection.workspace);
+    audit::write(commit, actor, owner, "connection.create", connection.id, None, Some(&connection))?;
     commit.memory.connections.insert(connection.id, connection.destination);
     changed(commit);
     Ok(connection)
@@ -75,19 +78,24 @@ pub(super) fn update(
     id: ConnectionId,
     patch: ConnectionPatch,
 ) -> Result<Connection, StoreError> {
-    let mut connection = get(commit.sql, actor, id)?;
+    let before = get(commit.sql, actor, id)?;
+    let mut connection = before.clone();
     connection.enabled = patch.enabled.unwrap_or(connection.enabled);
     commit
         .sql
         .prepare_cached("UPDATE connections SET enabled = ?3 WHERE workspace = ?1 AND id = ?2")?
         .execute(params![uuid(actor.workspace.uuid()), uuid(id.uuid()), connection.enabled])?;
+    let owner = Owner::Workspace(connection.workspace);
+    audit::write(commit, actor, owner, "connection.update", id, Some(&before), Some(&connection))?;
     changed(commit);
     Ok(connection)
 }
 
 /// Deletes a connection; what it still owes is filtered.
 pub(super) fn delete(commit: &mut Commit<'_>, actor: &Actor, connection: ConnectionId) -> Result<(), StoreError> {
-    get(commit.sql, actor, connection)?;
+    let before = get(commit.sql, actor, connection)?;
+    let owner = Owner::Workspace(before.workspace);
+    audit::write(commit, actor, owner, "connection.delete", connection, Some(&before), None)?;
     remove(commit, actor.workspace, connection, FilterReason::ConnectionDeleted)
 }
 

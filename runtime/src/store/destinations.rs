@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
+use super::audit::{self, Owner};
 use super::control::{self, changed, not_found, unique};
 use super::error::StoreError;
 use super::functions;
@@ -45,7 +46,7 @@ pub(super) fn list(sql: &Connection, actor: &Actor, page: &Page) -> Result<Paged
 }
 
 pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination) -> Result<Destination, StoreError> {
-    functions::usable(commit.sql, new.function, new.pinned)?;
+    functions::selectable(commit.sql, new.function, new.pinned)?;
     let destination = Destination {
         id: DestinationId::new(commit.now),
         workspace: actor.workspace,
@@ -72,6 +73,8 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
             ms(commit.now),
         ])
         .map_err(|error| unique(error, "destination", &destination.name))?;
+    let owner = Owner::Workspace(destination.workspace);
+    audit::write(commit, actor, owner, "destination.create", destination.id, None, Some(&destination))?;
     let (id, paused) = (destination.id, !destination.enabled);
     commit.memory.destinations.insert(id);
     commit.effects.push(Box::new(move |shared| shared.lanes.pause(id, paused)));
@@ -86,13 +89,17 @@ pub(super) fn update(
     id: DestinationId,
     patch: DestinationPatch,
 ) -> Result<Destination, StoreError> {
-    let mut destination = get(commit.sql, actor, id)?;
+    let before = get(commit.sql, actor, id)?;
+    let mut destination = before.clone();
     destination.name = patch.name.unwrap_or(destination.name);
     destination.pinned = patch.pinned.unwrap_or(destination.pinned);
     destination.settings = patch.settings.unwrap_or(destination.settings);
     destination.enabled = patch.enabled.unwrap_or(destination.enabled);
     destination.updated_at = commit.now;
-    functions::usable(commit.sql, destination.function, destination.pinned)?;
+    // Whoever runs a version that was yanked goes on with it; nobody else begins.
+    if destination.pinned != before.pinned {
+        functions::selectable(commit.sql, destination.function, destination.pinned)?;
+    }
     commit
         .sql
         .prepare_cached(
@@ -109,6 +116,8 @@ pub(super) fn update(
             ms(commit.now),
         ])
         .map_err(|error| unique(error, "destination", &destination.name))?;
+    let owner = Owner::Workspace(destination.workspace);
+    audit::write(commit, actor, owner, "destination.update", id, Some(&before), Some(&destination))?;
     let paused = !destination.enabled;
     commit.effects.push(Box::new(move |shared| shared.lanes.pause(id, paused)));
     changed(commit);
@@ -117,7 +126,7 @@ pub(super) fn update(
 
 /// Deletes a destination and its connections; what it still owes is filtered.
 pub(super) fn delete(commit: &mut Commit<'_>, actor: &Actor, destination: DestinationId) -> Result<(), StoreError> {
-    get(commit.sql, actor, destination)?;
+    let before = get(commit.sql, actor, destination)?;
     let connections: Vec<_> = commit
         .sql
         .prepare_cached("SELECT id FROM connections WHERE workspace = ?1 AND destination = ?2")?
@@ -130,6 +139,8 @@ pub(super) fn delete(commit: &mut Commit<'_>, actor: &Actor, destination: Destin
         .sql
         .prepare_cached("DELETE FROM destinations WHERE workspace = ?1 AND id = ?2")?
         .execute([uuid(actor.workspace.uuid()), uuid(destination.uuid())])?;
+    let owner = Owner::Workspace(before.workspace);
+    audit::write(commit, actor, owner, "destination.delete", destination, Some(&before), None)?;
     commit.memory.destinations.remove(&destination);
     commit.effects.push(Box::new(move |shared| shared.lanes.forget_destination(destination)));
     changed(commit);

@@ -4,15 +4,19 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::audit::{self, Owner};
 use super::control::{self, changed, not_found};
 use super::error::StoreError;
 use super::rows::{count, id, json, ms, time, uuid};
 use super::types::{Page, Paged};
 use super::work::Commit;
-use crate::model::{Actor, Digest, Function, FunctionId, FunctionVersion, Manifest, PartnerId, VersionId};
+use crate::model::{
+    Actor, Digest, Function, FunctionId, FunctionVersion, Inspection, Manifest, PartnerId, UnknownVersionState,
+    VersionId, VersionState,
+};
 
 const COLUMNS: &str = "id, partner, name, current, created_at";
-const VERSION_COLUMNS: &str = "id, function, digest, manifest, size, created_at";
+const VERSION_COLUMNS: &str = "id, function, digest, manifest, size, created_at, state, reason";
 
 fn from(row: &Row<'_>) -> rusqlite::Result<Function> {
     Ok(Function {
@@ -32,6 +36,10 @@ fn version_from(row: &Row<'_>) -> rusqlite::Result<FunctionVersion> {
         manifest: json(row, 3)?,
         size: count(row.get(4)?),
         created_at: time(row, 5)?,
+        state: row.get_ref(6)?.as_str()?.parse().map_err(|error: UnknownVersionState| {
+            rusqlite::Error::FromSqlConversionFailure(6, rusqlite::types::Type::Text, error.into())
+        })?,
+        reason: row.get(7)?,
     })
 }
 
@@ -45,10 +53,10 @@ pub(super) fn current(sql: &Connection) -> rusqlite::Result<HashMap<FunctionId, 
 /// A version, with its function's name.
 pub(super) fn version(sql: &Connection, version: VersionId) -> rusqlite::Result<Option<(String, FunctionVersion)>> {
     sql.prepare_cached(
-        "SELECT v.id, v.function, v.digest, v.manifest, v.size, v.created_at, f.name
+        "SELECT v.id, v.function, v.digest, v.manifest, v.size, v.created_at, v.state, v.reason, f.name
          FROM function_versions v JOIN functions f ON f.id = v.function WHERE v.id = ?1",
     )?
-    .query_row([uuid(version.uuid())], |row| Ok((row.get(6)?, version_from(row)?)))
+    .query_row([uuid(version.uuid())], |row| Ok((row.get(8)?, version_from(row)?)))
     .optional()
 }
 
@@ -63,6 +71,35 @@ pub(super) fn usable(sql: &Connection, function: FunctionId, pinned: Option<Vers
         Some((_, version)) if version.function == function => Ok(()),
         Some(_) | None => Err(not_found("function version", pinned)),
     }
+}
+
+/// Whether a destination, or the function itself, may begin to run this.
+pub(super) fn selectable(sql: &Connection, function: FunctionId, wanted: Option<VersionId>) -> Result<(), StoreError> {
+    usable(sql, function, wanted)?;
+    let Some(wanted) = wanted else { return Ok(()) };
+    match version(sql, wanted)? {
+        Some((_, FunctionVersion { state: VersionState::Yanked, reason, .. })) => {
+            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let why = format!("it is yanked{reason}: choose another version");
+            Err(StoreError::NotNow { what: "choose version", id: wanted.to_string(), why })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What was found when a version was uploaded.
+pub(super) fn inspection(sql: &Connection, version: VersionId) -> Result<Option<Inspection>, StoreError> {
+    let found = sql
+        .prepare_cached("SELECT inspection FROM function_versions WHERE id = ?1 AND inspection IS NOT NULL")?
+        .query_row([uuid(version.uuid())], |row| json(row, 0))
+        .optional()?;
+    Ok(found)
+}
+
+/// How many destinations follow a function's current version.
+pub(super) fn followers(sql: &Connection, function: FunctionId) -> Result<u64, StoreError> {
+    let select = "SELECT count(*) FROM destinations WHERE function = ?1 AND pinned IS NULL";
+    Ok(count(sql.prepare_cached(select)?.query_row([uuid(function.uuid())], |row| row.get(0))?))
 }
 
 pub(super) fn get(sql: &Connection, actor: &Actor, function: FunctionId) -> Result<Function, StoreError> {
@@ -143,6 +180,7 @@ pub(super) fn put(
     commit: &mut Commit<'_>,
     actor: &Actor,
     manifest: Manifest,
+    inspection: &Inspection,
     digest: Digest,
     size: u64,
 ) -> Result<(Function, FunctionVersion), StoreError> {
@@ -163,10 +201,18 @@ pub(super) fn put(
         Some(function) => function,
         None => insert(commit, actor, &manifest.name, version)?,
     };
-    let version =
-        FunctionVersion { id: version, function: function.id, digest, manifest, size, created_at: commit.now };
-    let insert = "INSERT INTO function_versions (id, partner, function, digest, manifest, size, created_at)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let version = FunctionVersion {
+        id: version,
+        function: function.id,
+        digest,
+        manifest,
+        size,
+        created_at: commit.now,
+        state: VersionState::Available,
+        reason: None,
+    };
+    let insert = "INSERT INTO function_versions (id, partner, function, digest, manifest, size, created_at, inspection)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     sql.prepare_cached(insert)?.execute(params![
         uuid(version.id.uuid()),
         uuid(function.partner.uuid()),
@@ -175,7 +221,10 @@ pub(super) fn put(
         serde_json::json!(version.manifest).to_string(),
         i64::try_from(size).unwrap_or(i64::MAX),
         ms(commit.now),
+        serde_json::json!(inspection).to_string(),
     ])?;
+    let owner = Owner::Partner(function.partner);
+    audit::write(commit, actor, owner, "function.upload", version.id, None, Some(&version))?;
     Ok((function, version))
 }
 
@@ -206,32 +255,78 @@ pub(super) fn promote(
     function: FunctionId,
     to: VersionId,
 ) -> Result<Function, StoreError> {
-    let partner = get(commit.sql, actor, function)?.partner;
-    usable(commit.sql, function, Some(to))?;
+    let before = get(commit.sql, actor, function)?;
+    selectable(commit.sql, function, Some(to))?;
     commit
         .sql
         .prepare_cached(
             "UPDATE functions SET previous = current, current = ?3 WHERE partner = ?1 AND id = ?2 AND current <> ?3",
         )?
-        .execute([uuid(partner.uuid()), uuid(function.uuid()), uuid(to.uuid())])?;
-    changed(commit);
-    get(commit.sql, actor, function)
+        .execute([uuid(before.partner.uuid()), uuid(function.uuid()), uuid(to.uuid())])?;
+    moved(commit, actor, &before, "function.promote")
 }
 
 /// Makes the version current that was it before.
 pub(super) fn rollback(commit: &mut Commit<'_>, actor: &Actor, function: FunctionId) -> Result<Function, StoreError> {
-    let partner = get(commit.sql, actor, function)?.partner;
+    let before = get(commit.sql, actor, function)?;
+    let previous: Option<[u8; 16]> = commit
+        .sql
+        .prepare_cached("SELECT previous FROM functions WHERE id = ?1")?
+        .query_row([uuid(function.uuid())], |row| row.get(0))?;
+    let previous = previous.map(|id| VersionId::from_uuid(uuid::Uuid::from_bytes(id)));
+    selectable(commit.sql, function, previous)?;
     let back = commit
         .sql
         .prepare_cached(
             "UPDATE functions SET previous = current, current = previous
              WHERE partner = ?1 AND id = ?2 AND previous IS NOT NULL",
         )?
-        .execute([uuid(partner.uuid()), uuid(function.uuid())])?;
+        .execute([uuid(before.partner.uuid()), uuid(function.uuid())])?;
     if back == 0 {
         let why = "no version was current before this one: promote another version first".to_owned();
         return Err(StoreError::NotNow { what: "roll back function", id: function.to_string(), why });
     }
+    moved(commit, actor, &before, "function.rollback")
+}
+
+/// The function whose current version is another one now.
+fn moved(
+    commit: &mut Commit<'_>,
+    actor: &Actor,
+    before: &Function,
+    action: &'static str,
+) -> Result<Function, StoreError> {
+    let after = get(commit.sql, actor, before.id)?;
+    audit::write(commit, actor, Owner::Partner(after.partner), action, after.id, Some(before), Some(&after))?;
     changed(commit);
-    get(commit.sql, actor, function)
+    Ok(after)
+}
+
+/// Says whether a version may be chosen. Who runs it goes on.
+pub(super) fn set_state(
+    commit: &mut Commit<'_>,
+    actor: &Actor,
+    function: FunctionId,
+    wanted: VersionId,
+    state: VersionState,
+    reason: Option<String>,
+) -> Result<FunctionVersion, StoreError> {
+    let parent = get(commit.sql, actor, function)?;
+    let before = get_version(commit.sql, actor, function, wanted)?;
+    if state == VersionState::Yanked && parent.current == wanted {
+        let why = "it is the current one: promote another version first".to_owned();
+        return Err(StoreError::NotNow { what: "yank version", id: wanted.to_string(), why });
+    }
+    let after = FunctionVersion { state, reason, ..before.clone() };
+    commit
+        .sql
+        .prepare_cached("UPDATE function_versions SET state = ?3, reason = ?4 WHERE partner = ?1 AND id = ?2")?
+        .execute(params![uuid(parent.partner.uuid()), uuid(wanted.uuid()), state.as_str(), after.reason])?;
+    let action = match state {
+        VersionState::Available => "version.restore",
+        VersionState::Deprecated => "version.deprecate",
+        VersionState::Yanked => "version.yank",
+    };
+    audit::write(commit, actor, Owner::Partner(parent.partner), action, wanted, Some(&before), Some(&after))?;
+    Ok(after)
 }

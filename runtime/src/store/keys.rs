@@ -8,9 +8,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use super::audit::{self, Owner};
 use super::control::{self, not_found};
 use super::error::{KeyError, StoreError};
-use super::rows::{count, id, ms, time, uuid};
+use super::rows::{count, id, ms, optional, time, uuid};
 use super::types::{NewKey, Page, Paged};
 use super::work::Commit;
 use super::{tenants, tokens};
@@ -93,10 +94,6 @@ impl Keys {
     }
 }
 
-fn optional<T>(row: &Row<'_>, column: usize, from: fn(Uuid) -> T) -> rusqlite::Result<Option<T>> {
-    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(|id| from(Uuid::from_bytes(id))))
-}
-
 fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(|ms| Timestamp::from_millis(count(ms))))
 }
@@ -167,7 +164,18 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewKey) -> Res
         revoked_at: None,
         last_used_at: None,
     };
-    insert(commit.sql, key)
+    let made = insert(commit.sql, key)?;
+    audit::write(commit, actor, owner(&made.0), "key.create", made.0.id, None, Some(&made.0))?;
+    Ok(made)
+}
+
+/// Whose key it is.
+fn owner(key: &Key) -> Owner {
+    match (key.workspace, key.partner) {
+        (Some(workspace), _) => Owner::Workspace(workspace),
+        (None, Some(partner)) => Owner::Partner(partner),
+        (None, None) => Owner::Host,
+    }
 }
 
 fn insert(sql: &Connection, mut key: Key) -> Result<(Key, String), StoreError> {
@@ -221,9 +229,13 @@ pub(super) fn rotate(
         replaces: Some(id),
         expires_at: lifetime.map(|lifetime| now.plus(lifetime)),
         last_used_at: None,
-        ..old
+        ..old.clone()
     };
-    insert(commit.sql, key)
+    let made = insert(commit.sql, key)?;
+    let ended = Key { expires_at: Some(ends), ..old.clone() };
+    audit::write(commit, actor, owner(&old), "key.rotate", id, Some(&old), Some(&ended))?;
+    audit::write(commit, actor, owner(&old), "key.create", made.0.id, None, Some(&made.0))?;
+    Ok(made)
 }
 
 fn cannot(what: &'static str, id: KeyId, why: &str) -> StoreError {
@@ -250,7 +262,8 @@ pub(super) fn revoke(commit: &mut Commit<'_>, actor: &Actor, id: KeyId) -> Resul
         .sql
         .prepare_cached("UPDATE keys SET revoked_at = ?2 WHERE id = ?1")?
         .execute(params![uuid(id.uuid()), ms(commit.now)])?;
-    Ok(())
+    let after = Key { revoked_at: Some(commit.now), ..key.clone() };
+    audit::write(commit, actor, owner(&key), "key.revoke", id, Some(&key), Some(&after))
 }
 
 /// Writes down that a key was used.
@@ -281,5 +294,10 @@ pub(super) fn ensure_operator(commit: &mut Commit<'_>, anew: bool) -> Result<Opt
         revoked_at: None,
         last_used_at: None,
     };
-    Ok(Some(insert(commit.sql, key)?.1))
+    let (key, token) = insert(commit.sql, key)?;
+    // Nobody asked: who can write the data directory did it.
+    let actor = Actor { key: key.id, role: key.role, workspace: Actor::NO_WORKSPACE, partner: Actor::NO_PARTNER };
+    let action = if anew { "key.recover" } else { "key.create" };
+    audit::write(commit, &actor, Owner::Host, action, key.id, None, Some(&key))?;
+    Ok(Some(token))
 }

@@ -15,6 +15,7 @@
 //! It leaves to others: what an event owes, what an outcome means, when to try again, and whether settings are right.
 
 mod accept;
+mod audit;
 pub(crate) mod baseline;
 mod cache;
 mod claim;
@@ -50,12 +51,13 @@ mod types;
 mod work;
 mod writer;
 
+pub use audit::AuditVerdict;
 pub use error::{AcceptError, KeyError, StoreError};
 pub use handle::Store;
 pub use routes::{ConnectionRoute, DestinationRoute, Routes, SourceRoute};
 pub use tenants::TenantId;
 pub use types::{
-    Accepted, AttemptRecord, ConnectionPatch, DeliveryDetail, DeliveryFilter, DeliverySummary, DestinationPatch,
-    Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination, NewEvent, NewKey, Owed,
-    OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, StoreConfig,
+    Accepted, AttemptRecord, AuditFilter, AuditLine, ConnectionPatch, DeliveryDetail, DeliveryFilter, DeliverySummary,
+    DestinationPatch, Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination,
+    NewEvent, NewKey, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, StoreConfig,
 };

@@ -12,7 +12,7 @@ use super::types::{
 use super::{components, connections, deliveries, destinations, functions, ledger, settle, sources};
 use crate::model::{
     Actor, Connection, ConnectionId, DeliveryId, Destination, DestinationId, Digest, Function, FunctionId,
-    FunctionVersion, Manifest, Role, Source, SourceId, VersionId,
+    FunctionVersion, Inspection, Manifest, Role, Source, SourceId, VersionId, VersionState,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -137,6 +137,7 @@ impl Store {
         &self,
         actor: &Actor,
         manifest: Manifest,
+        inspection: Inspection,
         digest: Digest,
         bytes: Bytes,
     ) -> Result<(Function, FunctionVersion)> {
@@ -148,7 +149,7 @@ impl Store {
         let (actor, size) = (actor.clone(), bytes.len() as u64);
         let dir = self.shared.places.components.clone();
         self.readers.read(move |_| components::put(&dir, digest, &bytes)).await?;
-        self.call(move |commit| functions::put(commit, &actor, manifest, digest, size)).await
+        self.call(move |commit| functions::put(commit, &actor, manifest, &inspection, digest, size)).await
     }
 
     /// One page of the functions that the actor sees, oldest first: a partner its own, others the whole catalogue.
@@ -184,7 +185,36 @@ impl Store {
         self.readers.read(move |sql| functions::get_version(sql, &actor, id, version)).await
     }
 
+    /// What was found when a version was uploaded; none for those that older programs stored.
+    pub async fn inspection(&self, version: VersionId) -> Result<Option<Inspection>> {
+        self.readers.read(move |sql| functions::inspection(sql, version)).await
+    }
+
+    /// How many destinations follow a function's current version, in all workspaces.
+    pub async fn followers(&self, id: FunctionId) -> Result<u64> {
+        self.readers.read(move |sql| functions::followers(sql, id)).await
+    }
+
+    /// Says whether a version may be chosen, and why not. Who runs it goes on.
+    ///
+    /// # Errors
+    /// [`StoreError::NotNow`] if it is to be yanked and is the current one.
+    pub async fn set_version_state(
+        &self,
+        actor: &Actor,
+        id: FunctionId,
+        version: VersionId,
+        state: VersionState,
+        reason: Option<String>,
+    ) -> Result<FunctionVersion> {
+        let actor = actor.clone();
+        self.call(move |commit| functions::set_state(commit, &actor, id, version, state, reason)).await
+    }
+
     /// Makes a version the current one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotNow`] if it is yanked.
     pub async fn promote(&self, actor: &Actor, id: FunctionId, version: VersionId) -> Result<Function> {
         let actor = actor.clone();
         self.call(move |commit| functions::promote(commit, &actor, id, version)).await
@@ -193,7 +223,7 @@ impl Store {
     /// Makes the version current that was it before.
     ///
     /// # Errors
-    /// [`StoreError::NotNow`] if there was none.
+    /// [`StoreError::NotNow`] if there was none, or it is yanked.
     pub async fn rollback(&self, actor: &Actor, id: FunctionId) -> Result<Function> {
         let actor = actor.clone();
         self.call(move |commit| functions::rollback(commit, &actor, id)).await
@@ -241,8 +271,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotNow`] if it is not dead, or its connection is gone.
     pub async fn retry(&self, actor: &Actor, id: DeliveryId) -> Result<()> {
-        let workspace = actor.workspace;
-        self.call(move |commit| settle::revive(commit, workspace, id)).await
+        let actor = actor.clone();
+        self.call(move |commit| settle::revive(commit, &actor, id)).await
     }
 
     /// The ledger of a scope. An operator sees all workspaces unless the scope names one; to others a workspace that is not

@@ -15,6 +15,11 @@ pub(super) fn id<T>(row: &Row<'_>, column: usize, from: fn(Uuid) -> T) -> rusqli
     Ok(from(Uuid::from_bytes(row.get(column)?)))
 }
 
+/// An id that may be absent, as it is read.
+pub(super) fn optional<T>(row: &Row<'_>, column: usize, from: fn(Uuid) -> T) -> rusqlite::Result<Option<T>> {
+    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(|id| from(Uuid::from_bytes(id))))
+}
+
 /// A time as it is bound.
 pub(super) fn ms(time: Timestamp) -> i64 {
     time.as_millis().cast_signed()

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use super::audit::{self, Owner::Workspace};
 use super::error::StoreError;
 use super::lanes::{After, Claim};
 use super::ledger::Owner;
@@ -13,7 +14,8 @@ use super::states;
 use super::types::{AttemptRecord, Settle, Settled, Settlement};
 use super::work::{Commit, Settlements, block_of, delivery_at};
 use crate::model::{
-    ConnectionId, DeliveryId, DestinationId, FilterReason, OutcomeCode, SourceId, Timestamp, WorkspaceId,
+    Actor, ConnectionId, DeliveryId, DeliveryState, DestinationId, FilterReason, OutcomeCode, SourceId, Timestamp,
+    WorkspaceId,
 };
 
 /// Attempts that are kept of first successes, for each connection and minute: enough to see what a partner answers.
@@ -254,11 +256,11 @@ fn in_sample(commit: &mut Commit<'_>, connection: ConnectionId) -> bool {
 }
 
 /// A person wants a dead delivery to be tried again: at once, with its attempts kept.
-pub(super) fn revive(commit: &mut Commit<'_>, workspace: WorkspaceId, delivery: DeliveryId) -> Result<(), StoreError> {
+pub(super) fn revive(commit: &mut Commit<'_>, actor: &Actor, delivery: DeliveryId) -> Result<(), StoreError> {
     let not_found = || StoreError::NotFound { kind: "delivery", id: delivery.to_string() };
     let (id, position) = block_of(delivery.uuid());
     let mut block =
-        Block::read(commit.sql, id)?.filter(|block| block.owner.workspace == workspace).ok_or_else(not_found)?;
+        Block::read(commit.sql, id)?.filter(|block| block.owner.workspace == actor.workspace).ok_or_else(not_found)?;
     let state = *block.states.get(position).filter(|state| **state != states::NOT_OWED).ok_or_else(not_found)?;
     let not_now =
         |why: &str| StoreError::NotNow { what: "retry delivery", id: delivery.to_string(), why: why.to_owned() };
@@ -278,6 +280,9 @@ pub(super) fn revive(commit: &mut Commit<'_>, workspace: WorkspaceId, delivery: 
     block.set(commit, position, states::RETRY);
     block.write(commit.sql)?;
     let (owner, now) = (block.owner, commit.now);
+    let (before, after) = (DeliveryState::Dead.as_str(), DeliveryState::Pending.as_str());
+    let workspace = Workspace(owner.workspace);
+    audit::write(commit, actor, workspace, "delivery.retry", delivery, Some(&before), Some(&after))?;
     put_retry(commit.sql, &owner, delivery, attempts, now)?;
     commit.effects.push(Box::new(move |shared| shared.lanes.will_be_due(owner.destination, now)));
     Ok(())

@@ -3,6 +3,7 @@
 use rand::distr::{Alphanumeric, SampleString};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::audit::{self, Owner};
 use super::control::{self, changed, not_found, unique};
 use super::error::StoreError;
 use super::rows::{id, ms, time, uuid};
@@ -63,6 +64,7 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, name: String) -> Re
             ms(source.created_at),
         ])
         .map_err(|error| unique(error, "source", &source.name))?;
+    audit::write(commit, actor, Owner::Workspace(source.workspace), "source.create", source.id, None, Some(&source))?;
     changed(commit);
     Ok(source)
 }
@@ -73,7 +75,8 @@ pub(super) fn update(
     id: SourceId,
     patch: SourcePatch,
 ) -> Result<Source, StoreError> {
-    let mut source = get(commit.sql, actor, id)?;
+    let before = get(commit.sql, actor, id)?;
+    let mut source = before.clone();
     source.name = patch.name.unwrap_or(source.name);
     source.enabled = patch.enabled.unwrap_or(source.enabled);
     commit
@@ -81,13 +84,14 @@ pub(super) fn update(
         .prepare_cached("UPDATE sources SET name = ?3, enabled = ?4 WHERE workspace = ?1 AND id = ?2")?
         .execute(params![uuid(actor.workspace.uuid()), uuid(id.uuid()), source.name, source.enabled])
         .map_err(|error| unique(error, "source", &source.name))?;
+    audit::write(commit, actor, Owner::Workspace(source.workspace), "source.update", id, Some(&before), Some(&source))?;
     changed(commit);
     Ok(source)
 }
 
 /// Deletes a source and its connections; what they still owe is filtered.
 pub(super) fn delete(commit: &mut Commit<'_>, actor: &Actor, source: SourceId) -> Result<(), StoreError> {
-    get(commit.sql, actor, source)?;
+    let before = get(commit.sql, actor, source)?;
     let connections: Vec<_> = commit
         .sql
         .prepare_cached("SELECT id FROM connections WHERE workspace = ?1 AND source = ?2")?
@@ -100,6 +104,7 @@ pub(super) fn delete(commit: &mut Commit<'_>, actor: &Actor, source: SourceId) -
         .sql
         .prepare_cached("DELETE FROM sources WHERE workspace = ?1 AND id = ?2")?
         .execute([uuid(actor.workspace.uuid()), uuid(source.uuid())])?;
+    audit::write(commit, actor, Owner::Workspace(before.workspace), "source.delete", source, Some(&before), None)?;
     changed(commit);
     Ok(())
 }

@@ -15,9 +15,9 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// [`StoreError::Conflict`] for a name that is taken.
 impl Store {
     /// Makes a tenant.
-    pub async fn create_tenant<I: TenantId>(&self, name: &str) -> Result<Tenant<I>> {
-        let name = name.to_owned();
-        self.call(move |commit| tenants::create(commit, name)).await
+    pub async fn create_tenant<I: TenantId>(&self, actor: &Actor, name: &str) -> Result<Tenant<I>> {
+        let (actor, name) = (actor.clone(), name.to_owned());
+        self.call(move |commit| tenants::create(commit, &actor, name)).await
     }
 
     /// One page of the tenants, oldest first.

@@ -4,8 +4,10 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
 use uuid::Uuid;
 
+use super::audit::{self, Owner};
 use super::control::{self, not_found, unique};
 use super::error::StoreError;
 use super::rows::{ms, time, uuid};
@@ -14,7 +16,7 @@ use super::work::{Commit, Memory};
 use crate::model::{Actor, PartnerId, Role, Tenant, Timestamp, WorkspaceId};
 
 /// The id of a kind of tenant.
-pub trait TenantId: Copy + PartialEq + Display + FromStr + Send + 'static {
+pub trait TenantId: Copy + PartialEq + Display + FromStr + Serialize + Send + 'static {
     /// What the kind is called.
     const KIND: &'static str;
     /// What the text of an id begins with.
@@ -34,6 +36,9 @@ pub trait TenantId: Copy + PartialEq + Display + FromStr + Send + 'static {
     /// The actor's own.
     #[doc(hidden)]
     fn own(actor: &Actor) -> Self;
+    /// What the audit log calls making, changing and deleting one.
+    #[doc(hidden)]
+    const ACTIONS: [&'static str; 3];
 }
 
 impl TenantId for WorkspaceId {
@@ -57,6 +62,8 @@ impl TenantId for WorkspaceId {
     fn own(actor: &Actor) -> Self {
         actor.workspace
     }
+
+    const ACTIONS: [&'static str; 3] = ["workspace.create", "workspace.update", "workspace.delete"];
 }
 
 impl TenantId for PartnerId {
@@ -79,6 +86,16 @@ impl TenantId for PartnerId {
 
     fn own(actor: &Actor) -> Self {
         actor.partner
+    }
+
+    const ACTIONS: [&'static str; 3] = ["partner.create", "partner.update", "partner.delete"];
+}
+
+/// Whose line in the audit log a change of it is.
+fn owner<I: TenantId>(tenant: I) -> Owner {
+    match I::TABLE {
+        "workspaces" => Owner::Workspace(WorkspaceId::from_uuid(tenant.uuid())),
+        _ => Owner::Partner(PartnerId::from_uuid(tenant.uuid())),
     }
 }
 
@@ -120,13 +137,18 @@ pub(super) fn list<I: TenantId>(sql: &Connection, actor: &Actor, page: &Page) ->
     control::page(sql, &select, seen::<I>(actor), after, page, from, |tenant| tenant.id.to_string())
 }
 
-pub(super) fn create<I: TenantId>(commit: &mut Commit<'_>, name: String) -> Result<Tenant<I>, StoreError> {
+pub(super) fn create<I: TenantId>(
+    commit: &mut Commit<'_>,
+    actor: &Actor,
+    name: String,
+) -> Result<Tenant<I>, StoreError> {
     let tenant = Tenant { id: I::make(commit.now), name, created_at: commit.now };
     commit
         .sql
         .prepare_cached(&format!("INSERT INTO {} (id, name, created_at) VALUES (?1, ?2, ?3)", I::TABLE))?
         .execute(params![uuid(tenant.id.uuid()), tenant.name, ms(tenant.created_at)])
         .map_err(|error| unique(error, I::KIND, &tenant.name))?;
+    audit::write(commit, actor, owner(tenant.id), I::ACTIONS[0], tenant.id, None, Some(&tenant))?;
     remember(commit.memory, commit.sql)?;
     Ok(tenant)
 }
@@ -147,13 +169,15 @@ pub(super) fn rename<I: TenantId>(
     tenant: I,
     name: Option<String>,
 ) -> Result<Tenant<I>, StoreError> {
-    let mut tenant = get(commit.sql, actor, tenant)?;
+    let before = get(commit.sql, actor, tenant)?;
+    let mut tenant = before.clone();
     tenant.name = name.unwrap_or(tenant.name);
     commit
         .sql
         .prepare_cached(&format!("UPDATE {} SET name = ?2 WHERE id = ?1", I::TABLE))?
         .execute(params![uuid(tenant.id.uuid()), tenant.name])
         .map_err(|error| unique(error, I::KIND, &tenant.name))?;
+    audit::write(commit, actor, owner(tenant.id), I::ACTIONS[1], tenant.id, Some(&before), Some(&tenant))?;
     Ok(tenant)
 }
 
@@ -164,7 +188,7 @@ pub(super) fn delete<I: TenantId>(
     tenant: I,
     home: I,
 ) -> Result<(), StoreError> {
-    get(commit.sql, actor, tenant)?;
+    let before = get(commit.sql, actor, tenant)?;
     let not_now = |why: String| {
         let what = if I::TABLE == "workspaces" { "delete workspace" } else { "delete partner" };
         StoreError::NotNow { what, id: tenant.to_string(), why }
@@ -187,5 +211,5 @@ pub(super) fn delete<I: TenantId>(
             .prepare_cached(&format!("DELETE FROM {table} WHERE {column} = ?1"))?
             .execute([uuid(tenant.uuid())])?;
     }
-    Ok(())
+    audit::write(commit, actor, owner(tenant), I::ACTIONS[2], tenant, Some(&before), None)
 }

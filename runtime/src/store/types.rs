@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventType, FilterReason, FunctionId, LeaseToken,
-    Outcome, OutcomeCode, PartnerId, Role, SourceId, Timestamp, VersionId, WorkspaceId,
+    ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventType, FilterReason, FunctionId, KeyId,
+    LeaseToken, Outcome, OutcomeCode, PartnerId, Role, SourceId, Timestamp, VersionId, WorkspaceId,
 };
 
 /// How the store works. Every number has a reason; the defaults come from `tidegate bench store`.
@@ -285,6 +285,42 @@ impl Ledger {
     pub fn holds(&self) -> bool {
         self.accepted == self.delivered + self.filtered + self.dead + self.pending
     }
+}
+
+/// One line of the audit log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditLine {
+    /// Its place, from 1, without a gap.
+    pub no: u64,
+    /// When.
+    pub at: Timestamp,
+    /// By which key.
+    pub key: KeyId,
+    /// In which role.
+    pub role: String,
+    /// What was done, such as `source.create`.
+    pub action: String,
+    /// To what.
+    pub id: String,
+    /// Whose it is, if a workspace's.
+    pub workspace: Option<WorkspaceId>,
+    /// Whose it is, if a partner's.
+    pub partner: Option<PartnerId>,
+    /// The keyed digest of what there was; none if it was made.
+    pub before: Option<String>,
+    /// The keyed digest of what there is; none if it is gone.
+    pub after: Option<String>,
+    /// Covers this line and the one before.
+    pub hash: [u8; 32],
+}
+
+/// Which lines of the audit log: those that fit all that is given.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AuditFilter {
+    /// Only of this action.
+    pub action: Option<String>,
+    /// Only about the thing with this id.
+    pub id: Option<String>,
 }
 
 /// A key to be made.

@@ -1,8 +1,10 @@
 //! The two HTTP APIs from outside: real listeners, a real store in a temporary folder, bytes on a socket.
 
+mod audit;
 mod control;
 mod tenancy;
 mod tracking;
+mod versions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +32,7 @@ pub struct Apis {
     pub token: String,
     pub store: Arc<Store>,
     stop: CancellationToken,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// One answer.
@@ -78,7 +80,7 @@ impl Apis {
         let addresses = (public.local_addr().unwrap(), admin.local_addr().unwrap());
         tokio::spawn(serve(public, public_router(&state), state.http(), stop.clone()));
         tokio::spawn(serve(admin, admin_router(&state), state.http(), stop.clone()));
-        Self { public: addresses.0, admin: addresses.1, token, store, stop, _dir: dir }
+        Self { public: addresses.0, admin: addresses.1, token, store, stop, dir }
     }
 
     /// A call of the control API with the token.

@@ -10,12 +10,12 @@ use super::{Answer, Apis, send};
 const WAT: &str = include_str!("../../guests/delivered.wat");
 
 /// Two tenants of each kind on one host: keys of all roles in the first, things in the second.
-struct Neighbours {
-    apis: Apis,
+pub(super) struct Neighbours {
+    pub(super) apis: Apis,
     /// By role.
-    mine: BTreeMap<&'static str, String>,
+    pub(super) mine: BTreeMap<&'static str, String>,
     /// By the first word of a path: the id of another tenant's thing.
-    theirs: BTreeMap<&'static str, String>,
+    pub(super) theirs: BTreeMap<&'static str, String>,
     version: String,
 }
 
@@ -23,7 +23,14 @@ const ROLES: [&str; 5] =
     ["partner-admin", "partner-developer", "workspace-admin", "workspace-editor", "workspace-viewer"];
 
 /// A call with this token; `more` are further headers.
-async fn call(apis: &Apis, token: &str, more: &[(&str, &str)], method: &str, path: &str, body: &Value) -> Answer {
+pub(super) async fn call(
+    apis: &Apis,
+    token: &str,
+    more: &[(&str, &str)],
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> Answer {
     let bearer = format!("Bearer {token}");
     let mut headers = vec![("authorization", bearer.as_str()), ("content-type", "application/json")];
     headers.extend_from_slice(more);
@@ -43,7 +50,7 @@ fn text(value: &Value, field: &str) -> String {
 }
 
 impl Neighbours {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let apis = Apis::start(&[]).await;
         let mut theirs = BTreeMap::new();
         for (kind, name) in
@@ -86,7 +93,7 @@ impl Neighbours {
     }
 
     /// A described path with their ids in it.
-    fn fill(&self, path: &str) -> String {
+    pub(super) fn fill(&self, path: &str) -> String {
         let resource = path.split('/').nth(3).unwrap();
         let filled = match self.theirs.get(resource) {
             Some(id) => path.replace("{id}", id),
@@ -98,7 +105,7 @@ impl Neighbours {
     }
 
     /// A body that is right for this call, with their ids wherever a body names one.
-    fn body(&self, method: &str, path: &str) -> Value {
+    pub(super) fn body(&self, method: &str, path: &str) -> Value {
         let theirs = &self.theirs;
         match (method, path) {
             ("POST", "/api/v1/connections") => {

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use serde::Serialize;
-use serde_json::Value;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::versions::VersionView;
 use super::{List, upload};
 use crate::api::extract::{Asked, PageQuery, id};
 use crate::api::problem::Finding;
 use crate::api::{ApiState, Problem};
-use crate::model::{Actor, Function, FunctionId, FunctionVersion, VersionId};
+use crate::catalog::compare::compare;
+use crate::model::{Actor, Function, FunctionId, VersionId};
 use crate::store::Page;
 
 /// A function.
@@ -33,26 +34,6 @@ struct FunctionView {
     created_at: String,
 }
 
-/// One immutable component of a function.
-#[derive(Serialize, ToSchema)]
-struct VersionView {
-    /// Its id.
-    id: String,
-    /// The function's id.
-    function: String,
-    /// The digest of its bytes.
-    #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
-    digest: String,
-    /// The partner's own version text.
-    version: String,
-    /// The manifest inside.
-    manifest: Value,
-    /// Its size in bytes.
-    size: u64,
-    /// When it was uploaded.
-    created_at: String,
-}
-
 /// What an upload made, or found.
 #[derive(Serialize, ToSchema)]
 struct Uploaded {
@@ -62,6 +43,18 @@ struct Uploaded {
     version: VersionView,
     /// What the author of JavaScript should look at. None of it is an error.
     findings: Vec<Finding>,
+    /// Why settings that fit the current version may not fit this one; promoting it then takes `force`.
+    breaking: Vec<String>,
+}
+
+/// How to promote.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Promotion {
+    /// `true` promotes although destinations follow whose settings may not fit. Their deliveries then fail until the
+    /// settings are changed.
+    force: Option<bool>,
 }
 
 impl From<Function> for FunctionView {
@@ -76,27 +69,10 @@ impl From<Function> for FunctionView {
     }
 }
 
-impl From<FunctionVersion> for VersionView {
-    fn from(version: FunctionVersion) -> Self {
-        Self {
-            id: version.id.to_string(),
-            function: version.function.to_string(),
-            digest: version.digest.to_string(),
-            version: version.manifest.version.clone(),
-            // A manifest has only texts, numbers and lists of them.
-            manifest: serde_json::to_value(&version.manifest).unwrap_or_default(),
-            size: version.size,
-            created_at: version.created_at.to_string(),
-        }
-    }
-}
-
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(show))
-        .routes(routes!(versions))
-        .routes(routes!(version))
         .routes(routes!(promote))
         .routes(routes!(rollback))
 }
@@ -152,10 +128,13 @@ async fn create(
     request: Request,
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
     let made = upload::receive(&state, &actor, &query, request).await?;
-    let stored = state.store.put_function_version(&actor, made.manifest, made.digest, made.component).await?;
-    let (function, version) = (stored.0.into(), stored.1.into());
-    let findings = made.findings.iter().map(Finding::from).collect();
-    Ok((StatusCode::CREATED, Json(Uploaded { function, version, findings })))
+    let upload::Made { manifest, inspection, digest, component, findings } = made;
+    let (function, version) = state.store.put_function_version(&actor, manifest, inspection, digest, component).await?;
+    let current = state.store.get_version(&actor, function.id, function.current).await?;
+    let breaking = compare(&current.manifest, &version.manifest).breaking;
+    let findings = findings.iter().map(Finding::from).collect();
+    let (function, version) = (function.into(), VersionView::of(version, None));
+    Ok((StatusCode::CREATED, Json(Uploaded { function, version, findings, breaking })))
 }
 
 /// Lists functions, oldest first.
@@ -181,44 +160,43 @@ async fn show(
     Ok(Json(find(&state, &actor, &function).await?.into()))
 }
 
-/// Lists a function's versions, oldest first.
-#[utoipa::path(get, path = "/api/v1/functions/{id}/versions", tag = "functions", params(("id" = String, Path), PageQuery),
-    responses((status = 200, body = List<VersionView>)))]
-async fn versions(
-    State(state): State<Arc<ApiState>>,
-    actor: Actor,
-    Path(function): Path<String>,
-    Asked(page): Asked<PageQuery>,
-) -> Result<Json<List<VersionView>>, Problem> {
-    let function = find(&state, &actor, &function).await?;
-    let page = state.store.list_versions(&actor, function.id, &page.into()).await?;
-    Ok(Json(List::of(page, VersionView::from)))
-}
-
-/// Shows a version, by id or by the partner's own version text.
-#[utoipa::path(get, path = "/api/v1/functions/{id}/versions/{version}", tag = "functions",
-    params(("id" = String, Path), ("version" = String, Path)), responses((status = 200, body = VersionView)))]
-async fn version(
-    State(state): State<Arc<ApiState>>,
-    actor: Actor,
-    Path((function, version)): Path<(String, String)>,
-) -> Result<Json<VersionView>, Problem> {
-    let function = find(&state, &actor, &function).await?;
-    let version = find_version(&state, &actor, &function, &version).await?;
-    Ok(Json(state.store.get_version(&actor, function.id, version).await?.into()))
-}
-
 /// Makes a version the one that unpinned destinations run.
 #[utoipa::path(post, path = "/api/v1/functions/{id}/versions/{version}/promote", tag = "functions",
-    params(("id" = String, Path), ("version" = String, Path)), responses((status = 200, body = FunctionView)))]
+    params(("id" = String, Path), ("version" = String, Path), Promotion),
+    responses((status = 200, body = FunctionView)))]
 async fn promote(
     State(state): State<Arc<ApiState>>,
     actor: Actor,
     Path((function, version)): Path<(String, String)>,
+    Asked(promotion): Asked<Promotion>,
 ) -> Result<Json<FunctionView>, Problem> {
     let function = find(&state, &actor, &function).await?;
     let version = find_version(&state, &actor, &function, &version).await?;
+    if !promotion.force.unwrap_or(false) {
+        refuse_breaking(&state, &actor, &function, version).await?;
+    }
     Ok(Json(state.store.promote(&actor, function.id, version).await?.into()))
+}
+
+/// A version for which settings may not fit is not promoted by mistake to destinations that follow.
+async fn refuse_breaking(
+    state: &ApiState,
+    actor: &Actor,
+    function: &Function,
+    version: VersionId,
+) -> Result<(), Problem> {
+    let new = state.store.get_version(actor, function.id, version).await?;
+    let current = state.store.get_version(actor, function.id, function.current).await?;
+    let breaking = compare(&current.manifest, &new.manifest).breaking;
+    let followers = state.store.followers(function.id).await?;
+    if breaking.is_empty() || followers == 0 {
+        return Ok(());
+    }
+    let detail = format!(
+        "{followers} destinations follow `{}`, and settings that fit {} may not fit {}: `force=true` promotes all the same",
+        function.name, current.manifest.version, new.manifest.version
+    );
+    Err(Problem::new(StatusCode::CONFLICT, "breaking_settings", detail).with_errors(breaking))
 }
 
 /// Makes the version current again that was it before.

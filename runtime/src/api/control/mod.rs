@@ -3,6 +3,7 @@
 //! Guarantees: every call but those about health carries an actor; answers have no secrets; the description at
 //! `/openapi.json` is made from the handlers that are served, so it cannot name others.
 
+mod audit;
 mod connections;
 mod deliveries;
 mod destinations;
@@ -15,6 +16,7 @@ mod partners;
 mod sources;
 mod trial;
 mod upload;
+mod versions;
 mod workspaces;
 
 use std::sync::Arc;
@@ -75,12 +77,14 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(keys::routes())
         .merge(sources::routes())
         .merge(functions::routes())
+        .merge(versions::routes())
         .merge(trial::routes())
         .merge(logs::routes())
         .merge(destinations::routes())
         .merge(connections::routes())
         .merge(deliveries::routes())
         .merge(ledger::routes())
+        .merge(audit::routes())
 }
 
 /// A name for people: 1 to 100 characters on one line. Longer ones only break tables.

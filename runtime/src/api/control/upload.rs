@@ -12,7 +12,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::extract::refused;
 use crate::api::{ApiState, Problem, body};
 use crate::catalog::manifest::MAX_NAME;
-use crate::catalog::workshop::{Job, Made, WorkError, Wrong};
+pub(super) use crate::catalog::workshop::Made;
+use crate::catalog::workshop::{Job, WorkError, Wrong};
 use crate::model::Actor;
 
 /// What stands around the parts in a form, and a manifest: both are kilobytes.

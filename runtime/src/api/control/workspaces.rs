@@ -22,10 +22,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     request_body = TenantToMake, responses((status = 201, body = TenantView)))]
 async fn create(
     State(state): State<Arc<ApiState>>,
+    actor: Actor,
     Body(new): Body<TenantToMake>,
 ) -> Result<(StatusCode, Json<TenantView>), Problem> {
     check_tenant_name::<WorkspaceId>(&new.name)?;
-    let made = state.store.create_tenant::<WorkspaceId>(&new.name).await?;
+    let made = state.store.create_tenant::<WorkspaceId>(&actor, &new.name).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }
 

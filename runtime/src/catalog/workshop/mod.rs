@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Finding, structure};
-use crate::model::{Digest, Manifest, PartnerId};
+use crate::model::{Digest, Inspection, Manifest, PartnerId};
 use crate::sandbox::{MAX_PARTS, Sandbox};
 use process::Answer;
 
@@ -76,6 +76,8 @@ pub struct Turn {
 pub struct Made {
     /// Its manifest.
     pub manifest: Manifest,
+    /// What it is made of.
+    pub inspection: Inspection,
     /// What identifies it.
     pub digest: Digest,
     /// Its bytes.
@@ -119,7 +121,7 @@ impl Workshop {
             Job::Component => Vec::new(),
             Job::Source { .. } => self.sandbox.parts().await,
         };
-        let Answer { manifest, findings, component, code, parts } =
+        let Answer { manifest, inspection, findings, component, code, parts } =
             self.config.processes.work(&job, &upload, &parts).await?;
         let component = match job {
             Job::Component => upload,
@@ -133,7 +135,7 @@ impl Workshop {
         if !parts.is_empty() {
             self.sandbox.keep_parts(parts).await.map_err(|error| failed(&error))?;
         }
-        Ok(Made { manifest, digest, component, findings })
+        Ok(Made { manifest, inspection, digest, component, findings })
     }
 }
 

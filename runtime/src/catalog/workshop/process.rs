@@ -75,6 +75,7 @@ pub enum WorkError {
 /// What a process said.
 pub(super) struct Answer {
     pub(super) manifest: crate::model::Manifest,
+    pub(super) inspection: crate::model::Inspection,
     pub(super) findings: Vec<crate::catalog::Finding>,
     pub(super) component: Bytes,
     pub(super) code: Bytes,
@@ -88,7 +89,9 @@ impl Processes {
         let (reply, [component, code, parts]) =
             wire::read(answer).map_err(|error: wire::BadMessage| WorkError::Failed(error.to_string()))?;
         match reply {
-            Reply::Made { manifest, findings } => Ok(Answer { manifest: *manifest, findings, component, code, parts }),
+            Reply::Made { manifest, inspection, findings } => {
+                Ok(Answer { manifest: *manifest, inspection, findings, component, code, parts })
+            }
             Reply::Refused(refusal) => Err(WorkError::Refused(refusal)),
             Reply::NoMemory => Err(WorkError::Memory { bytes: self.bounds.memory_bytes }),
             Reply::Failed(why) => Err(WorkError::Failed(why)),

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Finding;
-use crate::model::Manifest;
+use crate::model::{Inspection, Manifest};
 
 /// Bytes of a head: a manifest and a hundred findings are kilobytes.
 const MAX_HEAD: usize = 1 << 20;
@@ -31,7 +31,7 @@ pub enum Job {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// It is a function.
-    Made { manifest: Box<Manifest>, findings: Vec<Finding> },
+    Made { manifest: Box<Manifest>, inspection: Inspection, findings: Vec<Finding> },
     /// It is none.
     Refused(Refusal),
     /// The process may have no more memory.

@@ -105,11 +105,11 @@ fn make(job: Job, bytes: &[u8], parts: &[u8]) -> Result<Answer, Reply> {
         Job::Component => None,
         Job::Source { file, manifest } => Some(source(bytes, &file, manifest.as_deref())?),
     };
-    let (component, manifest, findings) = match built {
-        Some(built) => (built.component, Box::new(built.manifest), built.findings),
+    let (component, manifest, inspection, findings) = match built {
+        Some(built) => (built.component, Box::new(built.manifest), built.inspection, built.findings),
         None => {
             let inspected = inspect(bytes).map_err(|error| refused(Wrong::Component, error.to_string(), Vec::new()))?;
-            (Vec::new(), Box::new(inspected.manifest), inspected.findings)
+            (Vec::new(), Box::new(inspected.manifest), inspected.inspection, inspected.findings)
         }
     };
     // Only what is built here shares its code with others: the language's engine, which this program brought along.
@@ -121,7 +121,7 @@ fn make(job: Job, bytes: &[u8], parts: &[u8]) -> Result<Answer, Reply> {
         CompileError::Memory => Reply::NoMemory,
     })?;
     let (code, parts) = (compiled.code, compiled.parts.unwrap_or_default());
-    Ok(Answer { reply: Reply::Made { manifest, findings }, component, code, parts })
+    Ok(Answer { reply: Reply::Made { manifest, inspection, findings }, component, code, parts })
 }
 
 fn source(bytes: &[u8], file: &str, manifest: Option<&str>) -> Result<crate::catalog::Built, Reply> {

@@ -1,7 +1,7 @@
 //! The control plane.
 
 use super::*;
-use crate::model::{FilterReason, KeyId, PartnerId, Role, WorkspaceId};
+use crate::model::{FilterReason, Inspection, KeyId, PartnerId, Role, WorkspaceId};
 use crate::store::{ConnectionPatch, DestinationPatch, Page, Settled, SourcePatch, StoreError};
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promot
     let (store, actor) = (&bed.store, &bed.actor);
     let put = |bytes: &'static [u8]| {
         let bytes = Bytes::from_static(bytes);
-        store.put_function_version(actor, manifest("webhook"), components::digest(&bytes), bytes)
+        store.put_function_version(actor, manifest("webhook"), Inspection::default(), components::digest(&bytes), bytes)
     };
     let (function, first) = put(b"component").await.unwrap();
     let (_, again) = put(b"component").await.unwrap();
@@ -145,7 +145,9 @@ async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promot
     assert_eq!(store.component(second.digest).await.unwrap(), "component 2");
     let versions = store.list_versions(actor, function.id, &Page::default()).await.unwrap();
     assert_eq!(versions.items.len(), 2);
-    let wrong = store.put_function_version(actor, manifest("webhook"), first.digest, Bytes::from_static(b"x")).await;
+    let wrong = store
+        .put_function_version(actor, manifest("webhook"), Inspection::default(), first.digest, Bytes::from_static(b"x"))
+        .await;
     assert!(matches!(wrong, Err(StoreError::Damaged { .. })));
 }
 

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::model::{
-    Actor, ClaimedDelivery, Connection, Destination, Event, EventType, Manifest, Outcome, OutcomeCode, Source,
-    Timestamp, VersionId,
+    Actor, ClaimedDelivery, Connection, Destination, Event, EventType, Inspection, Manifest, Outcome, OutcomeCode,
+    Source, Timestamp, VersionId,
 };
 
 /// When all tests take place.
@@ -62,7 +62,10 @@ impl Bed {
         let actor = store.authenticate(&token).unwrap();
         let bytes = Bytes::from_static(b"component");
         let digest = components::digest(&bytes);
-        let (function, _) = store.put_function_version(&actor, manifest("webhook"), digest, bytes).await.unwrap();
+        let (function, _) = store
+            .put_function_version(&actor, manifest("webhook"), Inspection::default(), digest, bytes)
+            .await
+            .unwrap();
         let source = store.create_source(&actor, "web").await.unwrap();
         let mut bed = Self { dir, store, actor, source, destinations: Vec::new(), connections: Vec::new() };
         for number in 0..destinations {

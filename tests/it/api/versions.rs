@@ -1,0 +1,106 @@
+//! Function versions from outside: what was found in them, what they change, and which may be chosen.
+
+use serde_json::{Value, json};
+use tidegate::catalog::component_from_core;
+
+use super::{Answer, Apis, send};
+
+const WAT: &str = include_str!("../../guests/delivered.wat");
+
+async fn push(apis: &Apis, version: &str, more: &str) -> Value {
+    let manifest = format!("name = \"mailer\"\nversion = \"{version}\"\nevents = [\"track\"]\n{more}");
+    let component = component_from_core(WAT.as_bytes(), &manifest).unwrap();
+    let token = format!("Bearer {}", apis.token);
+    let headers = [("authorization", token.as_str()), ("content-type", "application/wasm")];
+    let answer = send(apis.admin, "POST", "/api/v1/functions", &headers, &component).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer.json()
+}
+
+async fn post(apis: &Apis, path: &str, body: Value) -> Answer {
+    apis.control("POST", &format!("/api/v1/functions/mailer/{path}"), Some(&body)).await
+}
+
+#[tokio::test]
+async fn what_was_found_in_an_upload_is_kept_and_shown() {
+    let apis = Apis::start(&[]).await;
+    let more = "[egress]\nallow = [\"https://api.example.com\"]\n[settings.key]\ntype = \"string\"\nsecret = true\n\
+                bind = [{ origin = \"https://api.example.com\", place = \"bearer\" }]\n";
+    push(&apis, "1", more).await;
+    let shown = apis.control("GET", "/api/v1/functions/mailer/versions/1", None).await.json();
+    let found = &shown["inspection"];
+    assert_eq!((&found["hosts"], &found["secrets"]), (&json!(["https://api.example.com"]), &json!(["key"])), "{shown}");
+    assert_eq!(found["exports"], json!(["tidegate:destination/handler@0.1.0"]));
+    assert_eq!(found["imports"], json!(["tidegate:destination/types@0.1.0"]));
+    for count in ["core_modules", "functions", "code_bytes", "largest_function_bytes"] {
+        assert!(found[count].as_u64().unwrap() > 0, "{count} in {found}");
+    }
+    assert!(shown["size"].as_u64() > found["code_bytes"].as_u64());
+    let listed = apis.control("GET", "/api/v1/functions/mailer/versions", None).await.json();
+    assert!(listed["items"][0].get("inspection").is_none());
+}
+
+#[tokio::test]
+async fn a_version_that_asks_for_more_is_told_apart_and_not_promoted_by_mistake() {
+    let apis = Apis::start(&[]).await;
+    push(&apis, "1", "[egress]\nallow = [\"https://a.example.com\"]\n").await;
+    let more = "[egress]\nallow = [\"https://b.example.com\"]\n[settings.room]\ntype = \"string\"\nrequired = true\n\
+                [limits]\ncpu_ms = 20\n";
+    let second = push(&apis, "2", more).await;
+    assert_eq!(second["breaking"], json!(["`room` is new and required"]));
+    let diff = apis.control("GET", "/api/v1/functions/mailer/versions/2/diff", None).await.json();
+    assert_eq!(diff["hosts"], json!({"added": ["https://b.example.com"], "removed": ["https://a.example.com"]}));
+    assert_eq!(diff["settings"], json!({"added": ["room"], "removed": []}));
+    assert_eq!(diff["breaking"], second["breaking"]);
+    let numbers: Vec<_> = diff["numbers"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(numbers, ["size", "cpu_ms"]);
+    let back = apis.control("GET", "/api/v1/functions/mailer/versions/1/diff?from=2", None).await.json();
+    assert_eq!((&back["breaking"], &back["settings"]["removed"]), (&json!([]), &json!(["room"])));
+
+    apis.make("/api/v1/destinations", &json!({"name": "d", "function": "mailer"})).await;
+    let refused = post(&apis, "versions/2/promote", json!({})).await;
+    assert_eq!(
+        (refused.status, refused.json()["code"].clone()),
+        (409, json!("breaking_settings")),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(refused.json()["errors"], second["breaking"]);
+    assert_eq!(post(&apis, "versions/2/promote?force=true", json!({})).await.status, 200);
+    assert_eq!(post(&apis, "rollback", json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_yanked_version_is_chosen_by_nobody_until_it_is_restored() {
+    let apis = Apis::start(&[]).await;
+    let first = push(&apis, "1", "").await;
+    let second = push(&apis, "2", "").await;
+    let (one, two) = (&first["version"]["id"], &second["version"]["id"]);
+    let pinned = json!({"name": "pinned", "function": "mailer", "pinned": two});
+    let pinned = apis.make("/api/v1/destinations", &pinned).await;
+    let current = post(&apis, "versions/1/yank", json!({})).await;
+    assert_eq!((current.status, current.json()["code"].clone()), (409, json!("not_now")), "{}", current.text());
+    let yanked = post(&apis, "versions/2/yank", json!({"reason": "sends twice"})).await.json();
+    assert_eq!((&yanked["state"], &yanked["reason"]), (&json!("yanked"), &json!("sends twice")));
+    let refused = post(&apis, "versions/2/promote", json!({})).await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.text().contains("sends twice"), "{}", refused.text());
+    let pin = json!({"name": "new", "function": "mailer", "pinned": two});
+    assert_eq!(apis.control("POST", "/api/v1/destinations", Some(&pin)).await.status, 409);
+    let path = format!("/api/v1/destinations/{}", pinned["id"].as_str().unwrap());
+    let renamed = apis.control("PATCH", &path, Some(&json!({"name": "still pinned"}))).await;
+    assert_eq!((renamed.status, &renamed.json()["pinned"]), (200, two), "who runs it goes on");
+    assert_eq!(apis.control("PATCH", &path, Some(&json!({"pinned": one}))).await.status, 200);
+    assert_eq!(apis.control("PATCH", &path, Some(&json!({"pinned": two}))).await.status, 409);
+
+    assert_eq!(post(&apis, "versions/2/restore", json!({})).await.json()["reason"], Value::Null);
+    assert_eq!(post(&apis, "versions/2/promote", json!({})).await.status, 200);
+    assert_eq!(post(&apis, "versions/1/yank", json!({})).await.status, 200);
+    let back = post(&apis, "rollback", json!({})).await;
+    assert_eq!(back.status, 409, "what was current before is yanked: {}", back.text());
+    let deprecated = post(&apis, "versions/2/deprecate", json!({"reason": "use 3"})).await;
+    assert_eq!(deprecated.json()["state"], "deprecated");
+    assert_eq!(apis.control("PATCH", &path, Some(&json!({"pinned": two}))).await.status, 200, "it still may be");
+    let long = post(&apis, "versions/2/deprecate", json!({"reason": "x".repeat(201)})).await;
+    assert_eq!((long.status, long.json()["code"].clone()), (422, json!("invalid_reason")));
+}
