@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::rustc::TARGET;
-use crate::{Error, clang, process};
+use crate::{Error, clang, process, quickjs};
 
 /// Fast rather than small: it is compiled once, and every function in JavaScript runs on it.
 const PROFILE: [&str; 6] = [
@@ -22,12 +22,14 @@ pub fn build(root: &Path, target: &Path, guest_rustc: &Path) -> Result<(), Error
     let clang = clang::find_or_make()?;
     process::say("building the JavaScript engine");
     let guests = target.join("guests");
+    let quickjs = quickjs::patched(root, &guests)?;
     let mut cargo = process::cargo(root);
     cargo.args(["build", "--release", "--package", "tidegate-js-engine", "--lib", "--target", TARGET]);
     cargo.arg("--target-dir").arg(&guests);
     for setting in PROFILE {
         cargo.args(["--config", setting]);
     }
+    cargo.arg("--config").arg(format!("paths=[{:?}]", quickjs.display().to_string()));
     cargo.env("RUSTC", guest_rustc).env("CC_wasm32_unknown_unknown", clang).env("AR_wasm32_unknown_unknown", "ar");
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
     process::run(&mut cargo)?;

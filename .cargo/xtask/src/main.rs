@@ -9,6 +9,7 @@ mod debian;
 mod engine;
 mod functions;
 mod process;
+mod quickjs;
 mod rustc;
 
 use std::path::{Path, PathBuf};

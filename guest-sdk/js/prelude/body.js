@@ -41,37 +41,47 @@ function bodyOf(init) {
 
 let bytesOf;
 let copyBody;
+let use;
+let textOfBody;
 
 class Body {
+  /** The bytes; `null` without a body; a number where the engine still has them, by that id. */
   #bytes;
   #used = false;
 
   static {
-    bytesOf = (body) => body.#bytes;
+    bytesOf = (body) => {
+      if (typeof body.#bytes === 'number') body.#bytes = new Uint8Array(host.receivedBody(body.#bytes));
+      return body.#bytes;
+    };
     copyBody = (body) => {
       if (body.#used) throw new Error('cannot clone body after it is used');
-      return body.#bytes === null ? null : body.#bytes.slice();
+      return bytesOf(body) === null ? null : body.#bytes.slice();
+    };
+    use = (body) => {
+      if (body.#used) throw new TypeError(`body used already for: ${body.url}`);
+      body.#used = true;
+    };
+    textOfBody = (body) => {
+      use(body);
+      if (typeof body.#bytes === 'number') return host.receivedText(body.#bytes);
+      return body.#bytes === null ? '' : fromUtf8(body.#bytes);
     };
   }
   constructor(bytes) {
     this.#bytes = bytes;
   }
   get body() {
-    return this.#bytes;
+    return bytesOf(this);
   }
   get bodyUsed() {
     return this.#used;
   }
-  #take() {
-    if (this.#used) throw new TypeError(`body used already for: ${this.url}`);
-    this.#used = true;
-    return this.#bytes ?? new Uint8Array(0);
-  }
   async text() {
-    return fromUtf8(this.#take());
+    return textOfBody(this);
   }
   async json() {
-    const text = fromUtf8(this.#take());
+    const text = textOfBody(this);
     try {
       return jsonParse(text.charCodeAt(0) === 0xfeff ? text.slice(1) : text);
     } catch (error) {
@@ -79,17 +89,23 @@ class Body {
     }
   }
   async arrayBuffer() {
-    return this.#take().slice().buffer;
+    return taken(this).slice().buffer;
   }
   async bytes() {
-    return this.#take().slice();
+    return taken(this).slice();
   }
   async buffer() {
-    return asBuffer(this.#take().slice());
+    return asBuffer(taken(this).slice());
   }
   async blob() {
-    return new Blob([this.#take()], { type: this.headers.get('content-type') ?? '' });
+    return new Blob([taken(this)], { type: this.headers.get('content-type') ?? '' });
   }
+}
+
+/** The bytes of a body, which is used up by that. */
+function taken(body) {
+  use(body);
+  return bytesOf(body) ?? new Uint8Array(0);
 }
 
 /** The absolute address of a request, or an error that says what a request needs. */
@@ -173,24 +189,50 @@ const REASONS = {
   505: 'HTTP Version Not Supported', 507: 'Insufficient Storage', 508: 'Loop Detected', 511: 'Network Authentication Required',
 };
 
+let restOf;
+
+/** Only this file makes responses of what the host has received. */
+const RECEIVED = Symbol('received');
+
+/** A response of the host's: the engine has everything but the status until somebody asks. */
+function received(status, id, redirected) {
+  return new Response(RECEIVED, status, id, redirected);
+}
+
 class Response extends Body {
   #status;
-  #statusText;
-  #headers;
-  #url;
+  /** Everything else; the id of a received response until somebody asks. */
+  #rest;
   #redirected;
-  #type = 'default';
 
-  constructor(body, init = {}) {
+  static {
+    restOf = (response) => {
+      if (typeof response.#rest === 'number') {
+        const id = response.#rest;
+        const statusText = REASONS[response.#status] ?? '';
+        response.#rest = { statusText, headers: receivedHeaders(id), url: host.receivedUrl(id), type: 'default' };
+      }
+      return response.#rest;
+    };
+  }
+
+  constructor(body, init = {}, id = undefined, redirected = false) {
+    if (body === RECEIVED) {
+      super(id);
+      this.#status = init;
+      this.#rest = id;
+      this.#redirected = redirected;
+      return;
+    }
     init ??= {};
     const { bytes, type } = bodyOf(body);
     super(bytes);
     this.#status = init.status ?? 200;
-    this.#statusText = init.statusText ?? REASONS[this.#status] ?? '';
-    this.#headers = new Headers(init.headers);
-    if (type !== null && !this.#headers.has('content-type')) this.#headers.append('Content-Type', type);
-    this.#url = init.url ?? '';
     this.#redirected = Boolean(init.redirected);
+    const headers = new Headers(init.headers);
+    if (type !== null && !headers.has('content-type')) headers.append('Content-Type', type);
+    const statusText = init.statusText ?? REASONS[this.#status] ?? '';
+    this.#rest = { statusText, headers, url: init.url ?? '', type: 'default' };
   }
   static json(value, init = {}) {
     const response = new Response(jsonStringify(value), init);
@@ -199,7 +241,7 @@ class Response extends Body {
   }
   static error() {
     const response = new Response(null, { status: 0 });
-    response.#type = 'error';
+    response.#rest.type = 'error';
     return response;
   }
   static redirect(url, status = 302) {
@@ -212,23 +254,23 @@ class Response extends Body {
     return this.#status >= 200 && this.#status < 300;
   }
   get statusText() {
-    return this.#statusText;
+    return restOf(this).statusText;
   }
   get headers() {
-    return this.#headers;
+    return restOf(this).headers;
   }
   get url() {
-    return this.#url;
+    return restOf(this).url;
   }
   get redirected() {
     return this.#redirected;
   }
   get type() {
-    return this.#type;
+    return restOf(this).type;
   }
   clone() {
-    const init = { status: this.#status, statusText: this.#statusText, headers: this.#headers };
-    return new Response(copyBody(this), { ...init, url: this.#url, redirected: this.#redirected });
+    const { statusText, headers, url } = restOf(this);
+    return new Response(copyBody(this), { status: this.#status, statusText, headers, url, redirected: this.#redirected });
   }
 }
 tag(Response);

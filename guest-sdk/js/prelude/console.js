@@ -10,13 +10,12 @@ let running = false;
 
 function writeLine(level, text) {
   if (running) host.log(level, text);
-  else if (loadingLines.length < LOADING_LINES) loadingLines.push([level, slice(text, 0, 1024)]);
+  else if (loadingLines.length < LOADING_LINES) push(loadingLines, [level, slice(text, 0, 1024)]);
 }
 
 /** From here on lines go to the host. */
 function startLog() {
   running = true;
-  for (let at = 0; at < loadingLines.length; at++) host.log(loadingLines[at][0], loadingLines[at][1]);
 }
 
 let indent = '';

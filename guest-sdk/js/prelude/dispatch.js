@@ -1,7 +1,7 @@
-// One call of the function: finds the handler, runs it, and says how each event ended.
+// What the engine needs of JavaScript to call a function: its handlers, and what a batch's answer means.
 //
-// The promise that `dispatch` returns is always kept, with an ending for one event or a list of them for a batch. It
-// rests on nothing that the function can replace.
+// A handler for one event is called by the engine itself. What the promises here come to rests on nothing that the
+// function can replace.
 
 const HANDLERS = ['onTrack', 'onIdentify', 'onPage', 'onScreen', 'onGroup', 'onAlias', 'onDelete', 'onBatch'];
 
@@ -24,59 +24,44 @@ function handlerOf(kind) {
 /** What the file has; found when it has been loaded, so that a call need not look again. */
 const found = Object.create(null);
 
-/** The names of the handlers that the file has. */
-function handlers() {
-  for (const kind of HANDLERS) found[kind] = handlerOf(kind);
-  return HANDLERS.filter((kind) => found[kind] !== undefined);
+/** Ends loading: the handlers by name, and the lines that loading has written. */
+function loaded() {
+  for (let at = 0; at < HANDLERS.length; at++) found[HANDLERS[at]] = handlerOf(HANDLERS[at]);
+  startLog();
+  return { handlers: found, lines: loadingLines };
 }
 
-function dispatch(kind, eventsJson, settingsJson) {
-  return new NativePromise((resolve) => {
-    let open = true;
-    const finish = (value) => {
-      open = false;
-      onUncaught = undefined;
-      resolve(value);
-    };
-    const given = jsonParse(eventsJson);
-    const everyOne = (one) => (kind === 'onBatch' ? given.map(() => one) : one);
-    onUncaught = (thrown) => {
-      if (open) finish(everyOne(endingOf(thrown)));
-    };
-    lookAtClock();
-    startLog();
-    const settings = () => jsonParse(settingsJson);
-    const running = kind === 'onBatch' ? batch(given, settings) : single(kind, given, settings);
-    promiseThen(running, finish, (thrown) => finish(everyOne(endingOf(thrown))));
-  });
+/** A promise of what a handler returned, where that is not itself a promise as the language makes them. */
+async function settled(value) {
+  await value;
 }
 
-/** An error of a promise that nobody handles ends the call, as it ends Node. */
+/** What an error of a promise means that nobody handles: it ends the call, as it ends Node. */
 function unhandled(reason) {
-  if (onUncaught === undefined) return;
   const { message, name } = endingOf(reason);
-  const uncaught = onUncaught;
-  uncaught({ name: 'UnhandledRejection', message: `nobody waited for a promise that failed with ${name}: ${message}; is an \`await\` missing?` });
+  return ending('failed', `nobody waited for a promise that failed with ${name}: ${message}; is an \`await\` missing?`, 'UnhandledRejection');
 }
 
 async function single(kind, event, settings) {
   const handler = found[kind];
-  if (handler === undefined) return ending('unsupported', `the function has no \`${kind}\``, 'EventNotSupported');
+  if (handler === undefined) return ending('unsupported');
   try {
-    await handler(event, settings());
+    await handler(event, jsonParse(settings));
     return delivered();
   } catch (thrown) {
     return endingOf(thrown);
   }
 }
 
-async function batch(events, settings) {
+/** Both as JSON. */
+async function batch(eventsJson, settings) {
+  const events = jsonParse(eventsJson);
   const handler = found.onBatch;
   if (handler === undefined) return oneByOne(events, settings);
   const count = events.length;
   let answer;
   try {
-    answer = await handler(events, settings());
+    answer = await handler(events, jsonParse(settings));
   } catch (thrown) {
     return filledWith(count, endingOf(thrown));
   }

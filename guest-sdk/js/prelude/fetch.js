@@ -1,6 +1,9 @@
 // fetch, as node-fetch 2.6 has it, through the host's gate.
 //
 // The host follows no redirect. They are followed here, request by request, so that the gate decides about every hop.
+//
+// Nearly every request is an address, plain headers and a text. The engine makes those itself (`host.fetch`), without
+// the objects that the Web's standard describes them by, and comes back here only for what is special.
 
 /** The host's kinds of error → what node-fetch's errors look like to code that reads `type` and `code`. */
 const FETCH_ERRORS = Object.assign(Object.create(null), {
@@ -14,7 +17,7 @@ const FETCH_ERRORS = Object.assign(Object.create(null), {
   limit: ['limit', 'EMFILE'],
 });
 
-function fetchError(url, { kind, message }) {
+function fetchError(url, kind, message) {
   if (kind === 'invalid-request') return new TypeError(message);
   const [type, code] = FETCH_ERRORS[kind] ?? ['system', undefined];
   return new FetchError(`request to ${url} failed, reason: ${message}`, type, code);
@@ -43,43 +46,75 @@ function decoded(text) {
   }
 }
 
-async function fetch(input, init) {
-  let request = new Request(input, init);
-  for (let hops = 0; ; hops++) {
-    const sent = outgoing(request);
-    const answer = await exchange(request, sent);
-    const next = REDIRECTS.has(answer.status) ? redirected(request, answer, hops) : undefined;
-    if (next === undefined) {
-      const { status, headers, body } = answer;
-      return new Response(new Uint8Array(body), { status, headers, url: sent.url, redirected: hops > 0 });
+function fetch(input, init) {
+  try {
+    if (typeof input === 'string' && (init === undefined || typeof init === 'object')) {
+      const { method, body, headers, redirect, signal, follow, timeout } = init ?? {};
+      if (isSimple(body, redirect, signal, follow, timeout)) {
+        const promise = host.fetch(input, method, headers, body);
+        if (promise !== undefined) return promise;
+      }
+      init = { method, body, headers, redirect, signal, follow, timeout };
     }
+  } catch (thrown) {
+    return failed(thrown);
+  }
+  return request(input, init);
+}
+
+/** Whether a request is one that the engine can make itself, as far as these go. */
+function isSimple(body, redirect, signal, follow, timeout) {
+  return (
+    (typeof body === 'string' || body === undefined || body === null) && (redirect === undefined || redirect === 'follow') &&
+    (signal === undefined || signal === null) && follow === undefined && timeout === undefined
+  );
+}
+
+async function failed(thrown) {
+  throw thrown;
+}
+
+async function request(input, init) {
+  const first = new Request(input, init);
+  return follow(first, await exchange(first, outgoing(first)));
+}
+
+/** The response at the end of the redirects, of which the answer may be the first. */
+async function follow(request, answer) {
+  for (let hops = 0; ; hops++) {
+    const next = REDIRECTS.has(answer.status) ? redirected(request, answer, hops) : undefined;
+    if (next === undefined) return received(answer.status, answer.id, hops > 0);
     request = next;
+    answer = await exchange(request, outgoing(request));
   }
 }
 
-/** Starts a request; the promise settles when `pump` is told its end, or when the signal or the time gives it up. */
+/** Goes on where the engine's own request was answered with a redirect. */
+function redirect(method, url, fields, body, status, id) {
+  return follow(new Request(url, { method, headers: pairs(fields), body }), { status, id });
+}
+
+/** Starts a request; the promise settles when the engine knows its end, or when the signal or the time gives it up. */
 function exchange(request, sent) {
   return new NativePromise((resolve, reject) => {
     const { signal, timeout } = request;
     if (signal?.aborted) throw new AbortError();
-    const handle = host.start(sent.method, sent.url, sent.headers, sent.body);
-    if (typeof handle === 'object') throw fetchError(sent.url, handle);
     let timer;
     const finish = () => {
       if (timer !== undefined) clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
     };
+    const handle = host.start(sent.method, sent.url, sent.headers, sent.body, (status, id, kind, message) => {
+      finish();
+      if (kind === undefined) resolve({ status, id });
+      else reject(fetchError(sent.url, kind, message));
+    });
     const giveUp = (error) => {
       finish();
-      if (mapDelete(waiting, handle)) host.cancel(handle);
+      host.cancel(handle);
       reject(error);
     };
     const onAbort = () => giveUp(new AbortError());
-    mapSet(waiting, handle, ({ response, error }) => {
-      finish();
-      if (error === undefined) resolve(response);
-      else reject(fetchError(sent.url, error));
-    });
     signal?.addEventListener('abort', onAbort);
     if (timeout > 0) {
       timer = setTimeout(() => giveUp(new FetchError(`network timeout at: ${sent.url}`, 'request-timeout')), timeout);
@@ -95,7 +130,7 @@ const PRIVATE_HEADERS = ['authorization', 'www-authenticate', 'cookie', 'cookie2
 /** The request that a redirect asks for; `undefined` where the function wants the redirect itself. */
 function redirected(request, answer, hops) {
   const { status } = answer;
-  const location = new Headers(answer.headers).get('location');
+  const location = receivedHeaders(answer.id).get('location');
   if (request.redirect === 'error') {
     throw new FetchError(`uri requested responds with a redirect, redirect mode is set to error: ${request.url}`, 'no-redirect');
   }

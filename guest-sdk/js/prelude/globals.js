@@ -9,4 +9,15 @@ const GLOBALS = {
 };
 for (const name of objectKeys(GLOBALS)) publish(name, GLOBALS[name]);
 
-return { dispatch, pump, unhandled, handlers, endingOf };
+/**
+ * Has the engine make now what it makes when somebody first looks at it: the functions of the language. Each call would
+ * make them anew.
+ */
+function makeAll(value, depth) {
+  if (!isObject(value) || depth === 0) return;
+  const names = ownKeys(value);
+  for (let at = 0; at < names.length; at++) makeAll(getOwnPropertyDescriptor(value, names[at]).value, depth - 1);
+}
+makeAll(global, 4);
+
+return { loaded, turn, batch, settled, unhandled, endingOf, received, redirect, fetchError };

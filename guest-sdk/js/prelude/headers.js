@@ -16,6 +16,23 @@ function headerValue(value) {
   return value;
 }
 
+/** `[name, value]` of a list in which they take turns. */
+function pairs(fields) {
+  const list = [];
+  for (let at = 0; at + 1 < fields.length; at += 2) push(list, [fields[at], fields[at + 1]]);
+  return list;
+}
+
+/** The headers of a response. What is no legal header is left out, as node-fetch does. */
+function receivedHeaders(id) {
+  const fields = host.receivedHeaders(id);
+  const legal = [];
+  for (let at = 0; at + 1 < fields.length; at += 2) {
+    if (TOKEN.test(fields[at]) && !NOT_IN_VALUE.test(fields[at + 1])) push(legal, [fields[at], fields[at + 1]]);
+  }
+  return new Headers(legal);
+}
+
 /** The fields as the host takes them: `[name, value]`, one for each value, names as they were given. */
 let headerFields;
 

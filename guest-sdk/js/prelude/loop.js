@@ -1,7 +1,8 @@
-// What a function waits for: timers and requests. The engine calls `pump` whenever no promise can go on.
+// Time that a function waits for: timers. Requests wait in the engine itself, which calls `turn` whenever no promise can
+// go on and there is, or was, a timer.
 //
-// One callback for each call of `pump`, so that promises run between any two callbacks, as in Node. Time is read once
-// for a turn, not once for a timer: each reading is a call to the host and counts.
+// One callback for each `turn`, so that promises run between any two callbacks, as in Node. Time is read once for a
+// turn, not once for a timer: each reading is a call to the host and counts.
 
 /** Milliseconds on the host's clock at the last look; `undefined` until the first handler runs. */
 let loopTime;
@@ -9,12 +10,6 @@ let nextTimer = 1;
 /** id → {due, interval, callback, args}, in the order in which they were set. */
 const timers = new Map();
 const immediates = [];
-/** The host's handle of a request → what to do with its response. */
-const waiting = new Map();
-/** What to do with an error that nobody could catch; there while a handler runs. */
-let onUncaught;
-
-const mapGet = uncurryThis(Map.prototype.get);
 const mapSet = uncurryThis(Map.prototype.set);
 const mapDelete = uncurryThis(Map.prototype.delete);
 const mapForEach = uncurryThis(Map.prototype.forEach);
@@ -60,6 +55,7 @@ function addTimer(name, callback, delay, args, repeat) {
   delay = Number(delay);
   if (!(delay >= 1 && delay <= LONGEST_DELAY)) delay = 1;
   const id = nextTimer++;
+  host.wakeLater();
   mapSet(timers, id, { due: loopTime + delay, interval: repeat ? delay : undefined, callback, args });
   return new Timeout(id);
 }
@@ -75,6 +71,7 @@ function setInterval(callback, delay, ...args) {
 function setImmediate(callback, ...args) {
   if (typeof callback !== 'function') throw coded(TypeError, 'ERR_INVALID_ARG_TYPE', 'setImmediate: the callback is not a function');
   const immediate = { callback, args };
+  host.wakeLater();
   push(immediates, immediate);
   return immediate;
 }
@@ -93,11 +90,12 @@ function queueMicrotask(callback) {
   promiseThen(NativePromise.resolve(), () => guarded(callback, []));
 }
 
+/** Runs what nobody waits for: what it throws ends the call, as it ends Node. */
 function guarded(callback, args) {
   try {
     callback(...args);
   } catch (error) {
-    if (onUncaught !== undefined) onUncaught(error);
+    host.uncaught(error);
   }
 }
 
@@ -116,37 +114,29 @@ function fire({ id, timer }) {
   guarded(timer.callback, timer.args);
 }
 
-/** Does one thing that is due, or waits for one. `false` if there is nothing to wait for. */
-function pump() {
+/** What `turn` says where it ran something. */
+const RAN = -1;
+
+/**
+ * Runs one thing that is due; says how many milliseconds away the first timer is where none is due, and nothing where
+ * there is none. `waited`: the engine has waited for as long as that.
+ */
+function turn(waited) {
   while (immediates.length > 0) {
     const { callback, args } = shift(immediates);
     if (callback !== undefined) {
       guarded(callback, args);
-      return true;
+      return RAN;
     }
   }
   const first = earliest();
-  if (first !== undefined && first.timer.due <= loopTime) {
-    fire(first);
-    return true;
+  if (first === undefined) return undefined;
+  // The wait is over, so the timer is due, whatever a clock that stands still may say.
+  if (waited) loopTime = max(loopTime, first.timer.due);
+  if (first.timer.due > loopTime) {
+    lookAtClock();
+    return max(0, first.timer.due - loopTime);
   }
-  const handles = [];
-  mapForEach(waiting, (_, handle) => push(handles, handle));
-  if (first === undefined && handles.length === 0) return false;
-  lookAtClock();
-  const wait = first === undefined ? Infinity : max(0, first.timer.due - loopTime);
-  let ended;
-  if (handles.length > 0) ended = host.waitAny(handles, wait);
-  else if (wait > 0) host.sleep(wait);
-  if (ended === undefined) {
-    // The wait is over, so the timer is due, whatever a clock that stands still may say.
-    loopTime = max(loopTime, first.timer.due);
-    fire(first);
-  } else {
-    const handle = handles[ended.index];
-    const done = mapGet(waiting, handle);
-    mapDelete(waiting, handle);
-    done(ended);
-  }
-  return true;
+  fire(first);
+  return RAN;
 }

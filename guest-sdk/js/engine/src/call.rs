@@ -1,13 +1,13 @@
 //! Call: events go to the partner's handler, and what became of them comes back.
 
-use rquickjs::promise::PromiseState;
-use rquickjs::{CaughtError, Ctx, FromJs, Object, Persistent, Promise, Value};
+use rquickjs::{CaughtError, Ctx, Error, FromJs, Object, Promise, Value};
 use tidegate_sdk::bindings;
 use tidegate_sdk::bindings::exports::tidegate::destination::handler::Guest;
 use tidegate_sdk::bindings::tidegate::destination::types::{Answer, Event, EventType, Failure, Retry};
 
 use crate::engine::{self, Engine};
 use crate::text::Text;
+use crate::{requests, uncaught};
 
 /// What the prelude says of one event.
 pub struct Ending {
@@ -20,7 +20,7 @@ pub struct Ending {
 impl<'js> FromJs<'js> for Ending {
     fn from_js(_: &Ctx<'js>, value: Value<'js>) -> rquickjs::Result<Self> {
         let object = Object::from_value(value)?;
-        let text = |name| Ok::<_, rquickjs::Error>(object.get::<_, Text>(name)?.0);
+        let text = |name| Ok::<_, Error>(object.get::<_, Text>(name)?.0);
         Ok(Self {
             case: text("case")?,
             message: text("message")?,
@@ -31,20 +31,20 @@ impl<'js> FromJs<'js> for Ending {
 }
 
 impl Ending {
-    fn failed(name: &str, message: String) -> Self {
-        Self { case: "failed".to_owned(), message, name: name.to_owned(), after_ms: None }
-    }
-
-    fn answer(self) -> Answer {
+    pub fn answer(self) -> Answer {
         match &*self.case {
             "delivered" => Answer::Delivered,
             "unsupported" => Answer::Unsupported,
             "rejected" => Answer::Rejected(self.message),
             "retry" => Answer::Retry(Retry { message: self.message, after_ms: self.after_ms.map(|ms| ms as u64) }),
             "invalid-settings" => Answer::InvalidSettings(self.message),
-            _ => Answer::Failed(Failure { name: self.name, message: self.message }),
+            _ => failed(&self.name, self.message),
         }
     }
+}
+
+fn failed(name: &str, message: String) -> Answer {
+    Answer::Failed(Failure { name: name.to_owned(), message })
 }
 
 struct Component;
@@ -60,61 +60,121 @@ impl Guest for Component {
             EventType::Alias => "onAlias",
             EventType::Delete => "onDelete",
         };
-        call::<Ending>(kind, &event.json, &settings).unwrap_or_else(|ending| ending).answer()
+        call(|engine, context| one(engine, context, kind, event.json, settings)).unwrap_or_else(|answer| answer)
     }
 
     fn handle_batch(events: Vec<Event>, settings: String) -> Vec<Answer> {
         let list: Vec<&str> = events.iter().map(|event| &*event.json).collect();
-        match call::<Vec<Ending>>("onBatch", &format!("[{}]", list.join(",")), &settings) {
-            Ok(endings) => endings.into_iter().map(Ending::answer).collect(),
-            Err(ending) => {
-                let answer = ending.answer();
-                events.iter().map(|_| answer.clone()).collect()
-            }
-        }
+        let list = format!("[{}]", list.join(","));
+        call(|engine, context| several(engine, context, list, settings))
+            .unwrap_or_else(|answer| events.iter().map(|_| answer.clone()).collect())
     }
 }
 
 bindings::export!(Component with_types_in bindings);
 
-/// Runs one handler to its end.
-fn call<T: for<'js> FromJs<'js>>(kind: &str, events: &str, settings: &str) -> Result<T, Ending> {
+/// Why a call did not come to answers of its own.
+pub enum Fault {
+    /// The one answer for every event of it.
+    Answer(Answer),
+    /// The engine's own fault.
+    Engine(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Runs a call to its end. The error is an answer for every event of it.
+fn call<T>(work: impl for<'js> FnOnce(&Engine, &Ctx<'js>) -> Result<T, Fault>) -> Result<T, Answer> {
     engine::with(|engine, context| {
-        drive(engine, context, kind, events, settings).map_err(|error| {
-            match CaughtError::from_error(context, error) {
-                CaughtError::Exception(exception) => Ending::failed(
-                    "InternalError",
-                    exception.message().unwrap_or_else(|| "the engine failed without a message".to_owned()),
-                ),
-                CaughtError::Value(_) => Ending::failed("InternalError", "the engine failed".to_owned()),
-                CaughtError::Error(error) => Ending::failed("InternalError", error.to_string()),
+        engine.tell_lines();
+        let done = work(engine, context);
+        requests::begin();
+        done.map_err(|fault| match fault {
+            Fault::Answer(answer) => answer,
+            Fault::Engine(error) => {
+                let message = match CaughtError::from_error(context, error) {
+                    CaughtError::Exception(exception) => exception.message(),
+                    // Where there is no memory for an error, QuickJS throws `null`.
+                    CaughtError::Value(value) if value.is_null() => Some("out of memory".to_owned()),
+                    CaughtError::Value(_) => None,
+                    CaughtError::Error(error) => Some(error.to_string()),
+                };
+                failed("InternalError", message.unwrap_or_else(|| "the engine failed without a message".to_owned()))
             }
-        })?
+        })
     })
 }
 
-fn drive<'js, T: FromJs<'js>>(
+/// The handler for one event is called from here, without the prelude's help: that is what nearly every call is for.
+fn one(
+    engine: &Engine,
+    context: &Ctx<'_>,
+    kind: &'static str,
+    event: String,
+    settings: String,
+) -> Result<Answer, Fault> {
+    let Some(handler) = engine.handler(kind) else { return Ok(Answer::Unsupported) };
+    let handler = handler.restore(context)?;
+    let (event, settings) = (context.json_parse(event)?, context.json_parse(settings)?);
+    // The instance is thrown away whole: to free the event, value by value, would be for nothing.
+    std::mem::forget((event.clone(), settings.clone()));
+    let ended = match handler.call::<_, Value>((event, settings)) {
+        Ok(returned) if returned.is_object() => {
+            let promise = match engine.as_own_promise(context, &returned)? {
+                Some(promise) => promise,
+                None => engine.settled.clone().restore(context)?.call((returned,))?,
+            };
+            settle::<()>(engine, context, kind, &promise)?
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Some(answer) = uncaught::first(engine, context)? {
+        return Ok(answer);
+    }
+    match ended {
+        Ok(()) => Ok(Answer::Delivered),
+        Err(Error::Exception) => {
+            let ending: Ending = engine.ending_of.clone().restore(context)?.call((context.catch(),))?;
+            Ok(ending.answer())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn several(engine: &Engine, context: &Ctx<'_>, events: String, settings: String) -> Result<Vec<Answer>, Fault> {
+    let promise: Promise = engine.batch.clone().restore(context)?.call((events, settings))?;
+    let endings = settle::<Vec<Ending>>(engine, context, "onBatch", &promise)??;
+    Ok(endings.into_iter().map(Ending::answer).collect())
+}
+
+/// Lets promises, timers and requests go on until this promise is settled, and gives what it was settled with.
+fn settle<'js, T: FromJs<'js>>(
     engine: &Engine,
     context: &Ctx<'js>,
     kind: &str,
-    events: &str,
-    settings: &str,
-) -> rquickjs::Result<Result<T, Ending>> {
-    let dispatch = engine.dispatch.clone().restore(context)?;
-    let pump = engine.pump.clone().restore(context)?;
-    let promise: Promise = dispatch.call((kind, events, settings))?;
-    // The engine drops what it no longer needs; a promise that nobody holds could not be asked.
-    let _held = Persistent::save(context, promise.clone());
+    promise: &Promise<'js>,
+) -> Result<rquickjs::Result<T>, Fault> {
+    uncaught::watch(context, promise);
     loop {
-        engine.run_jobs(context)?;
-        if promise.state() != PromiseState::Pending {
-            return promise.result::<T>().unwrap_or(Err(rquickjs::Error::Unknown)).map(Ok);
+        while context.execute_pending_job() {}
+        if let Some(answer) = uncaught::first(engine, context)? {
+            return Err(Fault::Answer(answer));
         }
-        if !pump.call::<_, bool>(())? {
-            return Ok(Err(Ending::failed(
-                "NeverSettled",
-                format!("`{kind}` waits for a promise that nothing can settle: no request or timer is under way"),
-            )));
+        if let Some(result) = promise.result::<T>() {
+            return Ok(result);
+        }
+        if let Some(answer) = uncaught::unhandled(engine, context)? {
+            return Err(Fault::Answer(answer));
+        }
+        if !engine.wait(context)? {
+            let message =
+                format!("`{kind}` waits for a promise that nothing can settle: no request or timer is under way");
+            return Err(Fault::Answer(failed("NeverSettled", message)));
         }
     }
 }

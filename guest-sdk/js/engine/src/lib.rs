@@ -8,9 +8,12 @@
 
 mod call;
 mod engine;
+mod fetch;
 mod host;
 mod load;
 mod natives;
+mod requests;
 mod text;
+mod uncaught;
 
 pub use load::{Loaded, load};

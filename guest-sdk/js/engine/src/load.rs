@@ -26,18 +26,13 @@ pub enum Loaded {
 /// Evaluates a partner's file as a sloppy script. `name` is what stacks call it.
 pub fn load(source: &str, name: &str) -> Loaded {
     engine::with(|engine, context| {
-        let loaded = (|| {
+        let loaded: rquickjs::Result<Vec<String>> = (|| {
             context.eval_with_options::<Value, _>(source, script(name))?;
-            engine.run_jobs(context)?;
-            let handlers = engine.handlers.clone().restore(context)?.call::<_, Vec<String>>(())?;
-            engine.make_ready(context)?;
-            Ok::<_, rquickjs::Error>(handlers)
+            while context.execute_pending_job() {}
+            engine.loaded(context)
         })();
         match loaded {
-            Ok(handlers) => {
-                engine::loaded();
-                Loaded::Handlers(handlers)
-            }
+            Ok(handlers) => Loaded::Handlers(handlers),
             Err(error) => thrown(engine, context, &error),
         }
     })
