@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, DeliveryConfig, RetryPolicy, Trials};
 use crate::egress::{EgressConfig, Gate, GateError};
+use crate::replay::{self, ReplayConfig};
 use crate::sandbox::{CompileFailure, Compiler, Sandbox, SandboxConfig, SandboxError};
 use crate::store::{Store, StoreError};
 
@@ -78,6 +79,7 @@ pub struct App {
     delivery: delivery::Parts,
     delivery_config: DeliveryConfig,
     delivery_threads: usize,
+    replay_config: ReplayConfig,
 }
 
 impl App {
@@ -112,6 +114,8 @@ impl App {
             delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock },
             delivery_config: delivery_config(config),
             delivery_threads: std::thread::available_parallelism().map_or(2, usize::from),
+            // Half, so that what is new always finds a place.
+            replay_config: ReplayConfig { per_destination: config.delivery.in_flight_per_destination.div_ceil(2) },
             store,
             public,
             admin,
@@ -124,7 +128,7 @@ impl App {
     ///
     /// A part failed. What was acknowledged is on disk, and is delivered after a restart.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
-        let Self { store, api, public, admin, delivery, delivery_config, delivery_threads, .. } = self;
+        let Self { store, api, public, admin, delivery, delivery_config, delivery_threads, replay_config, .. } = self;
         let (listeners, deliveries) = (CancellationToken::new(), CancellationToken::new());
         // Guests run on threads of their own, so that the listeners answer whatever the guests do.
         let guests = tokio::runtime::Builder::new_multi_thread()
@@ -134,6 +138,7 @@ impl App {
             .build()
             .map_err(AppError::Thread)?;
         let mut delivering = guests.spawn(delivery::run(delivery, delivery_config, deliveries.clone()));
+        let mut replaying = tokio::spawn(replay::run(Arc::clone(&store), replay_config, listeners.clone()));
         let mut serving_public =
             tokio::spawn(api::serve(public, api::public_router(&api), api.http(), listeners.clone()));
         let mut serving_admin = tokio::spawn(api::serve(admin, api::admin_router(&api), api.http(), listeners.clone()));
@@ -149,6 +154,10 @@ impl App {
                 delivered = Some(());
                 Some(error)
             }
+            ended = &mut replaying => Some(match ended {
+                Ok(Err(error)) => AppError::Store(error),
+                Ok(Ok(())) | Err(_) => AppError::Ended("replay"),
+            }),
             _ = &mut serving_public => Some(AppError::Ended("tracking API")),
             _ = &mut serving_admin => Some(AppError::Ended("control API")),
         };
@@ -158,6 +167,9 @@ impl App {
         }
         if !serving_admin.is_finished() {
             drop(serving_admin.await);
+        }
+        if !replaying.is_finished() {
+            drop(replaying.await);
         }
         deliveries.cancel();
         let ended = match delivered {

@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod egress;
 pub mod ingest;
 pub mod model;
+pub mod replay;
 pub mod sandbox;
 pub mod shutdown;
 pub mod store;

@@ -18,6 +18,7 @@ mod logs;
 mod outlets;
 mod partners;
 mod promoting;
+mod replays;
 mod sandbox;
 mod secrets;
 mod tenants;

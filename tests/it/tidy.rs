@@ -16,9 +16,10 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("catalog", &["model", "egress", "sandbox"]),
     ("egress", &["model"]),
     ("sandbox", &["model", "clock", "egress"]),
+    ("replay", &["model", "ingest", "store"]),
     ("delivery", &["model", "clock", "store", "sandbox", "egress"]),
-    ("api", &["model", "clock", "config", "ingest", "store", "catalog"]),
-    ("app", &["model", "clock", "config", "api", "catalog", "delivery", "egress", "sandbox", "store"]),
+    ("api", &["model", "clock", "config", "ingest", "store", "catalog", "replay"]),
+    ("app", &["model", "clock", "config", "api", "catalog", "delivery", "egress", "replay", "sandbox", "store"]),
 ];
 
 /// The one module that may name each foreign library ("one door per library").

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::catalog::workshop::Workshop;
 use crate::clock::Clock;
-use crate::config::{Config, ControlConfig, HttpConfig};
+use crate::config::{Config, ControlConfig, HttpConfig, Replay};
 use crate::ingest::Ingest;
 use crate::model::{Trial, TrialError};
 use crate::store::Store;
@@ -32,6 +32,7 @@ pub struct ApiState {
     pub(super) trials: Trials,
     pub(super) control: ControlConfig,
     pub(super) wrong_keys: WrongKeys,
+    pub(super) replay: Replay,
     http: HttpConfig,
 }
 
@@ -48,6 +49,7 @@ impl ApiState {
             trials,
             control: config.control,
             wrong_keys: WrongKeys::new(config.control.wrong_keys, config.control.wrong_key_pause),
+            replay: config.replay.clone(),
             http: config.http,
         })
     }

@@ -7,19 +7,8 @@ use super::source::{PageArgs, page};
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// List deliveries, the newest first.
-    List {
-        /// Only those of this destination.
-        #[arg(long)]
-        destination: Option<String>,
-        /// Only those in this state.
-        #[arg(long, value_parser = ["pending", "delivered", "filtered", "dead"])]
-        state: Option<String>,
-        #[command(flatten)]
-        page: PageArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Show one delivery with its event.
+    List(Box<ListArgs>),
+    /// Show one delivery with its event, why it is dead if it is, and its last attempt.
     Show {
         /// Its id, `dlv_…`.
         id: String,
@@ -33,13 +22,48 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Try a dead delivery again.
+    /// Try a dead delivery again; `tidegate replay` does so with many.
     Retry {
         /// Its id, `dlv_…`.
         id: String,
         #[command(flatten)]
         server: ServerArgs,
     },
+}
+
+#[derive(clap::Args)]
+pub(super) struct ListArgs {
+    /// Only those of this destination.
+    #[arg(long)]
+    destination: Option<String>,
+    /// Only those of events from this source.
+    #[arg(long)]
+    source: Option<String>,
+    /// Only those of this connection.
+    #[arg(long)]
+    connection: Option<String>,
+    /// Only those in this state.
+    #[arg(long, value_parser = ["pending", "delivered", "filtered", "dead"])]
+    state: Option<String>,
+    /// Only those accepted then or later, such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Only those accepted before then.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Only those whose last recorded attempt ended so, such as gateway_timeout.
+    #[arg(long, value_name = "CODE")]
+    outcome: Option<String>,
+    /// Only those of events of this name: `event` of a track, `name` of a page or screen.
+    #[arg(long, value_name = "NAME")]
+    event: Option<String>,
+    /// Only those of events of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 const COLUMNS: &[(&str, &str)] = &[
@@ -52,6 +76,17 @@ const COLUMNS: &[(&str, &str)] = &[
     ("next attempt", "/next_due"),
 ];
 
+/// Dead letters: what to do about them is in their cause.
+const DEAD: &[(&str, &str)] = &[
+    ("id", "/id"),
+    ("died", "/dead/at"),
+    ("attempts", "/attempts"),
+    ("type", "/event_type"),
+    ("event", "/event_name"),
+    ("message id", "/message_id"),
+    ("cause", "/dead/cause"),
+];
+
 const ATTEMPTS: &[(&str, &str)] = &[
     ("attempt", "/number"),
     ("started", "/started_at"),
@@ -62,16 +97,7 @@ const ATTEMPTS: &[(&str, &str)] = &[
 
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
-        Command::List { destination, state, page: args, server } => {
-            let mut query = args.query();
-            for (name, value) in [("destination", destination), ("state", state)] {
-                if let Some(value) = value {
-                    query.push_str(&format!("&{name}={}", encode(&value)));
-                }
-            }
-            let answer = Client::new(server).get(&format!("/api/v1/deliveries{query}")).await?;
-            page(format, &answer, COLUMNS);
-        }
+        Command::List(args) => list(*args, format).await?,
         Command::Show { id, server } => {
             print::one(format, &Client::new(server).get(&format!("/api/v1/deliveries/{}", encode(&id))).await?);
         }
@@ -85,4 +111,28 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         }
     }
     Ok(0)
+}
+
+async fn list(args: ListArgs, format: Format) -> anyhow::Result<()> {
+    let columns = if args.state.as_deref() == Some("dead") { DEAD } else { COLUMNS };
+    let filters = [
+        ("destination", args.destination),
+        ("source", args.source),
+        ("connection", args.connection),
+        ("state", args.state),
+        ("from", args.from),
+        ("to", args.to),
+        ("outcome", args.outcome),
+        ("event", args.event),
+        ("type", args.event_type),
+    ];
+    let mut query = args.page.query();
+    for (name, value) in filters {
+        if let Some(value) = value {
+            query.push_str(&format!("&{name}={}", encode(&value)));
+        }
+    }
+    let answer = Client::new(args.server).get(&format!("/api/v1/deliveries{query}")).await?;
+    page(format, &answer, columns);
+    Ok(())
 }

@@ -29,6 +29,7 @@ mod once;
 mod partner;
 mod print;
 mod push;
+mod replay;
 mod serve;
 mod source;
 mod tenant;
@@ -84,6 +85,9 @@ enum Command {
     /// What is owed to destinations, and what became of it.
     #[command(subcommand)]
     Delivery(delivery::Command),
+    /// Give back what was given up, or send once more what was delivered.
+    #[command(subcommand)]
+    Replay(replay::Command),
     /// Count accepted, delivered, filtered, dead and pending deliveries.
     Ledger(ledger::Args),
     /// Ask the gate whom a function may reach.
@@ -148,6 +152,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Connection(command) => runtime()?.block_on(connection::run(command, output)),
         Command::Event(command) => runtime()?.block_on(event::run(command, output)),
         Command::Delivery(command) => runtime()?.block_on(delivery::run(command, output)),
+        Command::Replay(command) => runtime()?.block_on(replay::run(command, output)),
         Command::Ledger(args) => runtime()?.block_on(ledger::run(args, output)),
         Command::Egress(command) => runtime()?.block_on(check(command, output)),
         Command::Bench(command) => runtime()?.block_on(bench::run(command, output)),

@@ -14,7 +14,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use raw::{Control, Delivery, Egress, Http, Ingest, Log, LogFormat, RawConfig, Sandbox, Store};
+pub use raw::{Control, Delivery, Egress, Http, Ingest, Log, LogFormat, RawConfig, Replay, Sandbox, Store};
 
 use crate::model::Limits;
 use crate::store::StoreConfig;
@@ -69,6 +69,8 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// How deliveries are made.
     pub delivery: DeliveryConfig,
+    /// How deliveries are given back.
+    pub replay: Replay,
     /// What the gate may do beyond the public internet.
     pub egress: Egress,
     /// How the store works.
@@ -209,6 +211,7 @@ impl TryFrom<RawConfig> for Config {
             limits: raw.limits,
             sandbox: raw.sandbox,
             delivery: delivery(&raw.delivery)?,
+            replay: raw.replay,
             egress: raw.egress,
             store: store(&raw.store)?,
             log: raw.log,
@@ -216,6 +219,7 @@ impl TryFrom<RawConfig> for Config {
         check_limits(&config.limits)?;
         count("sandbox.max_instances", config.sandbox.max_instances.into(), 1)?;
         count("sandbox.max_loaded_versions", config.sandbox.max_loaded_versions, 1)?;
+        check_replay(&config.replay)?;
         Ok(config)
     }
 }
@@ -277,6 +281,16 @@ fn store(raw: &Store) -> Result<StoreConfig, ConfigError> {
         cache_bytes: count("store.cache_bytes", raw.cache_bytes, 1 << 20)?,
         keep_days: raw.keep_days,
     })
+}
+
+fn check_replay(replay: &Replay) -> Result<(), ConfigError> {
+    count("replay.max_events_per_s", replay.max_events_per_s.into(), 1)?;
+    let (rate, most) = (replay.events_per_s, replay.max_events_per_s);
+    if (1..=most).contains(&rate) {
+        return Ok(());
+    }
+    let rule = format!("it must be from 1 to {most} (`replay.max_events_per_s`)");
+    Err(ConfigError::OutOfRange { key: "replay.events_per_s", value: rate.to_string(), rule })
 }
 
 fn check_limits(limits: &Limits) -> Result<(), ConfigError> {

@@ -39,6 +39,8 @@ sections! {
         sandbox: Sandbox,
         /// How deliveries are made.
         delivery: Delivery,
+        /// How deliveries are given back.
+        replay: Replay,
         /// What the gate may do beyond the public internet.
         egress: Egress,
         /// How the store works.
@@ -117,6 +119,14 @@ sections! {
         backoff_cap_ms: u64,
         /// How long a stopping host waits, in milliseconds.
         drain_ms: u64,
+    }
+
+    /// `[replay]`
+    Replay {
+        /// Deliveries given back in a second by a replay that names no rate.
+        events_per_s: u32,
+        /// The highest rate that a replay may name.
+        max_events_per_s: u32,
     }
 
     /// `[egress]`

@@ -17,9 +17,10 @@ use crate::clock::Clock;
 use crate::egress::{Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
 use crate::model::{
     Batch, ClaimedDelivery, DestinationId, Ending, FilterReason, InvocationReport, Limits, Outcome, Timestamp, Used,
+    VersionId,
 };
 use crate::sandbox::{CacheScope, Caches, GuestEvent, Invocation, LoadError, Sandbox};
-use crate::store::{AttemptRecord, DestinationRoute, Settle, Settlement, Store};
+use crate::store::{AttemptRecord, DestinationRoute, Settle, Settlement, Store, StoreError};
 
 /// Full records of successes kept for each destination in a minute: enough to see what a working request looks like.
 const SAMPLES_A_MINUTE: u64 = 10;
@@ -32,13 +33,16 @@ pub(super) struct Attempts {
     pub(super) limits: Limits,
     pub(super) retry: RetryPolicy,
     pub(super) clock: Clock,
-    prepared: DashMap<DestinationId, Arc<Prepared>>,
+    /// By destination, and by the version that a replay wants.
+    prepared: DashMap<(DestinationId, Option<VersionId>), Arc<Prepared>>,
     caches: Arc<Caches>,
     handles: HandleKey,
 }
 
 /// What is the same for every attempt at a destination until somebody changes it.
 struct Prepared {
+    /// What this was made from: another route means that somebody changed something.
+    from: Arc<DestinationRoute>,
     route: Arc<DestinationRoute>,
     /// What the function gets: handles in place of secrets.
     settings: Arc<str>,
@@ -67,26 +71,42 @@ impl Attempts {
         Self { store, sandbox, gate, limits, retry, clock, prepared, caches, handles }
     }
 
-    /// One attempt at these deliveries, all of one destination, none of them claimed by anybody else.
+    /// One attempt at each of these deliveries, all of one destination, none of them claimed by anybody else. Those that are to run the
+    /// same version share an invocation.
     pub(super) async fn run(&self, destination: DestinationId, deliveries: Vec<ClaimedDelivery>) -> Attempted {
         // Deleted or switched off since the claim: the store knows what becomes of what such a destination is owed.
         let route = self.store.routes().destination(destination).filter(|route| route.destination.enabled).cloned();
         let Some(route) = route else {
-            self.prepared.remove(&destination);
+            self.prepared.retain(|(prepared, _), _| *prepared != destination);
             return Attempted { settlements: released(&deliveries), host_fault: false };
         };
-        let prepared = self.prepare(route);
+        let mut all = Attempted { settlements: Vec::with_capacity(deliveries.len()), host_fault: false };
+        for together in deliveries.chunk_by(|one, next| one.version == next.version) {
+            let attempted = match self.prepare(&route, together[0].version).await {
+                Ok(prepared) => self.attempt(&prepared, together).await,
+                Err(error) => {
+                    tracing::error!(%destination, %error, "the version of a replayed delivery cannot be read");
+                    Attempted { settlements: released(together), host_fault: true }
+                }
+            };
+            all.settlements.extend(attempted.settlements);
+            all.host_fault |= attempted.host_fault;
+        }
+        all
+    }
+
+    async fn attempt(&self, prepared: &Prepared, deliveries: &[ClaimedDelivery]) -> Attempted {
         let started_at = self.clock.now();
-        let report = self.invoke(&prepared, &deliveries).await;
+        let report = self.invoke(prepared, deliveries).await;
         let outcomes = classify(&report, deliveries.len());
         let host_fault = matches!(report.ending, Ending::HostFault(_));
         if let Ending::HostFault(message) = &report.ending {
-            tracing::error!(%destination, message, "the host could not run the function");
+            tracing::error!(destination = %prepared.route.destination.id, message, "the host could not run the function");
         }
         let settlements = deliveries
             .iter()
             .zip(outcomes)
-            .map(|(delivery, outcome)| self.settlement(&prepared, delivery, outcome, &report, started_at))
+            .map(|(delivery, outcome)| self.settlement(prepared, delivery, outcome, &report, started_at))
             .collect();
         Attempted { settlements, host_fault }
     }
@@ -96,17 +116,31 @@ impl Attempts {
         self.store.routes().destination(destination)?.version.manifest.batch.clone()
     }
 
-    fn prepare(&self, route: Arc<DestinationRoute>) -> Arc<Prepared> {
-        let destination = route.destination.id;
-        if let Some(prepared) = self.prepared.get(&destination)
-            && Arc::ptr_eq(&prepared.route, &route)
+    async fn prepare(
+        &self,
+        from: &Arc<DestinationRoute>,
+        version: Option<VersionId>,
+    ) -> Result<Arc<Prepared>, StoreError> {
+        let key = (from.destination.id, version);
+        if let Some(prepared) = self.prepared.get(&key)
+            && Arc::ptr_eq(&prepared.from, from)
         {
-            return Arc::clone(&prepared);
+            return Ok(Arc::clone(&prepared));
         }
+        let route = match version {
+            None => Arc::clone(from),
+            Some(id) => match self.store.version(id).await? {
+                Some(version) => Arc::new(from.at(&Arc::new(version))),
+                None => {
+                    let why = "a replay wants it, and it is not stored".to_owned();
+                    return Err(StoreError::Damaged { what: "function version", id: id.to_string(), why });
+                }
+            },
+        };
         let manifest = &route.version.manifest;
         // The store wrote this text itself; were it no object, the function would have no settings.
         let mut settings: Map<String, Value> = serde_json::from_str(&route.settings_json).unwrap_or_default();
-        let scope = destination.to_string();
+        let scope = route.destination.id.to_string();
         let granted = Grant::new(&manifest.egress.allow, &settings, &scope)
             .and_then(|grant| Ok((grant, Secrets::take(manifest, &mut settings, &scope, &self.handles)?)));
         let (outlet, secrets) = match granted {
@@ -122,10 +156,11 @@ impl Attempts {
             limits: manifest.limits.within(&self.limits),
             secrets,
             samples: AtomicU64::new(0),
+            from: Arc::clone(from),
             route,
         });
-        self.prepared.insert(destination, Arc::clone(&prepared));
-        prepared
+        self.prepared.insert(key, Arc::clone(&prepared));
+        Ok(prepared)
     }
 
     async fn invoke(&self, prepared: &Prepared, deliveries: &[ClaimedDelivery]) -> InvocationReport {
@@ -193,7 +228,8 @@ impl Attempts {
         );
         let keep = match disposition {
             Disposition::Release => false,
-            Disposition::Delivered | Disposition::Unsupported => prepared.sample(now),
+            // After failures the success has to be seen too, or the last failure would seem to be how it ended.
+            Disposition::Delivered | Disposition::Unsupported => delivery.attempt > 1 || prepared.sample(now),
             Disposition::Dead | Disposition::RetryAt(_) => true,
         };
         let attempt = keep.then(|| AttemptRecord {

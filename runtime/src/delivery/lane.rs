@@ -133,6 +133,7 @@ mod tests {
             destination: DestinationId::new(T0),
             source: SourceId::new(T0),
             accepted_at: T0,
+            version: None,
             event: Event {
                 message_id: "m".into(),
                 event_type: EventType::Track,

@@ -19,7 +19,7 @@ mod validate;
 
 pub use complete::Arrival;
 pub use counts::Counts;
-pub use fan_out::fan_out;
+pub use fan_out::{fan_out, owed_now};
 pub use inflate::Inflate;
 pub use parse::{RawRequest, parse};
 pub use quota::Quota;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionId, DeliveryId, DestinationId, Event, SourceId, Timestamp};
+use super::{ConnectionId, DeliveryId, DestinationId, Event, SourceId, Timestamp, VersionId};
 
 /// Proof of a claim. A settlement with an older token than the newest claim's changes nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -25,8 +25,10 @@ pub struct ClaimedDelivery {
     pub destination: DestinationId,
     /// Where the event came from.
     pub source: SourceId,
-    /// When the event was accepted: the retry window counts from here.
+    /// When the event was accepted, or a person gave the delivery back: the retry window counts from here.
     pub accepted_at: Timestamp,
+    /// The version that a replay wants to run, if not the destination's.
+    pub version: Option<VersionId>,
     /// The event.
     pub event: Event,
 }

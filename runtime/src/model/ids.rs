@@ -113,6 +113,8 @@ ids! {
     DeliveryId "dlv_" "delivery";
     /// A key for the control API.
     KeyId "key_" "key";
+    /// One job that gives deliveries back to their destinations.
+    ReplayId "rpl_" "replay";
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod ids;
 mod limits;
 mod manifest;
 mod outcome;
+mod replay;
 mod report;
 mod secret;
 mod time;
@@ -24,11 +25,13 @@ pub use control::{Connection, Destination, Digest, Function, FunctionVersion, So
 pub use delivery::{ClaimedDelivery, DeliveryState, FilterReason, LeaseToken};
 pub use event::{BadEvent, Event, EventType, Integrations, UnknownEventType};
 pub use ids::{
-    BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, KeyId, PartnerId, SourceId, VersionId, WorkspaceId,
+    BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, KeyId, PartnerId, ReplayId, SourceId, VersionId,
+    WorkspaceId,
 };
 pub use limits::{Limit, Limits};
 pub use manifest::{Batch, Bind, Egress, Manifest, ManifestLimits, Place, Setting, SettingType};
 pub use outcome::{Outcome, OutcomeCode};
+pub use replay::{BadReplayVersion, ReplayState, ReplayVersion};
 pub use report::{Exchange, InvocationReport, LogLevel, LogLine, Used};
 pub use secret::Secret;
 pub use time::{BadTimestamp, Timestamp};

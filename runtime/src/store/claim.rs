@@ -11,10 +11,12 @@ use super::cache::Cache;
 use super::codec::{self, BadBlock};
 use super::error::StoreError;
 use super::lanes::{Candidate, Cursor, Found, Lanes, Start};
-use super::rows::{id, time, uuid};
+use super::rows::{count, id, time, uuid};
 use super::states;
 use super::work::{Events, block_of, delivery_at};
-use crate::model::{ClaimedDelivery, ConnectionId, DeliveryId, DestinationId, Event, LeaseToken, SourceId, Timestamp};
+use crate::model::{
+    ClaimedDelivery, ConnectionId, DeliveryId, DestinationId, Event, LeaseToken, SourceId, Timestamp, VersionId,
+};
 
 /// What is wanted.
 pub(super) struct Wanted {
@@ -54,17 +56,21 @@ pub(super) fn read(
 }
 
 /// A retry that is due.
+#[derive(Clone, Copy)]
 struct Due {
     delivery: DeliveryId,
     attempts: u32,
     at: Timestamp,
+    /// When a person gave it back, if one did.
+    since: Option<Timestamp>,
+    version: Option<VersionId>,
 }
 
 /// Retries that are due and free, the longest due first, and when the first that is not due yet is.
 fn due_retries(sql: &Connection, lanes: &Lanes, wanted: &Wanted) -> rusqlite::Result<(Vec<Due>, Option<Timestamp>)> {
     let mut due = Vec::new();
     let mut find = sql.prepare_cached(
-        "SELECT delivery, attempts, due_at FROM retries WHERE destination = ?1 ORDER BY due_at, delivery",
+        "SELECT delivery, attempts, due_at, since, version FROM retries WHERE destination = ?1 ORDER BY due_at, delivery",
     )?;
     let mut rows = find.query([uuid(wanted.destination.uuid())])?;
     while let Some(row) = rows.next()? {
@@ -76,7 +82,9 @@ fn due_retries(sql: &Connection, lanes: &Lanes, wanted: &Wanted) -> rusqlite::Re
         if at > wanted.now || due.len() == wanted.max_events {
             return Ok((due, Some(at)));
         }
-        due.push(Due { delivery, attempts: row.get(1)?, at });
+        let since = row.get::<_, Option<i64>>(3)?.map(|ms| Timestamp::from_millis(count(ms)));
+        let version = row.get::<_, Option<[u8; 16]>>(4)?.map(|id| VersionId::from_uuid(Uuid::from_bytes(id)));
+        due.push(Due { delivery, attempts: row.get(1)?, at, since, version });
     }
     Ok((due, None))
 }
@@ -122,7 +130,7 @@ impl Block {
 
 impl Reader<'_> {
     /// Adds a delivery if it fits. The first always fits, so that an event larger than the bound is not stuck.
-    fn add(&mut self, block: &Block, position: usize, event: Event, attempt: u32, due: Option<Timestamp>) -> bool {
+    fn add(&mut self, block: &Block, position: usize, event: Event, due: Option<&Due>) -> bool {
         let size = event.json.len();
         if self.left == 0 || (size > self.bytes && !self.found.deliveries.is_empty()) {
             return false;
@@ -132,29 +140,30 @@ impl Reader<'_> {
         let delivery = ClaimedDelivery {
             id: delivery_at(block.id, position),
             lease: LeaseToken(0),
-            attempt,
+            attempt: due.map_or(0, |due| due.attempts) + 1,
             connection: block.connection,
             destination: self.destination,
             source: block.source,
-            accepted_at: block.accepted_at,
+            accepted_at: due.and_then(|due| due.since).unwrap_or(block.accepted_at),
+            version: due.and_then(|due| due.version),
             event,
         };
-        self.found.deliveries.push(Candidate { delivery, due });
+        self.found.deliveries.push(Candidate { delivery, due: due.map(|due| due.at) });
         true
     }
 
     fn retries(&mut self, due: &[Due]) -> Result<(), StoreError> {
-        for Due { delivery, attempts, at } in due {
+        for due in due {
             if self.left > 0
-                && let Some((block, position)) = self.find(*delivery, states::RETRY)?
+                && let Some((block, position)) = self.find(due.delivery, states::RETRY)?
             {
                 let event = self.one(block.event_block, position)?;
-                if self.add(&block, position, event, attempts + 1, Some(*at)) {
+                if self.add(&block, position, event, Some(due)) {
                     continue;
                 }
                 self.left = 0;
             }
-            self.found.next_due = Some(self.found.next_due.map_or(*at, |next| next.min(*at)));
+            self.found.next_due = Some(self.found.next_due.map_or(due.at, |next| next.min(due.at)));
         }
         Ok(())
     }
@@ -168,7 +177,7 @@ impl Reader<'_> {
                 None => self.found.gone.push(*delivery),
                 Some((block, position)) => {
                     let event = self.one(block.event_block, position)?;
-                    if !self.add(&block, position, event, 1, None) {
+                    if !self.add(&block, position, event, None) {
                         break;
                     }
                 }
@@ -190,7 +199,7 @@ impl Reader<'_> {
             let begin = if block.seq == from.seq { from.position } else { 0 };
             for position in begin..block.states.len().min(events.len()) {
                 if block.states[position] == states::FRESH
-                    && !self.add(&block, position, events[position].clone(), 1, None)
+                    && !self.add(&block, position, events[position].clone(), None)
                 {
                     self.found.cursor = Cursor { seq: block.seq, position };
                     self.found.exhausted = false;

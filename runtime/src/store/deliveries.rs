@@ -1,54 +1,24 @@
 //! Looking at deliveries: lists, one with its event, its attempts.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::cache::Cache;
 use super::claim::{damaged, data};
 use super::codec;
 use super::control::not_found;
 use super::error::StoreError;
+use super::replays;
 use super::rows::{count, id, json, time, uuid};
+use super::select::{Block, COLUMNS, DeliveryFilter, FITS, Look, last_attempt};
 use super::states;
-use super::types::{AttemptRecord, DeliveryDetail, DeliveryFilter, DeliverySummary, Page, Paged};
+use super::types::{AttemptRecord, DeadLetter, DeliveryDetail, DeliverySummary, Page, Paged};
 use super::work::{block_of, delivery_at};
-use crate::model::{
-    Actor, ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, Outcome, SourceId, Timestamp, VersionId,
-    WorkspaceId,
-};
+use crate::model::{Actor, DeliveryId, DeliveryState, DestinationId, Event, Timestamp, VersionId};
 
 /// Blocks that one page looks through at most, so that a list of something rare does not read the whole database; the page is
 /// then short and says where to go on.
 const BLOCKS: usize = 2_000;
-
-const COLUMNS: &str = "seq, id, workspace, source, connection, destination, event_block, accepted_at, states";
-
-struct Block {
-    seq: i64,
-    id: Uuid,
-    workspace: WorkspaceId,
-    source: SourceId,
-    connection: ConnectionId,
-    destination: DestinationId,
-    event_block: i64,
-    accepted_at: Timestamp,
-    states: Vec<u8>,
-}
-
-fn block_from(row: &Row<'_>) -> rusqlite::Result<Block> {
-    Ok(Block {
-        seq: row.get(0)?,
-        id: Uuid::from_bytes(row.get(1)?),
-        workspace: id(row, 2, WorkspaceId::from_uuid)?,
-        source: id(row, 3, SourceId::from_uuid)?,
-        connection: id(row, 4, ConnectionId::from_uuid)?,
-        destination: id(row, 5, DestinationId::from_uuid)?,
-        event_block: row.get(6)?,
-        accepted_at: time(row, 7)?,
-        states: row.get(8)?,
-    })
-}
 
 /// Where a page begins: below this position of this block. Newest come first.
 #[derive(Clone, Copy)]
@@ -82,30 +52,35 @@ pub(super) fn list(
 ) -> Result<Paged<DeliverySummary>, StoreError> {
     let below = Below::from(page)?;
     let snapshot = sql.unchecked_transaction()?;
-    let narrow = match filter.state {
-        Some(DeliveryState::Pending) => "AND open > 0",
-        Some(DeliveryState::Dead) => "AND dead > 0",
-        Some(DeliveryState::Delivered | DeliveryState::Filtered) | None => "",
+    let narrow = match () {
+        () if filter.only_pending() => "AND open > 0",
+        () if filter.only_dead() => "AND dead > 0",
+        () => "",
     };
     let mut find = snapshot.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM delivery_blocks
-         WHERE workspace = ?1 AND seq <= ?2 AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR destination = ?4)
-           AND (?5 IS NULL OR connection = ?5) {narrow} ORDER BY seq DESC LIMIT ?6"
+         WHERE {FITS} AND workspace = ?6 AND seq <= ?7 AND (?8 IS NULL OR destination = ?8) {narrow}
+         ORDER BY seq DESC LIMIT ?9"
     ))?;
+    let [source, connection, block, from, to] = filter.bound();
     let mut rows = find.query(params![
+        source,
+        connection,
+        block,
+        from,
+        to,
         uuid(actor.workspace.uuid()),
         below.seq,
-        filter.source.map(|id| uuid(id.uuid())),
         filter.destination.map(|id| uuid(id.uuid())),
-        filter.connection.map(|id| uuid(id.uuid())),
         BLOCKS as i64,
     ])?;
+    let mut look = Look::new(&snapshot, cache, filter);
     let (mut items, mut looked, mut last) = (Vec::new(), 0, below);
     while let Some(row) = rows.next()? {
-        let block = block_from(row)?;
+        let block = Block::from(row)?;
         let end = if block.seq == below.seq { below.position.min(block.states.len()) } else { block.states.len() };
         for position in (0..end).rev() {
-            if !wanted(filter, block.states[position]) {
+            if !look.fits(&block, position)? {
                 continue;
             }
             if items.len() == page.rows() {
@@ -119,10 +94,6 @@ pub(super) fn list(
     }
     let next = (looked == BLOCKS).then(|| last.text());
     Ok(Paged { items, next })
-}
-
-fn wanted(filter: &DeliveryFilter, state: u8) -> bool {
-    states::meaning(state).is_some_and(|(state, _)| filter.state.is_none_or(|wanted| wanted == state))
 }
 
 fn summary(
@@ -142,15 +113,23 @@ fn summary(
         None => codec::nth(&data(sql, block.event_block)?, position).map_err(|bad| damaged(block.event_block, bad))?,
     };
     let key = [uuid(delivery.uuid())];
-    let retry: Option<(u32, Timestamp)> = sql
-        .prepare_cached("SELECT attempts, due_at FROM retries WHERE delivery = ?1")?
-        .query_row(key, |row| Ok((row.get(0)?, time(row, 1)?)))
+    let retry: Option<(u32, Timestamp, Option<i64>)> = sql
+        .prepare_cached("SELECT attempts, due_at, replay FROM retries WHERE delivery = ?1")?
+        .query_row(key, |row| Ok((row.get(0)?, time(row, 1)?, row.get(2)?)))
         .optional()?;
-    let last: Option<(u32, Outcome)> = sql
-        .prepare_cached("SELECT number, outcome FROM attempts WHERE delivery = ?1 ORDER BY no DESC LIMIT 1")?
-        .query_row(key, |row| Ok((row.get(0)?, json(row, 1)?)))
-        .optional()?;
-    let recorded = last.as_ref().map_or(0, |(number, _)| *number);
+    let dead = match state {
+        DeliveryState::Dead => sql
+            .prepare_cached("SELECT at, cause FROM dead WHERE delivery = ?1")?
+            .query_row(key, |row| Ok(DeadLetter { at: time(row, 0)?, cause: row.get(1)? }))
+            .optional()?,
+        DeliveryState::Pending | DeliveryState::Delivered | DeliveryState::Filtered => None,
+    };
+    let replay = match retry.and_then(|(.., replay)| replay).or(block.replay) {
+        Some(replay) => replays::id_of(sql, replay)?,
+        None => None,
+    };
+    let last = last_attempt(sql, delivery)?;
+    let recorded = last.as_ref().map_or(0, |last| last.number);
     // A first success is recorded only in a sample: that it was delivered says that there was one attempt.
     let least = u32::from(state == DeliveryState::Delivered);
     let summary = DeliverySummary {
@@ -161,12 +140,15 @@ fn summary(
         destination: block.destination,
         message_id: event.message_id.clone(),
         event_type: event.event_type,
+        event_name: event.name.clone(),
         state,
         filter_reason,
-        attempts: retry.map_or(recorded.max(least), |(attempts, _)| attempts),
-        next_due: retry.map(|(_, due)| due),
+        attempts: retry.map_or(recorded.max(least), |(attempts, ..)| attempts),
+        next_due: retry.map(|(_, due, _)| due),
         accepted_at: block.accepted_at,
-        last_outcome: last.map(|(_, outcome)| outcome),
+        last_outcome: last.map(|last| last.outcome),
+        dead,
+        replay,
     };
     Ok((summary, event))
 }
@@ -193,7 +175,7 @@ pub(super) fn event_of(
 fn find(sql: &Connection, actor: &Actor, delivery: DeliveryId) -> Result<(Block, usize), StoreError> {
     let (block, position) = block_of(delivery.uuid());
     sql.prepare_cached(&format!("SELECT {COLUMNS} FROM delivery_blocks WHERE workspace = ?1 AND id = ?2"))?
-        .query_row([uuid(actor.workspace.uuid()), uuid(block)], block_from)
+        .query_row([uuid(actor.workspace.uuid()), uuid(block)], Block::from)
         .optional()?
         .filter(|block| block.states.get(position).is_some_and(|state| *state != states::NOT_OWED))
         .map(|block| (block, position))
@@ -215,7 +197,8 @@ pub(super) fn show(
         id: delivery.to_string(),
         why: error.to_string(),
     })?;
-    Ok(DeliveryDetail { summary, event })
+    let last_attempt = recorded(&snapshot, actor, delivery, "DESC LIMIT 1")?.pop();
+    Ok(DeliveryDetail { summary, event, last_attempt })
 }
 
 /// The attempts that were recorded, the first one first.
@@ -226,21 +209,29 @@ pub(super) fn attempts(
 ) -> Result<Vec<AttemptRecord>, StoreError> {
     let snapshot = sql.unchecked_transaction()?;
     find(&snapshot, actor, delivery)?;
-    let mut find = snapshot.prepare_cached(
+    Ok(recorded(&snapshot, actor, delivery, "ASC")?)
+}
+
+/// Recorded attempts by their numbers, in this order.
+fn recorded(
+    sql: &Connection,
+    actor: &Actor,
+    delivery: DeliveryId,
+    order: &'static str,
+) -> rusqlite::Result<Vec<AttemptRecord>> {
+    sql.prepare_cached(&format!(
         "SELECT number, started_at, wall_ms, outcome, version, report FROM attempts
-         WHERE workspace = ?1 AND delivery = ?2 ORDER BY no",
-    )?;
-    let attempts = find
-        .query_map([uuid(actor.workspace.uuid()), uuid(delivery.uuid())], |row| {
-            Ok(AttemptRecord {
-                number: row.get(0)?,
-                started_at: time(row, 1)?,
-                wall_ms: count(row.get(2)?),
-                outcome: json(row, 3)?,
-                version: id(row, 4, VersionId::from_uuid)?,
-                report: json(row, 5)?,
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(attempts)
+         WHERE workspace = ?1 AND delivery = ?2 ORDER BY no {order}"
+    ))?
+    .query_map([uuid(actor.workspace.uuid()), uuid(delivery.uuid())], |row| {
+        Ok(AttemptRecord {
+            number: row.get(0)?,
+            started_at: time(row, 1)?,
+            wall_ms: count(row.get(2)?),
+            outcome: json(row, 3)?,
+            version: id(row, 4, VersionId::from_uuid)?,
+            report: json(row, 5)?,
+        })
+    })?
+    .collect()
 }

@@ -57,6 +57,7 @@ impl Store {
             queue: Queue::new(limits),
             lanes: Lanes::new(now),
             cache: Cache::new(config.cache_bytes),
+            replays_changed: tokio::sync::Notify::new(),
             routes_version: AtomicU64::new(1),
             clock,
             config: config.clone(),

@@ -47,11 +47,11 @@ struct Lane {
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// A block's `seq` and a position in it.
+/// A place in the order of what a destination is owed: a block's `seq` and a position in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub(super) struct Cursor {
-    pub seq: i64,
-    pub position: usize,
+pub struct Cursor {
+    pub(super) seq: i64,
+    pub(super) position: usize,
 }
 
 /// What happened since a claim began to read.
@@ -205,6 +205,11 @@ impl Lanes {
         }
         lane.reading = Some(Reading { arrivals: lane.arrivals, ..Reading::default() });
         Some(Start { cursor: lane.cursor, fresh: lane.fresh, returned: lane.returned.iter().copied().collect() })
+    }
+
+    /// Whether a destination is off, or has fresh deliveries that were not claimed yet.
+    pub fn is_behind(&self, destination: DestinationId) -> bool {
+        self.lock().lanes.get(&destination).is_some_and(|lane| lane.paused || lane.has_fresh())
     }
 
     /// Whether a delivery is held.

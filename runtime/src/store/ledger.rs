@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
+use super::replays::Progress;
 use super::rows::{count, uuid};
 use super::states;
 use super::types::{Ledger, LedgerScope};
@@ -14,6 +15,7 @@ use crate::model::{ConnectionId, DestinationId, SourceId, Timestamp, WorkspaceId
 pub(super) struct Deltas {
     counters: BTreeMap<ConnectionId, Delta>,
     minutes: BTreeMap<(u64, ConnectionId, &'static str), Minute>,
+    replays: BTreeMap<i64, Progress>,
 }
 
 /// Whose deliveries are counted.
@@ -94,6 +96,11 @@ impl Deltas {
         minute.wall_ms = minute.wall_ms.saturating_add_unsigned(wall_ms);
     }
 
+    /// What a replay did, to be added to.
+    pub fn replayed(&mut self, replay: i64) -> &mut Progress {
+        self.replays.entry(replay).or_default()
+    }
+
     /// Adds another commit part's changes.
     pub fn merge(&mut self, other: Self) {
         for delta in other.counters.into_values() {
@@ -104,6 +111,9 @@ impl Deltas {
                 self.minutes.entry((minute, connection, outcome)).or_insert(Minute { count: 0, wall_ms: 0, ..add });
             into.count += add.count;
             into.wall_ms += add.wall_ms;
+        }
+        for (replay, progress) in other.replays {
+            self.replayed(replay).add(&progress);
         }
     }
 
@@ -144,6 +154,9 @@ impl Deltas {
                 add.count,
                 add.wall_ms
             ])?;
+        }
+        for (replay, progress) in std::mem::take(&mut self.replays) {
+            progress.write(sql, replay)?;
         }
         Ok(())
     }

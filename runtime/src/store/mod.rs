@@ -18,6 +18,7 @@ mod accept;
 mod audit;
 pub(crate) mod baseline;
 mod cache;
+mod candidates;
 mod claim;
 mod codec;
 mod components;
@@ -37,8 +38,11 @@ mod plane;
 mod prune;
 mod queue;
 mod readers;
+mod readmit;
+mod replays;
 mod routes;
 mod rows;
+mod select;
 mod settle;
 mod sources;
 mod states;
@@ -52,12 +56,17 @@ mod work;
 mod writer;
 
 pub use audit::AuditVerdict;
+pub use candidates::{Candidate, Candidates, Wanted};
 pub use error::{AcceptError, KeyError, StoreError};
 pub use handle::Store;
+pub use lanes::Cursor;
+pub use readmit::{Readmission, ReplayStep};
+pub use replays::{NewReplay, Replay, RunningReplay};
 pub use routes::{ConnectionRoute, DestinationRoute, Routes, SourceRoute};
+pub use select::DeliveryFilter;
 pub use tenants::TenantId;
 pub use types::{
-    Accepted, AttemptRecord, AuditFilter, AuditLine, ConnectionPatch, DeliveryDetail, DeliveryFilter, DeliverySummary,
+    Accepted, AttemptRecord, AuditFilter, AuditLine, ConnectionPatch, DeadLetter, DeliveryDetail, DeliverySummary,
     DestinationPatch, Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination,
     NewEvent, NewKey, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, StoreConfig,
 };

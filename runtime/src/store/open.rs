@@ -13,12 +13,13 @@ use super::work::Memory;
 use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceId};
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
     include_str!("migrations/0004_audit.sql"),
     include_str!("migrations/0005_versions.sql"),
+    include_str!("migrations/0006_replays.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.

@@ -5,11 +5,12 @@ use bytes::Bytes;
 use super::control::not_found;
 use super::error::StoreError;
 use super::handle::Store;
+use super::select::DeliveryFilter;
 use super::types::{
-    AttemptRecord, ConnectionPatch, DeliveryDetail, DeliveryFilter, DeliverySummary, DestinationPatch, Ledger,
-    LedgerScope, NewConnection, NewDestination, Page, Paged, SourcePatch,
+    AttemptRecord, ConnectionPatch, DeliveryDetail, DeliverySummary, DestinationPatch, Ledger, LedgerScope,
+    NewConnection, NewDestination, Page, Paged, SourcePatch,
 };
-use super::{components, connections, deliveries, destinations, functions, ledger, settle, sources};
+use super::{components, connections, deliveries, destinations, functions, ledger, readmit, sources};
 use crate::model::{
     Actor, Connection, ConnectionId, DeliveryId, Destination, DestinationId, Digest, Function, FunctionId,
     FunctionVersion, Inspection, Manifest, Role, Source, SourceId, VersionId, VersionState,
@@ -248,7 +249,7 @@ impl Store {
         filter: &DeliveryFilter,
         page: &Page,
     ) -> Result<Paged<DeliverySummary>> {
-        let (actor, filter, page) = (actor.clone(), *filter, page.clone());
+        let (actor, filter, page) = (actor.clone(), filter.clone(), page.clone());
         let shared = std::sync::Arc::clone(&self.shared);
         self.readers.read(move |sql| deliveries::list(sql, &shared.cache, &actor, &filter, &page)).await
     }
@@ -266,13 +267,13 @@ impl Store {
         self.readers.read(move |sql| deliveries::attempts(sql, &actor, id)).await
     }
 
-    /// Makes a dead delivery pending again, due at once, with its attempts kept.
+    /// Makes a dead delivery pending again, due at once, with its attempts kept and its retry window begun anew.
     ///
     /// # Errors
     /// [`StoreError::NotNow`] if it is not dead, or its connection is gone.
     pub async fn retry(&self, actor: &Actor, id: DeliveryId) -> Result<()> {
         let actor = actor.clone();
-        self.call(move |commit| settle::revive(commit, &actor, id)).await
+        self.call(move |commit| readmit::retry(commit, &actor, id)).await
     }
 
     /// The ledger of a scope. An operator sees all workspaces unless the scope names one; to others a workspace that is not

@@ -12,13 +12,16 @@ use serde_json::{Map, Value};
 
 use super::error::StoreError;
 use super::{connections, destinations, functions, sources};
-use crate::model::{Connection, Destination, DestinationId, FunctionId, FunctionVersion, Manifest, Source, VersionId};
+use crate::model::{
+    Connection, ConnectionId, Destination, DestinationId, FunctionId, FunctionVersion, Manifest, Source, VersionId,
+};
 
 /// A snapshot of all sources with their connections, and of all destinations.
 #[derive(Debug, Default)]
 pub struct Routes {
     by_write_key: HashMap<String, Arc<SourceRoute>>,
     destinations: HashMap<DestinationId, Arc<DestinationRoute>>,
+    connections: HashMap<ConnectionId, ConnectionRoute>,
 }
 
 /// A source and where its events go.
@@ -31,7 +34,7 @@ pub struct SourceRoute {
 }
 
 /// One way out of a source.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConnectionRoute {
     /// The connection.
     pub connection: Connection,
@@ -61,6 +64,11 @@ impl Routes {
     /// The destination with this id.
     pub fn destination(&self, id: DestinationId) -> Option<&Arc<DestinationRoute>> {
         self.destinations.get(&id)
+    }
+
+    /// The connection with this id.
+    pub fn connection(&self, id: ConnectionId) -> Option<&ConnectionRoute> {
+        self.connections.get(&id)
     }
 
     /// All sources, in no order.
@@ -126,7 +134,9 @@ pub(super) fn read(sql: &Sql, versions: &mut Versions) -> Result<Routes, StoreEr
     for connection in connections::all(&snapshot)? {
         if let Some(destination) = routes.destinations.get(&connection.destination) {
             let destination = Arc::clone(destination);
-            outgoing.entry(connection.source).or_default().push(ConnectionRoute { connection, destination });
+            let way = ConnectionRoute { connection, destination };
+            routes.connections.insert(way.connection.id, way.clone());
+            outgoing.entry(way.connection.source).or_default().push(way);
         }
     }
     for source in sources::all(&snapshot)? {
@@ -156,6 +166,19 @@ fn destination_route(
     };
     let settings_json = with_defaults(&destination.settings, &version.manifest).into();
     Ok(DestinationRoute { destination, settings_json, function_name, version })
+}
+
+impl DestinationRoute {
+    /// The same destination as it would be on another version: with its settings, and that version's defaults.
+    #[must_use]
+    pub fn at(&self, version: &Arc<FunctionVersion>) -> Self {
+        Self {
+            destination: self.destination.clone(),
+            settings_json: with_defaults(&self.destination.settings, &version.manifest).into(),
+            function_name: self.function_name.clone(),
+            version: Arc::clone(version),
+        }
+    }
 }
 
 /// The customer's values, and the manifest's where there are none.

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::audit::{self, Owner::Workspace};
 use super::error::StoreError;
 use super::lanes::{After, Claim};
 use super::ledger::Owner;
@@ -14,8 +13,7 @@ use super::states;
 use super::types::{AttemptRecord, Settle, Settled, Settlement};
 use super::work::{Commit, Settlements, block_of, delivery_at};
 use crate::model::{
-    Actor, ConnectionId, DeliveryId, DeliveryState, DestinationId, FilterReason, OutcomeCode, SourceId, Timestamp,
-    WorkspaceId,
+    ConnectionId, DeliveryId, DestinationId, FilterReason, OutcomeCode, SourceId, Timestamp, WorkspaceId,
 };
 
 /// Attempts that are kept of first successes, for each connection and minute: enough to see what a partner answers.
@@ -23,10 +21,13 @@ const SAMPLE: u32 = 5;
 
 /// A delivery block while a commit changes it.
 pub(super) struct Block {
-    id: Uuid,
+    pub id: Uuid,
     seq: i64,
     pub owner: Owner,
+    pub event_block: i64,
     pub states: Vec<u8>,
+    /// The replay that owes this anew, if one does.
+    pub replay: Option<i64>,
     changed: bool,
 }
 
@@ -34,7 +35,8 @@ impl Block {
     /// Reads a block; `None` if there is none.
     pub fn read(sql: &Connection, block: Uuid) -> rusqlite::Result<Option<Self>> {
         sql.prepare_cached(
-            "SELECT seq, workspace, source, connection, destination, states FROM delivery_blocks WHERE id = ?1",
+            "SELECT seq, workspace, source, connection, destination, event_block, states, replay
+             FROM delivery_blocks WHERE id = ?1",
         )?
         .query_row([uuid(block)], |row| {
             Ok(Self {
@@ -46,11 +48,45 @@ impl Block {
                     connection: id(row, 3, ConnectionId::from_uuid)?,
                     destination: id(row, 4, DestinationId::from_uuid)?,
                 },
-                states: row.get(5)?,
+                event_block: row.get(5)?,
+                states: row.get(6)?,
+                replay: row.get(7)?,
                 changed: false,
             })
         })
         .optional()
+    }
+
+    /// Makes a block in which a replay owes some of an event block's events anew; none of them yet.
+    pub fn create(
+        commit: &Commit<'_>,
+        owner: &Owner,
+        event_block: i64,
+        events: usize,
+        replay: Option<i64>,
+    ) -> rusqlite::Result<Self> {
+        let (id, _) = block_of(DeliveryId::new(commit.now).uuid());
+        let states = vec![states::NOT_OWED; events];
+        commit
+            .sql
+            .prepare_cached(
+                "INSERT INTO delivery_blocks (id, workspace, source, connection, destination, event_block, accepted_at,
+                   fresh, open, dead, states, replay)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, ?8, ?9)",
+            )?
+            .execute(params![
+                uuid(id),
+                uuid(owner.workspace.uuid()),
+                uuid(owner.source.uuid()),
+                uuid(owner.connection.uuid()),
+                uuid(owner.destination.uuid()),
+                event_block,
+                ms(commit.now),
+                states,
+                replay,
+            ])?;
+        let seq = commit.sql.last_insert_rowid();
+        Ok(Self { id, seq, owner: *owner, event_block, states, replay, changed: false })
     }
 
     /// Moves one delivery to another state, in the block and in the ledger.
@@ -154,7 +190,7 @@ fn apply(
     block.set(commit, position, to);
     match item.settle {
         Settle::RetryAt(due) => put_retry(commit.sql, &owner, item.delivery, claim.attempt, due)?,
-        _ if from == states::RETRY => drop_retry(commit.sql, item.delivery)?,
+        _ if from == states::RETRY => drop_retry(commit, item.delivery, to)?,
         _ => {}
     }
     if item.settle == Settle::Dead {
@@ -164,7 +200,7 @@ fn apply(
 }
 
 /// Writes down when a delivery is tried again.
-pub(super) fn put_retry(
+fn put_retry(
     sql: &Connection,
     owner: &Owner,
     delivery: DeliveryId,
@@ -185,8 +221,16 @@ pub(super) fn put_retry(
     Ok(())
 }
 
-fn drop_retry(sql: &Connection, delivery: DeliveryId) -> rusqlite::Result<()> {
-    sql.prepare_cached("DELETE FROM retries WHERE delivery = ?1")?.execute([uuid(delivery.uuid())])?;
+/// A delivery that was tried before is owed no more: it is in this state now. The replay that gave it back counts that.
+fn drop_retry(commit: &mut Commit<'_>, delivery: DeliveryId, to: u8) -> rusqlite::Result<()> {
+    let replay: Option<Option<i64>> = commit
+        .sql
+        .prepare_cached("DELETE FROM retries WHERE delivery = ?1 RETURNING replay")?
+        .query_row([uuid(delivery.uuid())], |row| row.get(0))
+        .optional()?;
+    if let Some(replay) = replay.flatten() {
+        commit.ledger.replayed(replay).ended(to);
+    }
     Ok(())
 }
 
@@ -255,39 +299,6 @@ fn in_sample(commit: &mut Commit<'_>, connection: ConnectionId) -> bool {
     *kept <= SAMPLE
 }
 
-/// A person wants a dead delivery to be tried again: at once, with its attempts kept.
-pub(super) fn revive(commit: &mut Commit<'_>, actor: &Actor, delivery: DeliveryId) -> Result<(), StoreError> {
-    let not_found = || StoreError::NotFound { kind: "delivery", id: delivery.to_string() };
-    let (id, position) = block_of(delivery.uuid());
-    let mut block =
-        Block::read(commit.sql, id)?.filter(|block| block.owner.workspace == actor.workspace).ok_or_else(not_found)?;
-    let state = *block.states.get(position).filter(|state| **state != states::NOT_OWED).ok_or_else(not_found)?;
-    let not_now =
-        |why: &str| StoreError::NotNow { what: "retry delivery", id: delivery.to_string(), why: why.to_owned() };
-    if state != states::DEAD {
-        let is = states::meaning(state).map_or("unknown", |(state, _)| state.as_str());
-        return Err(not_now(&format!("it is {is}; only dead deliveries are retried by hand")));
-    }
-    if !commit.memory.connections.contains_key(&block.owner.connection) {
-        return Err(not_now("its connection was deleted"));
-    }
-    let attempts = commit
-        .sql
-        .prepare_cached("DELETE FROM dead WHERE delivery = ?1 RETURNING attempts")?
-        .query_row([uuid(delivery.uuid())], |row| row.get(0))
-        .optional()?
-        .unwrap_or(0);
-    block.set(commit, position, states::RETRY);
-    block.write(commit.sql)?;
-    let (owner, now) = (block.owner, commit.now);
-    let (before, after) = (DeliveryState::Dead.as_str(), DeliveryState::Pending.as_str());
-    let workspace = Workspace(owner.workspace);
-    audit::write(commit, actor, workspace, "delivery.retry", delivery, Some(&before), Some(&after))?;
-    put_retry(commit.sql, &owner, delivery, attempts, now)?;
-    commit.effects.push(Box::new(move |shared| shared.lanes.will_be_due(owner.destination, now)));
-    Ok(())
-}
-
 /// Everything that is still owed through a connection is filtered: it, or its destination, is being deleted.
 pub(super) fn filter_open(
     commit: &mut Commit<'_>,
@@ -308,12 +319,12 @@ pub(super) fn filter_open(
         let Some(mut block) = Block::read(sql, block)? else { continue };
         let mut filtered = 0;
         for position in 0..block.states.len() {
-            let state = block.states[position];
+            let (state, to) = (block.states[position], states::filtered(reason));
             if state == states::RETRY {
-                drop_retry(sql, delivery_at(block.id, position))?;
+                drop_retry(commit, delivery_at(block.id, position), to)?;
             }
             if states::is_open(state) {
-                block.set(commit, position, states::filtered(reason));
+                block.set(commit, position, to);
                 filtered += 1;
             }
         }

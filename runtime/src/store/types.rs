@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{
     ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventType, FilterReason, FunctionId, KeyId,
-    LeaseToken, Outcome, OutcomeCode, PartnerId, Role, SourceId, Timestamp, VersionId, WorkspaceId,
+    LeaseToken, Outcome, OutcomeCode, PartnerId, ReplayId, Role, SourceId, Timestamp, VersionId, WorkspaceId,
 };
 
 /// How the store works. Every number has a reason; the defaults come from `tidegate bench store`.
@@ -393,17 +393,13 @@ pub struct ConnectionPatch {
     pub enabled: Option<bool>,
 }
 
-/// Which deliveries a list shows: those that fit all that is given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct DeliveryFilter {
-    /// Only of events from this source.
-    pub source: Option<SourceId>,
-    /// Only those owed to this destination.
-    pub destination: Option<DestinationId>,
-    /// Only those of this connection.
-    pub connection: Option<ConnectionId>,
-    /// Only those that stand so.
-    pub state: Option<DeliveryState>,
+/// Why a delivery was given up.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DeadLetter {
+    /// When.
+    pub at: Timestamp,
+    /// The code of its last attempt's outcome, and what that said.
+    pub cause: String,
 }
 
 /// One delivery, as a list shows it.
@@ -423,6 +419,8 @@ pub struct DeliverySummary {
     pub message_id: String,
     /// The kind of the event.
     pub event_type: EventType,
+    /// The event's name, if it has one.
+    pub event_name: Option<String>,
     /// Where it stands.
     pub state: DeliveryState,
     /// Why it is filtered, if it is.
@@ -435,6 +433,10 @@ pub struct DeliverySummary {
     pub accepted_at: Timestamp,
     /// How the last attempt that was recorded ended. Failures always are; successes in a sample.
     pub last_outcome: Option<Outcome>,
+    /// Why it was given up, if it is dead.
+    pub dead: Option<DeadLetter>,
+    /// The replay that gave it back, while it is pending, or that made it.
+    pub replay: Option<ReplayId>,
 }
 
 /// One delivery with its event.
@@ -445,4 +447,6 @@ pub struct DeliveryDetail {
     pub summary: DeliverySummary,
     /// The whole event.
     pub event: Value,
+    /// The last attempt that was recorded, with its requests, answers and log.
+    pub last_attempt: Option<AttemptRecord>,
 }

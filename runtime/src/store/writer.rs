@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub queue: Queue,
     pub lanes: Lanes,
     pub cache: Cache,
+    /// Woken when a replay was made, paused, resumed or cancelled.
+    pub replays_changed: tokio::sync::Notify,
     /// Grows with every change that routes show.
     pub routes_version: AtomicU64,
     pub clock: Clock,

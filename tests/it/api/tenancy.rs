@@ -82,6 +82,8 @@ impl Neighbours {
         assert_eq!(send(apis.public, "POST", "/v1/track", &[], event.as_bytes()).await.status, 200);
         let deliveries = call(&apis, &apis.token, &[workspace], "GET", "/api/v1/deliveries", &Value::Null).await.json();
         theirs.insert("deliveries", text(&deliveries["items"][0], "id"));
+        let replay = make(&apis, &workspace, "/api/v1/replays", json!({"destination": destination["id"]})).await;
+        theirs.insert("replays", text(&replay, "id"));
         let mut mine = BTreeMap::new();
         for role in ROLES {
             let at = if role.starts_with("partner") { "tidegate-partner" } else { "tidegate-workspace" };
@@ -111,6 +113,7 @@ impl Neighbours {
             ("POST", "/api/v1/connections") => {
                 json!({"source": theirs["sources"], "destination": theirs["destinations"]})
             }
+            ("POST", "/api/v1/replays") => json!({"destination": theirs["destinations"]}),
             ("POST", "/api/v1/destinations") => json!({"name": "d", "function": theirs["functions"]}),
             ("POST", "/api/v1/sources" | "/api/v1/workspaces" | "/api/v1/partners") => json!({"name": "n"}),
             ("POST", "/api/v1/functions/{id}/test") => json!({"event": {"type": "track"}, "answers": []}),

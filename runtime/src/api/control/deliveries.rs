@@ -14,8 +14,10 @@ use utoipa_axum::routes;
 use super::List;
 use crate::api::extract::{Asked, id};
 use crate::api::{ApiState, Problem};
-use crate::model::{Actor, ConnectionId, DeliveryState, DestinationId, Outcome, SourceId};
-use crate::store::{AttemptRecord, DeliveryFilter, DeliverySummary, Page};
+use crate::model::{
+    Actor, ConnectionId, DeliveryState, DestinationId, EventType, Outcome, OutcomeCode, SourceId, Timestamp,
+};
+use crate::store::{AttemptRecord, DeadLetter, DeliveryDetail, DeliveryFilter, DeliverySummary, Page};
 
 /// How an attempt ended.
 #[derive(Serialize, ToSchema)]
@@ -47,6 +49,8 @@ struct DeliveryView {
     message_id: String,
     /// The kind of the event.
     event_type: &'static str,
+    /// The event's name, if it has one.
+    event_name: Option<String>,
     /// Where it stands.
     state: &'static str,
     /// Why it is filtered, if it is.
@@ -59,9 +63,25 @@ struct DeliveryView {
     accepted_at: String,
     /// How the last attempt ended that was recorded.
     last_outcome: Option<OutcomeView>,
+    /// Why and when it was given up, if it is dead.
+    dead: Option<DeadView>,
+    /// The replay that gave it back, while it is pending, or that made it.
+    replay: Option<String>,
     /// The whole event; only where one delivery is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<Value>,
+    /// The last attempt that was recorded, with its requests, answers and log; only where one delivery is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_attempt: Option<AttemptView>,
+}
+
+/// Why a delivery was given up.
+#[derive(Serialize, ToSchema)]
+struct DeadView {
+    /// When.
+    at: String,
+    /// The code of its last attempt's outcome, and what that said.
+    cause: String,
 }
 
 /// One attempt at a delivery.
@@ -109,6 +129,21 @@ struct Which {
     /// Only those that stand so: `pending`, `delivered`, `filtered` or `dead`.
     #[param(value_type = Option<String>)]
     state: Option<DeliveryState>,
+    /// Only those accepted then or later.
+    #[param(value_type = Option<String>)]
+    from: Option<Timestamp>,
+    /// Only those accepted before then.
+    #[param(value_type = Option<String>)]
+    to: Option<Timestamp>,
+    /// Only those whose last recorded attempt ended so, such as `gateway_timeout`.
+    #[param(value_type = Option<String>)]
+    outcome: Option<OutcomeCode>,
+    /// Only of events of this type, such as `track`.
+    #[serde(rename = "type")]
+    #[param(value_type = Option<String>)]
+    event_type: Option<EventType>,
+    /// Only of events of this name: `event` of a track, `name` of a page or screen.
+    event: Option<String>,
 }
 
 impl From<Outcome> for OutcomeView {
@@ -119,7 +154,7 @@ impl From<Outcome> for OutcomeView {
 }
 
 impl DeliveryView {
-    fn of(summary: DeliverySummary, event: Option<Value>) -> Self {
+    fn of(summary: DeliverySummary) -> Self {
         Self {
             id: summary.id.to_string(),
             workspace: summary.workspace.to_string(),
@@ -128,14 +163,23 @@ impl DeliveryView {
             destination: summary.destination.to_string(),
             message_id: summary.message_id,
             event_type: summary.event_type.as_str(),
+            event_name: summary.event_name,
             state: summary.state.as_str(),
             filter_reason: summary.filter_reason.map(|reason| reason.as_str()),
             attempts: summary.attempts,
             next_due: summary.next_due.map(|due| due.to_string()),
             accepted_at: summary.accepted_at.to_string(),
             last_outcome: summary.last_outcome.map(OutcomeView::from),
-            event,
+            dead: summary.dead.map(|DeadLetter { at, cause }| DeadView { at: at.to_string(), cause }),
+            replay: summary.replay.map(|replay| replay.to_string()),
+            event: None,
+            last_attempt: None,
         }
+    }
+
+    fn with_event(detail: DeliveryDetail) -> Self {
+        let DeliveryDetail { summary, event, last_attempt } = detail;
+        Self { event: Some(event), last_attempt: last_attempt.map(AttemptView::from), ..Self::of(summary) }
     }
 }
 
@@ -168,14 +212,20 @@ async fn list(
         source: which.source,
         destination: which.destination,
         connection: which.connection,
-        state: which.state,
+        delivery: None,
+        states: which.state.into_iter().collect(),
+        from: which.from,
+        to: which.to,
+        outcome: which.outcome,
+        event_type: which.event_type,
+        event: which.event,
     };
     let page = Page { after: which.after, limit: which.limit.unwrap_or(Page::default().limit) };
     let page = state.store.list_deliveries(&actor, &filter, &page).await?;
-    Ok(Json(List::of(page, |summary| DeliveryView::of(summary, None))))
+    Ok(Json(List::of(page, DeliveryView::of)))
 }
 
-/// Shows a delivery with its event.
+/// Shows a delivery with its event and its last attempt.
 #[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "deliveries", params(("id" = String, Path)),
     responses((status = 200, body = DeliveryView)))]
 async fn show(
@@ -183,8 +233,7 @@ async fn show(
     actor: Actor,
     Path(delivery): Path<String>,
 ) -> Result<Json<DeliveryView>, Problem> {
-    let detail = state.store.get_delivery(&actor, id(&delivery)?).await?;
-    Ok(Json(DeliveryView::of(detail.summary, Some(detail.event))))
+    Ok(Json(DeliveryView::with_event(state.store.get_delivery(&actor, id(&delivery)?).await?)))
 }
 
 /// Shows the attempts at a delivery.
@@ -210,5 +259,5 @@ async fn retry(
     let delivery = id(&delivery)?;
     state.store.retry(&actor, delivery).await?;
     let detail = state.store.get_delivery(&actor, delivery).await?;
-    Ok((StatusCode::ACCEPTED, Json(DeliveryView::of(detail.summary, None))))
+    Ok((StatusCode::ACCEPTED, Json(DeliveryView::of(detail.summary))))
 }

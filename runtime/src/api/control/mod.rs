@@ -13,6 +13,7 @@ mod ledger;
 mod logs;
 mod masking;
 mod partners;
+mod replays;
 mod sources;
 mod trial;
 mod upload;
@@ -83,6 +84,7 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(destinations::routes())
         .merge(connections::routes())
         .merge(deliveries::routes())
+        .merge(replays::routes())
         .merge(ledger::routes())
         .merge(audit::routes())
 }
@@ -190,7 +192,7 @@ mod tests {
         let api = serde_json::to_value(finish(api)).unwrap();
         assert!(api["openapi"].as_str().unwrap().starts_with("3.1"), "{}", api["openapi"]);
         let paths = api["paths"].as_object().unwrap();
-        for path in ["sources", "destinations", "connections", "functions", "deliveries", "ledger"] {
+        for path in ["sources", "destinations", "connections", "functions", "deliveries", "replays", "ledger"] {
             assert!(paths.contains_key(&format!("/api/v1/{path}")), "{path}");
         }
         let (mut calls, mut ids) = (0, std::collections::BTreeSet::new());

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{DeliveryId, DeliveryState, FilterReason};
-use crate::store::Settled;
+use crate::model::{DeliveryId, DeliveryState, FilterReason, ReplayState, ReplayVersion};
+use crate::store::{Cursor, DeliveryFilter, NewReplay, Readmission, ReplayStep, Settled, Wanted};
 
 /// One step. Numbers choose among what there is at that moment.
 #[derive(Clone, Debug)]
@@ -22,6 +22,12 @@ enum Step {
     /// Settles under a lease that was given up before.
     Stale(usize),
     Revive(usize),
+    /// A replay of what is dead, delivered or both, that looks at so many.
+    Replay {
+        destination: usize,
+        states: &'static [DeliveryState],
+        most: usize,
+    },
     Reopen,
     DeleteConnection(usize),
 }
@@ -57,6 +63,9 @@ fn any_ending() -> impl Strategy<Value = Ending> {
     ]
 }
 
+const REPLAYED: [&[DeliveryState]; 3] =
+    [&[DeliveryState::Dead], &[DeliveryState::Delivered], &[DeliveryState::Dead, DeliveryState::Delivered]];
+
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => proptest::collection::vec((0..40_u8, 0..4_u8), 1..8).prop_map(Step::Accept),
@@ -64,6 +73,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         8 => proptest::collection::vec((any::<usize>(), any_ending()), 1..6).prop_map(Step::Settle),
         1 => any::<usize>().prop_map(Step::Stale),
         2 => any::<usize>().prop_map(Step::Revive),
+        2 => (0..2_usize, proptest::sample::select(&REPLAYED), 1..9_usize)
+            .prop_map(|(destination, states, most)| Step::Replay { destination, states, most }),
         2 => Just(Step::Reopen),
         1 => (0..2_usize).prop_map(Step::DeleteConnection),
     ]
@@ -73,8 +84,8 @@ fn any_step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     seen: BTreeSet<u8>,
-    /// By message id and destination.
-    deliveries: BTreeMap<(String, usize), Expected>,
+    /// By message id, destination, and how often a replay owed it anew.
+    deliveries: BTreeMap<(String, usize, u32), Expected>,
     deleted: BTreeSet<usize>,
 }
 
@@ -106,6 +117,7 @@ impl Run {
                 assert_eq!(self.bed.settle(&stale, Settle::Dead).await, Settled::LeaseLost);
             }
             Step::Revive(which) => self.revive(which).await,
+            Step::Replay { destination, states, most } => self.replay(destination, states, most).await,
             Step::Reopen => self.reopen(),
             Step::DeleteConnection(which) => self.delete(which).await,
         }
@@ -130,7 +142,7 @@ impl Run {
                     let pending = owed.state == OwedState::Pending && !self.model.deleted.contains(&to);
                     let state = if pending { DeliveryState::Pending } else { DeliveryState::Filtered };
                     let expected = Expected { state, attempts: 0, due: 0, id: None };
-                    self.model.deliveries.insert((id.to_string(), to), expected);
+                    self.model.deliveries.insert((id.to_string(), to, 0), expected);
                 }
             }
             batch.push(event);
@@ -142,7 +154,7 @@ impl Run {
     async fn claim(&mut self, destination: usize, most: usize, at: u64) {
         let held: BTreeSet<_> = self.held.iter().map(|(delivery, _)| delivery.id).collect();
         let to = self.bed.destinations[destination].id;
-        let free = |key: &(String, usize), expected: &Expected| {
+        let free = |key: &(String, usize, u32), expected: &Expected| {
             key.1 == destination
                 && expected.state == DeliveryState::Pending
                 && expected.due <= at
@@ -152,7 +164,7 @@ impl Run {
         let claimed = self.bed.store.claim(to, most, usize::MAX, later(at)).await.unwrap();
         assert_eq!(claimed.len(), available.min(most));
         for delivery in claimed {
-            let key = (delivery.event.message_id.clone(), destination);
+            let key = self.key(&delivery, destination);
             let expected = self.model.deliveries.get_mut(&key).unwrap();
             assert!(free(&key, expected), "{key:?} {expected:?}");
             assert_eq!(delivery.attempt, expected.attempts + 1);
@@ -170,7 +182,7 @@ impl Run {
             }
             let (delivery, destination) = self.held.swap_remove(which % self.held.len());
             settlements.push(settlement(&delivery, ending.settle()));
-            let key = (delivery.event.message_id.clone(), destination);
+            let key = self.key(&delivery, destination);
             let expected = self.model.deliveries.get_mut(&key).unwrap();
             match ending {
                 Ending::Delivered => expected.state = DeliveryState::Delivered,
@@ -188,7 +200,7 @@ impl Run {
     async fn revive(&mut self, which: usize) {
         let dead = self.model.deliveries.iter_mut().filter(|(_, expected)| expected.state == DeliveryState::Dead);
         let mut dead: Vec<_> = dead.collect();
-        let Some(((_, destination), expected)) = (!dead.is_empty()).then(|| dead.swap_remove(which % dead.len()))
+        let Some(((_, destination, _), expected)) = (!dead.is_empty()).then(|| dead.swap_remove(which % dead.len()))
         else {
             return;
         };
@@ -197,6 +209,58 @@ impl Run {
         if revived.is_ok() {
             // Due at once, by the store's clock.
             (expected.state, expected.due) = (DeliveryState::Pending, self.opened);
+        }
+    }
+
+    /// Which delivery of its event this is: the one that is known by its id, or the newest.
+    fn key(&self, delivery: &ClaimedDelivery, destination: usize) -> (String, usize, u32) {
+        let message = delivery.event.message_id.clone();
+        let all = self.model.deliveries.range((message.clone(), destination, 0)..=(message, destination, u32::MAX));
+        let known = all.clone().find(|(_, expected)| expected.id == Some(delivery.id));
+        known.or(all.last()).unwrap().0.clone()
+    }
+
+    /// The newest delivery of each event speaks for it: a dead one is owed again, a delivered one is owed anew.
+    async fn replay(&mut self, destination: usize, states: &'static [DeliveryState], most: usize) {
+        let (store, actor, to) = (&self.bed.store, &self.bed.actor, self.bed.destinations[destination].id);
+        let filter = DeliveryFilter { states: states.to_vec(), destination: Some(to), ..DeliveryFilter::default() };
+        let (destinations, until) = store.replay_scope(actor, &filter).await.unwrap();
+        let (version, events_per_s, matching) = (ReplayVersion::Current, 1, 0);
+        let new = NewReplay { filter: filter.clone(), version, events_per_s, until, matching, destinations };
+        let replay = store.create_replay(actor, new).await.unwrap().id;
+        let wanted = Wanted { filter, destination: to, until, from: Cursor::default(), most };
+        let found = store.replay_candidates(wanted).await.unwrap();
+        let newest: BTreeMap<_, _> = self
+            .model
+            .deliveries
+            .iter()
+            .filter(|((_, to, _), _)| *to == destination)
+            .map(|((message, _, time), expected)| (message.clone(), (*time, expected.state)))
+            .collect();
+        let fitting = newest.values().filter(|(_, state)| states.contains(state)).count();
+        assert_eq!(found.items.len(), fitting.min(most));
+        let items = found.items.iter().map(|candidate| (candidate.delivery, Readmission::Owe(None))).collect();
+        store.replay_step(replay, vec![ReplayStep { destination: to, items, next: found.next }]).await.unwrap();
+        let deleted = self.model.deleted.contains(&destination);
+        for candidate in found.items {
+            let message = candidate.event.message_id;
+            let (time, state) = newest[&message];
+            assert_eq!(candidate.state, state);
+            let key = (message.clone(), destination, time);
+            let expected = self.model.deliveries.get_mut(&key).unwrap();
+            assert!(expected.id.is_none_or(|id| id == candidate.delivery), "{key:?}");
+            if !deleted && state == DeliveryState::Dead {
+                (expected.state, expected.due) = (DeliveryState::Pending, self.opened);
+            } else if !deleted {
+                let anew = Expected { state: DeliveryState::Pending, attempts: 0, due: self.opened, id: None };
+                self.model.deliveries.insert((message, destination, time + 1), anew);
+            }
+        }
+        let replay = store.get_replay(actor, replay).await.unwrap();
+        let left = replay.skipped.values().sum::<u64>();
+        assert_eq!(replay.released + left, fitting.min(most) as u64, "{replay:?}");
+        if replay.ended_at.is_none() {
+            store.change_replay(actor, replay.id, ReplayState::Cancelled).await.unwrap();
         }
     }
 
@@ -213,7 +277,7 @@ impl Run {
         if self.model.deleted.insert(which) {
             self.bed.store.delete_connection(&self.bed.actor, self.bed.connections[which].id).await.unwrap();
             self.stale.extend(self.held.extract_if(.., |(_, to)| *to == which).map(|(delivery, _)| delivery));
-            for (_, expected) in self.model.deliveries.iter_mut().filter(|((_, to), _)| *to == which) {
+            for (_, expected) in self.model.deliveries.iter_mut().filter(|((_, to, _), _)| *to == which) {
                 if expected.state == DeliveryState::Pending {
                     expected.state = DeliveryState::Filtered;
                 }

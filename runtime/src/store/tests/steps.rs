@@ -239,7 +239,7 @@ async fn lists_show_what_is_asked_for_newest_first_in_pages() {
         page.after = Some(next);
     }
     assert_eq!(seen, ["e", "d", "c", "b", "a"]);
-    let state = |state| DeliveryFilter { state: Some(state), ..DeliveryFilter::default() };
+    let state = |state| DeliveryFilter { states: vec![state], ..DeliveryFilter::default() };
     let dead = bed.store.list_deliveries(&bed.actor, &state(DeliveryState::Dead), &Page::default()).await.unwrap();
     assert_eq!((dead.items.len(), dead.items[0].message_id.as_str()), (1, "b"));
     assert_eq!(dead.items[0].last_outcome.as_ref().unwrap().code, OutcomeCode::MessageRejected);
