@@ -172,6 +172,7 @@ impl App {
             drop(replaying.await);
         }
         deliveries.cancel();
+        store.leave();
         let ended = match delivered {
             Some(()) => Ok(()),
             None => match delivering.await {

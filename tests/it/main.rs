@@ -16,6 +16,7 @@ mod javascript;
 
 mod logs;
 mod outlets;
+mod overload;
 mod partners;
 mod promoting;
 mod replays;

@@ -32,8 +32,8 @@ pub(super) async fn livez() -> &'static str {
     responses((status = 200, description = "Events are taken"), (status = 503, description = "They are not")))]
 pub(super) async fn readyz(State(state): State<Arc<ApiState>>) -> Result<&'static str, Problem> {
     let not_ready = |why: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why);
-    match state.store.stopped() {
-        Some(reason) => Err(not_ready(format!("the store has stopped: {reason}"))),
+    match state.store.refuses() {
+        Some(refused) => Err(not_ready(refused.to_string())),
         None => state.store.ledger_overall().await.map(|_| "ok\n").map_err(Problem::from),
     }
 }

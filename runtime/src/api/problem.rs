@@ -148,6 +148,7 @@ impl From<StoreError> for Problem {
             StoreError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "name_taken", detail),
             StoreError::NotNow { .. } => Self::new(StatusCode::CONFLICT, "not_now", detail),
             StoreError::BadCursor(_) => Self::bad_request("bad_cursor", detail),
+            StoreError::DiskFull => Self::new(StatusCode::SERVICE_UNAVAILABLE, "disk_full", detail),
             StoreError::Stopped(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_stopped", detail),
             StoreError::Locked(_)
             | StoreError::File { .. }

@@ -95,8 +95,16 @@ async fn read(state: &ApiState, request: Request) -> Result<(axum::http::request
     Ok((parts, body))
 }
 
+/// A place for one request, before anything of it is read.
 fn permit(state: &ApiState) -> Result<tokio::sync::SemaphorePermit<'_>, TrackingError> {
     let config = state.ingest.config();
+    if let Some((used, most)) = state.ingest.memory.is_over() {
+        let why = format!("it uses {used} bytes of memory, and may use {most} (`ingest.memory_percent`)");
+        return Err(TrackingError::Busy { why, wait: config.retry_after });
+    }
+    if let Some(refused) = state.store.refuses() {
+        return Err(TrackingError::from_accept(&refused, config.retry_after));
+    }
     state.reading.try_acquire().map_err(|_| TrackingError::Busy {
         why: format!("{} requests are being read (`ingest.concurrent_requests`)", config.concurrent_requests),
         wait: config.retry_after,

@@ -58,7 +58,9 @@ impl TrackingError {
     /// From a store that did not take a batch.
     pub fn from_accept(error: &AcceptError, pause: Duration) -> Self {
         let wait = match error {
-            AcceptError::Overloaded { retry_after, .. } => *retry_after,
+            AcceptError::Overloaded { retry_after, .. }
+            | AcceptError::DiskLow { retry_after, .. }
+            | AcceptError::DiskFull { retry_after } => *retry_after,
             AcceptError::Stopped(_) => pause,
         };
         Self::Busy { why: error.to_string(), wait }

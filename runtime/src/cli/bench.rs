@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::print::{self, Format};
-use super::{bench_push, local, partner};
+use super::{bench_push, bench_replay, bench_restart, local, partner};
 use crate::app::App;
 use crate::bench::{
     self,
@@ -45,6 +45,28 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 50_000)]
         events: u64,
     },
+    /// Dead letters that come back beside live events, and what that costs the live ones.
+    Replay {
+        /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
+        component: PathBuf,
+        /// How many dead letters.
+        #[arg(long, default_value_t = 100_000)]
+        dead: u64,
+        /// How many of them come back in a second, at most.
+        #[arg(long, default_value_t = 500)]
+        rate: u32,
+        /// Live events a second.
+        #[arg(long, default_value_t = 100)]
+        live: u32,
+    },
+    /// The start of a host with many pending deliveries: time and memory.
+    Restart {
+        /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
+        component: PathBuf,
+        /// How many are pending.
+        #[arg(long, default_value_t = 1_000_000)]
+        pending: u64,
+    },
     /// Block rows beside a row for every delivery, with failures and with a reader beside the writer.
     Store {
         /// How many events for each case.
@@ -65,6 +87,10 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Build { file } => build(&file).await?,
         Command::Push => bench_push::run().await?,
         Command::Path { component, events } => path(read(&component)?, events).await?,
+        Command::Replay { component, dead, rate, live } => {
+            bench_replay::run(read(&component)?, dead, rate, live).await?
+        }
+        Command::Restart { component, pending } => bench_restart::run(read(&component)?, pending).await?,
         Command::Store { events } => {
             let dir = tempfile::tempdir()?;
             let figures = tokio::task::spawn_blocking(move || bench::store::store(dir.path(), events)).await??;
@@ -184,7 +210,17 @@ type Running = (
     tokio::task::JoinHandle<Result<(), crate::app::AppError>>,
 );
 
+/// Starts a host on an empty data directory.
 pub(super) async fn start(data: &std::path::Path, partner: SocketAddr) -> anyhow::Result<Running> {
+    host(data, partner, None).await
+}
+
+/// Starts a host on a data directory that had one before, with the key that was made then.
+pub(super) async fn start_again(data: &std::path::Path, partner: SocketAddr, token: &str) -> anyhow::Result<Running> {
+    host(data, partner, Some(token)).await
+}
+
+async fn host(data: &std::path::Path, partner: SocketAddr, token: Option<&str>) -> anyhow::Result<Running> {
     let variables = [
         ("TIDEGATE__LISTEN", "127.0.0.1:0".to_owned()),
         ("TIDEGATE__ADMIN_LISTEN", "127.0.0.1:0".to_owned()),
@@ -192,13 +228,14 @@ pub(super) async fn start(data: &std::path::Path, partner: SocketAddr) -> anyhow
     ];
     let config = Config::load(None, variables.map(|(name, value)| (name.to_owned(), value)))?;
     let app = App::start(&Config { data_dir: data.to_owned(), ..config }, Clock::System).await?;
-    let (listen, server, token) = (app.listen, format!("http://{}", app.admin_listen), app.operator_token.clone());
+    let token = token.map(str::to_owned).or_else(|| app.operator_token.clone());
+    let (listen, server) = (app.listen, format!("http://{}", app.admin_listen));
     let stop = tokio_util::sync::CancellationToken::new();
     let host = tokio::spawn(app.run(stop.clone()));
     Ok((listen, Client::new(ServerArgs::of(server, token)), stop, host))
 }
 
-async fn wire(api: &Client, component: Vec<u8>, partner: SocketAddr) -> anyhow::Result<String> {
+pub(super) async fn wire(api: &Client, component: Vec<u8>, partner: SocketAddr) -> anyhow::Result<String> {
     let function = crate::catalog::inspect(&component)?.manifest.name;
     api.call(http::Method::POST, "/api/v1/functions", "application/wasm", component.into()).await?;
     let source = api.post("/api/v1/sources", &json!({ "name": "bench" })).await?;

@@ -69,6 +69,11 @@ impl Client {
         Self { http: Http::builder(TokioExecutor::new()).build_http(), args }
     }
 
+    /// The key that it shows, if it has one.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.args.token.as_deref()
+    }
+
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.call(Method::GET, path, "application/json", Bytes::new()).await
     }

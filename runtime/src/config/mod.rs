@@ -107,6 +107,8 @@ pub struct IngestConfig {
     pub source_burst: NonZeroU64,
     /// What a client is asked to wait when the host is full.
     pub retry_after: Duration,
+    /// The share of the memory that this process may use while it takes new events, in percent.
+    pub memory_percent: f64,
 }
 
 /// Bounds of the control API.
@@ -189,6 +191,17 @@ fn positive(key: &'static str, value: u64) -> Result<NonZeroU64, ConfigError> {
     NonZeroU64::new(value).ok_or(ConfigError::OutOfRange { key, value: value.to_string(), rule: "not 0".to_owned() })
 }
 
+fn percent(key: &'static str, value: f64) -> Result<f64, ConfigError> {
+    if value > 0.0 && value <= 100.0 {
+        return Ok(value);
+    }
+    Err(ConfigError::OutOfRange {
+        key,
+        value: value.to_string(),
+        rule: "it must be above 0, and 100 at most".to_owned(),
+    })
+}
+
 fn seconds(key: &'static str, value: u64) -> Result<Duration, ConfigError> {
     count(key, value, 1).map(|_| Duration::from_secs(value))
 }
@@ -241,6 +254,7 @@ fn ingest(raw: &Ingest) -> Result<IngestConfig, ConfigError> {
         source_requests_per_s: positive("ingest.source_requests_per_s", raw.source_requests_per_s)?,
         source_burst: positive("ingest.source_burst", raw.source_burst)?,
         retry_after: seconds("ingest.retry_after_s", raw.retry_after_s)?,
+        memory_percent: percent("ingest.memory_percent", raw.memory_percent)?,
     })
 }
 
@@ -280,7 +294,14 @@ fn store(raw: &Store) -> Result<StoreConfig, ConfigError> {
         readers: raw.readers,
         cache_bytes: count("store.cache_bytes", raw.cache_bytes, 1 << 20)?,
         keep_days: raw.keep_days,
+        min_free_bytes: min_free_bytes(raw.min_free_bytes)?,
     })
+}
+
+fn min_free_bytes(value: u64) -> Result<u64, ConfigError> {
+    let rule = || "it must be 1 or more: a disk without any room cannot settle what was taken".to_owned();
+    let zero = || ConfigError::OutOfRange { key: "store.min_free_bytes", value: value.to_string(), rule: rule() };
+    if value == 0 { Err(zero()) } else { Ok(value) }
 }
 
 fn check_replay(replay: &Replay) -> Result<(), ConfigError> {

@@ -75,6 +75,8 @@ sections! {
         source_burst: u64,
         /// Seconds that a client is asked to wait.
         retry_after_s: u64,
+        /// Share of the memory above which nothing new is taken, in percent.
+        memory_percent: f64,
     }
 
     /// `[control]`
@@ -155,6 +157,8 @@ sections! {
         cache_bytes: u64,
         /// How long settled deliveries are kept, in days.
         keep_days: u32,
+        /// Bytes that must be free on the disk.
+        min_free_bytes: u64,
     }
 
     /// `[log]`

@@ -12,6 +12,7 @@ mod counts;
 mod fan_out;
 mod fields;
 mod inflate;
+mod memory;
 mod parse;
 mod quota;
 mod reject;
@@ -21,6 +22,7 @@ pub use complete::Arrival;
 pub use counts::Counts;
 pub use fan_out::{fan_out, owed_now};
 pub use inflate::Inflate;
+pub use memory::Memory;
 pub use parse::{RawRequest, parse};
 pub use quota::Quota;
 pub use reject::{BodyError, Code};
@@ -55,13 +57,15 @@ pub struct Ingest {
     pub counts: Counts,
     /// What each source may send.
     pub quota: Quota,
+    /// What the process uses.
+    pub memory: Memory,
 }
 
 impl Ingest {
     /// With these bounds.
     pub fn new(config: IngestConfig) -> Self {
         let quota = Quota::new(config.source_requests_per_s, config.source_burst);
-        Self { config, counts: Counts::default(), quota }
+        Self { config, counts: Counts::default(), quota, memory: Memory::new(config.memory_percent) }
     }
 
     /// The bounds.

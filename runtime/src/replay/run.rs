@@ -47,20 +47,29 @@ pub async fn run(store: Arc<Store>, config: ReplayConfig, stop: CancellationToke
                 jobs.entry(replay.id).or_insert_with(|| Job::new(replay));
             }
         }
-        let (mut moved, mut over) = (false, Vec::new());
+        let (mut moved, mut over, mut full) = (false, Vec::new(), Vec::new());
         for (id, job) in &mut jobs {
-            match job.advance(&store, config).await? {
-                Advance::Waits => {}
-                Advance::Moved => moved = true,
-                Advance::Over => over.push(*id),
+            match job.advance(&store, config).await {
+                Ok(Advance::Waits) => {}
+                Ok(Advance::Moved) => moved = true,
+                Ok(Advance::Over) => over.push(*id),
+                // Nothing of the step has happened: it is taken anew from where the replay stands on disk.
+                Err(StoreError::DiskFull) => full.push(*id),
+                Err(error) => return Err(error),
             }
         }
         // One that was resumed already begins again from where it stands on disk.
-        stale = !over.is_empty();
-        over.iter().for_each(|id| drop(jobs.remove(id)));
+        stale = !over.is_empty() || !full.is_empty();
+        over.iter().chain(&full).for_each(|id| drop(jobs.remove(id)));
         pause = if moved { SHORTEST } else { (pause * 2).min(LONGEST) };
         let earned = jobs.values().map(|job| job.pace.wait()).min();
-        let sleep = if stale { Duration::ZERO } else { earned.map_or(IDLE, |earned| earned.max(pause)) };
+        let sleep = if !full.is_empty() {
+            LONGEST
+        } else if stale {
+            Duration::ZERO
+        } else {
+            earned.map_or(IDLE, |earned| earned.max(pause))
+        };
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),

@@ -3,15 +3,18 @@
 //! Half of a claim is kept for retries that are due, so that neither they nor fresh deliveries starve the others; what one of
 //! them leaves free goes to the other. [`super::lanes`] decides afterwards what of it is still free.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
+use super::backlog::Backlog;
 use super::cache::Cache;
 use super::codec::{self, BadBlock};
 use super::error::StoreError;
 use super::lanes::{Candidate, Cursor, Found, Lanes, Start};
-use super::rows::{count, id, time, uuid};
+use super::rows::{count, id, ms, time, uuid};
 use super::states;
 use super::work::{Events, block_of, delivery_at};
 use crate::model::{
@@ -35,7 +38,7 @@ pub(super) fn read(
     wanted: &Wanted,
 ) -> Result<Found, StoreError> {
     let snapshot = sql.unchecked_transaction()?;
-    let (due, next_due) = due_retries(&snapshot, lanes, wanted)?;
+    let (due, next_due) = due_retries(&snapshot, lanes, start.backlog, wanted)?;
     let mut reader = Reader {
         sql: &snapshot,
         cache,
@@ -66,27 +69,54 @@ struct Due {
     version: Option<VersionId>,
 }
 
-/// Retries that are due and free, the longest due first, and when the first that is not due yet is.
-fn due_retries(sql: &Connection, lanes: &Lanes, wanted: &Wanted) -> rusqlite::Result<(Vec<Due>, Option<Timestamp>)> {
+/// Retries that are due and free, the longest due first, and when the first that is not due yet is. Of a backlog, what is not let
+/// through yet counts as not due.
+fn due_retries(
+    sql: &Connection,
+    lanes: &Lanes,
+    backlog: Option<Backlog>,
+    wanted: &Wanted,
+) -> rusqlite::Result<(Vec<Due>, Option<Timestamp>)> {
     let mut due = Vec::new();
+    let Some(backlog) = backlog else {
+        let next = due_between(sql, lanes, wanted, (Timestamp::default(), wanted.now), &mut due)?;
+        return Ok((due, next));
+    };
+    let through = backlog.through(wanted.now).unwrap_or(backlog.opened());
+    let old = due_between(sql, lanes, wanted, (Timestamp::default(), through), &mut due)?;
+    let after = backlog.opened().plus(Duration::from_millis(1));
+    let new = due_between(sql, lanes, wanted, (after, wanted.now.max(after)), &mut due)?;
+    let next = [old.map(|at| backlog.when(at)), new].into_iter().flatten().min();
+    Ok((due, next))
+}
+
+/// Adds retries that are free and due from one moment to another; says when the first that was not taken is due.
+fn due_between(
+    sql: &Connection,
+    lanes: &Lanes,
+    wanted: &Wanted,
+    (from, to): (Timestamp, Timestamp),
+    due: &mut Vec<Due>,
+) -> rusqlite::Result<Option<Timestamp>> {
     let mut find = sql.prepare_cached(
-        "SELECT delivery, attempts, due_at, since, version FROM retries WHERE destination = ?1 ORDER BY due_at, delivery",
+        "SELECT delivery, attempts, due_at, since, version FROM retries WHERE destination = ?1 AND due_at >= ?2
+         ORDER BY due_at, delivery",
     )?;
-    let mut rows = find.query([uuid(wanted.destination.uuid())])?;
+    let mut rows = find.query(params![uuid(wanted.destination.uuid()), ms(from)])?;
     while let Some(row) = rows.next()? {
         let delivery = id(row, 0, DeliveryId::from_uuid)?;
         if lanes.is_claimed(delivery) {
             continue;
         }
         let at = time(row, 2)?;
-        if at > wanted.now || due.len() == wanted.max_events {
-            return Ok((due, Some(at)));
+        if at > to || due.len() == wanted.max_events {
+            return Ok(Some(at));
         }
         let since = row.get::<_, Option<i64>>(3)?.map(|ms| Timestamp::from_millis(count(ms)));
         let version = row.get::<_, Option<[u8; 16]>>(4)?.map(|id| VersionId::from_uuid(Uuid::from_bytes(id)));
         due.push(Due { delivery, attempts: row.get(1)?, at, since, version });
     }
-    Ok((due, None))
+    Ok(None)
 }
 
 struct Reader<'a> {
@@ -258,7 +288,7 @@ pub(super) fn damaged(block: i64, bad: BadBlock) -> StoreError {
 }
 
 /// Tells the lanes what an earlier process left: where something fresh is, and when retries are due.
-pub(super) fn refill(sql: &Connection, lanes: &Lanes) -> rusqlite::Result<()> {
+pub(super) fn refill(sql: &Connection, lanes: &Lanes, now: Timestamp) -> rusqlite::Result<()> {
     let mut fresh =
         sql.prepare("SELECT DISTINCT destination FROM delivery_blocks INDEXED BY blocks_fresh WHERE fresh > 0")?;
     let fresh: Vec<_> =
@@ -267,7 +297,7 @@ pub(super) fn refill(sql: &Connection, lanes: &Lanes) -> rusqlite::Result<()> {
     let mut due = sql.prepare("SELECT destination, MIN(due_at) FROM retries GROUP BY destination")?;
     let mut rows = due.query([])?;
     while let Some(row) = rows.next()? {
-        lanes.will_be_due(id(row, 0, DestinationId::from_uuid)?, time(row, 1)?);
+        lanes.were_due(id(row, 0, DestinationId::from_uuid)?, time(row, 1)?, now);
     }
     let mut off = sql.prepare("SELECT id FROM destinations WHERE NOT enabled")?;
     let mut rows = off.query([])?;

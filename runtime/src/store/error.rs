@@ -79,6 +79,9 @@ pub enum StoreError {
         /// In which way.
         why: String,
     },
+    /// There is no room for it on the disk.
+    #[error("the disk of the data directory is full, and nothing was changed: make room, and try again")]
+    DiskFull,
     /// The store stopped after a failed commit, or is closing.
     #[error("the store has stopped: {0}; nothing is taken until the process is started again")]
     Stopped(Arc<str>),
@@ -116,6 +119,25 @@ impl StoreError {
             | Self::Database(_)
             | Self::TooNew { .. }
             | Self::Damaged { .. }
+            | Self::DiskFull
+            | Self::Stopped(_) => false,
+        }
+    }
+
+    /// Whether a write found no room. What was being written is not there then, and the disk is as it was: this can be gone
+    /// on from, unlike a failed sync, after which nobody knows what the disk holds.
+    pub(super) fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Database(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Self::DiskFull => true,
+            Self::Locked(_)
+            | Self::File { .. }
+            | Self::TooNew { .. }
+            | Self::Conflict { .. }
+            | Self::NotFound { .. }
+            | Self::NotNow { .. }
+            | Self::BadCursor(_)
+            | Self::Damaged { .. }
             | Self::Stopped(_) => false,
         }
     }
@@ -129,6 +151,24 @@ pub enum AcceptError {
     Overloaded {
         /// How many are waiting.
         queued: usize,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The disk runs low.
+    #[error(
+        "the disk of the data directory has {free} bytes free, fewer than the {least} that are kept for what was taken before (`store.min_free_bytes`): try again when there is room"
+    )]
+    DiskLow {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that have to be.
+        least: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// A write found no room.
+    #[error("the disk of the data directory is full: try again when there is room")]
+    DiskFull {
         /// When to try again.
         retry_after: Duration,
     },

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::cache::Cache;
+use super::disk::Disk;
 use super::error::{AcceptError, StoreError};
 use super::keys::Keys;
 use super::lanes::Lanes;
@@ -25,6 +26,12 @@ use crate::model::{ClaimedDelivery, DestinationId, PartnerId, Timestamp, Workspa
 
 /// After how long a client that was refused may try again: the queue drains in less, and the header counts in seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// After how long a client may try again that was refused for want of room on the disk: people make room, not time.
+const ROOM_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a settlement that found no room on the disk waits before it is tried again.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// One data directory, open. Dropping it writes what was taken, then gives the directory back.
 pub struct Store {
@@ -61,9 +68,12 @@ impl Store {
             routes_version: AtomicU64::new(1),
             clock,
             config: config.clone(),
+            disk: Disk::new(places.dir.clone(), config.min_free_bytes),
+            commit_turn: Mutex::default(),
+            leaving: AtomicBool::new(false),
             places: places.clone(),
         });
-        claim::refill(&sql, &shared.lanes)?;
+        claim::refill(&sql, &shared.lanes, now)?;
         let keys = Keys::default();
         keys.load(&sql, tenants)?;
         let memory = open::memory(&sql)?;
@@ -89,6 +99,23 @@ impl Store {
         }
     }
 
+    /// The process is about to end: whatever waits for room on the disk waits no longer. It is owed as before when the directory is
+    /// opened again.
+    pub fn leave(&self) {
+        self.shared.leaving.store(true, Ordering::Release);
+    }
+
+    /// Why no new events are taken now, if so.
+    pub fn refuses(&self) -> Option<AcceptError> {
+        match self.stopped() {
+            Some(reason) => Some(AcceptError::Stopped(reason)),
+            None => {
+                let (free, least) = self.shared.disk.is_low()?;
+                Some(AcceptError::DiskLow { free, least, retry_after: ROOM_AFTER })
+            }
+        }
+    }
+
     /// Why nothing is taken any more, if so.
     pub fn stopped(&self) -> Option<Arc<str>> {
         self.shared.queue.stopped()
@@ -97,11 +124,15 @@ impl Store {
     /// Stores events and what they owe. Returns once they are on disk. Duplicates within 24 hours are counted and left out.
     ///
     /// # Errors
-    /// [`AcceptError::Overloaded`] at once if too much is waiting; [`AcceptError::Stopped`] after a failed commit. Nothing of the batch is stored then,
+    /// [`AcceptError::Overloaded`] at once if too much is waiting; [`AcceptError::DiskLow`] and [`AcceptError::DiskFull`] for
+    /// want of room; [`AcceptError::Stopped`] after a failed commit. Nothing of the batch is stored then,
     /// except that after `Stopped` a commit that was under way may turn out to be on disk when the directory is opened again.
     pub async fn accept(&self, batch: Vec<NewEvent>) -> Result<Accepted, AcceptError> {
         if batch.is_empty() {
             return Ok(Accepted::default());
+        }
+        if let Some((free, least)) = self.shared.disk.is_low() {
+            return Err(AcceptError::DiskLow { free, least, retry_after: ROOM_AFTER });
         }
         let events: Vec<_> = batch.into_iter().map(accept::prepare).collect();
         let bytes = events.iter().map(|event| event.record.len()).sum();
@@ -111,7 +142,10 @@ impl Store {
             Err(Refused::Stopped(reason)) => return Err(AcceptError::Stopped(reason)),
             Ok(()) => {}
         }
-        answer.await.map_err(|_| AcceptError::Stopped(self.reason()))
+        answer.await.map_err(|_| match self.verdict() {
+            StoreError::Stopped(reason) => AcceptError::Stopped(reason),
+            _ => AcceptError::DiskFull { retry_after: ROOM_AFTER },
+        })
     }
 
     /// What ingest and delivery need to know of the control plane; shows every change that has returned. Cheap, except for the first
@@ -162,17 +196,28 @@ impl Store {
         Ok(self.shared.lanes.finish(destination, read))
     }
 
-    /// Writes down what became of claimed deliveries: one answer for each, in order. Returns once it is on disk.
+    /// Writes down what became of claimed deliveries: one answer for each, in order. Returns once it is on disk. While the disk
+    /// is full it waits, since what a partner has cannot be unsent.
     ///
     /// # Errors
-    /// [`StoreError::Stopped`] after a failed commit: what was not written is owed as before when the directory is opened again.
+    /// [`StoreError::DiskFull`] after [`Store::leave`]; [`StoreError::Stopped`] after a failed commit: what was not written is owed as before when the directory is opened again.
     pub async fn settle(&self, items: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
         if items.is_empty() {
             return Ok(Vec::new());
         }
-        let (reply, answer) = oneshot::channel();
-        self.push(Work::Settle(Settlements { items, reply }))?;
-        answer.await.map_err(|_| StoreError::Stopped(self.reason()))
+        let items = Arc::new(items);
+        loop {
+            let (reply, answer) = oneshot::channel();
+            self.push(Work::Settle(Settlements { items: Arc::clone(&items), reply }))?;
+            if let Ok(settled) = answer.await {
+                return Ok(settled);
+            }
+            let error = self.verdict();
+            if !error.is_disk_full() || self.shared.leaving.load(Ordering::Acquire) {
+                return Err(error);
+            }
+            tokio::time::sleep(FULL_PAUSE).await;
+        }
     }
 
     /// Runs a change in the writer.
@@ -180,7 +225,6 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Commit<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let stopped = |_| StoreError::Stopped(self.reason());
         let _permit = self.shared.queue.calls.acquire().await.map_err(|_| StoreError::Stopped(self.reason()))?;
         let (reply, answer) = oneshot::channel();
         let call = move |commit: &mut Commit<'_>| match change(commit) {
@@ -189,7 +233,7 @@ impl Store {
             Err(error) => Done::Fail(error),
         };
         self.push(Work::Call(Box::new(call)))?;
-        answer.await.map_err(stopped)?
+        answer.await.map_err(|_| self.verdict())?
     }
 
     fn push(&self, work: Work) -> Result<(), StoreError> {
@@ -201,6 +245,13 @@ impl Store {
 
     fn reason(&self) -> Arc<str> {
         self.shared.queue.stopped().unwrap_or_else(|| "the writer ended".into())
+    }
+
+    /// Why a commit that somebody waited for did not come to be.
+    fn verdict(&self) -> StoreError {
+        // The writer has it until it has said whether it stops. This is after a failed commit only, and short.
+        drop(self.shared.commit_turn.lock());
+        self.shared.queue.stopped().map_or(StoreError::DiskFull, StoreError::Stopped)
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::backlog::Backlog;
 use crate::model::{ClaimedDelivery, ConnectionId, DeliveryId, DestinationId, LeaseToken, Timestamp};
 
 /// All lanes and all claims.
@@ -43,6 +44,8 @@ struct Lane {
     returned: BTreeSet<DeliveryId>,
     /// No retry is due before this.
     next_due: Option<Timestamp>,
+    /// Retries that were due before this process began, and are let through bit by bit.
+    backlog: Option<Backlog>,
     reading: Option<Reading>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -80,6 +83,7 @@ pub(super) struct Start {
     pub cursor: Cursor,
     pub fresh: bool,
     pub returned: Vec<DeliveryId>,
+    pub backlog: Option<Backlog>,
 }
 
 /// What a claim has read.
@@ -134,6 +138,17 @@ impl Lanes {
     /// A retry was stored, or is there.
     pub fn will_be_due(&self, destination: DestinationId, due: Timestamp) {
         self.lock().lanes.entry(destination).or_default().due(due);
+        self.wake.notify_one();
+    }
+
+    /// Retries are there, the first of them due then, from before this process began.
+    pub fn were_due(&self, destination: DestinationId, oldest: Timestamp, opened: Timestamp) {
+        let mut state = self.lock();
+        let lane = state.lanes.entry(destination).or_default();
+        lane.backlog = Backlog::new(oldest, opened);
+        let due = lane.backlog.map_or(oldest, |backlog| backlog.when(oldest));
+        lane.due(due);
+        drop(state);
         self.wake.notify_one();
     }
 
@@ -204,7 +219,13 @@ impl Lanes {
             return None;
         }
         lane.reading = Some(Reading { arrivals: lane.arrivals, ..Reading::default() });
-        Some(Start { cursor: lane.cursor, fresh: lane.fresh, returned: lane.returned.iter().copied().collect() })
+        lane.backlog = lane.backlog.filter(|backlog| backlog.through(now).is_some());
+        Some(Start {
+            cursor: lane.cursor,
+            fresh: lane.fresh,
+            returned: lane.returned.iter().copied().collect(),
+            backlog: lane.backlog,
+        })
     }
 
     /// Whether a destination is off, or has fresh deliveries that were not claimed yet.
@@ -260,6 +281,11 @@ impl Lanes {
         }
         claim.settling = true;
         Some(*claim)
+    }
+
+    /// The commit in which settlements were under way did not come to be: their claims go on.
+    pub fn settle_failed(&self) {
+        self.lock().claims.values_mut().for_each(|claim| claim.settling = false);
     }
 
     /// These settlements are on disk: their claims are over.

@@ -16,6 +16,7 @@
 
 mod accept;
 mod audit;
+mod backlog;
 pub(crate) mod baseline;
 mod cache;
 mod candidates;
@@ -26,6 +27,7 @@ mod connections;
 mod control;
 mod deliveries;
 mod destinations;
+mod disk;
 mod error;
 mod functions;
 mod handle;

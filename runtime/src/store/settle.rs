@@ -124,8 +124,8 @@ pub(super) fn settle(commit: &mut Commit<'_>, all: Vec<Settlements>) -> Result<(
     let mut ended = Vec::new();
     for Settlements { items, reply } in all {
         let mut results = Vec::with_capacity(items.len());
-        for item in items {
-            results.push(settle_one(commit, &mut blocks, &mut ended, &item)?);
+        for item in items.iter() {
+            results.push(settle_one(commit, &mut blocks, &mut ended, item)?);
         }
         commit.answers.push(Box::new(move || drop(reply.send(results))));
     }

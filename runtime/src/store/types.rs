@@ -28,6 +28,8 @@ pub struct StoreConfig {
     pub cache_bytes: usize,
     /// How long settled deliveries and their events are kept, in days.
     pub keep_days: u32,
+    /// Bytes that the disk must have free for new events to be taken.
+    pub min_free_bytes: u64,
 }
 
 impl Default for StoreConfig {
@@ -47,6 +49,8 @@ impl Default for StoreConfig {
             cache_bytes: 64 << 20,
             // A week is long enough to notice on Monday what broke on Friday.
             keep_days: 7,
+            // The log's 16 MB, and some hours of settlements of what was taken before.
+            min_free_bytes: 256 << 20,
         }
     }
 }

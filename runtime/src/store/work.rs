@@ -35,7 +35,8 @@ pub(super) struct Prepared {
 
 /// Settlements that belong together.
 pub(super) struct Settlements {
-    pub items: Vec<Settlement>,
+    /// Shared with whoever waits, who tries again if the disk was full.
+    pub items: std::sync::Arc<Vec<Settlement>>,
     pub reply: oneshot::Sender<Vec<Settled>>,
 }
 

@@ -2,19 +2,22 @@
 //!
 //! It takes what waits, writes it in one transaction, and answers when the transaction is on disk. While it waits for the disk the next
 //! work gathers, so a commit holds what came during the one before: no timer is needed to fill it. When anything but a caller's own
-//! mistake fails, it stops for good: after a failed fsync nobody knows what the disk holds, and only reading it anew can tell.
+//! mistake fails, it stops for good: after a failed fsync nobody knows what the disk holds, and only reading it anew can tell. The one
+//! exception is a write that finds no room: it changes nothing, so the commit is taken back, and whoever waits is told.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::accept;
 use super::cache::Cache;
+use super::disk::Disk;
 use super::error::StoreError;
 use super::lanes::Lanes;
 use super::ledger::Deltas;
+use super::open;
 use super::prune::Pruner;
 use super::queue::{Queue, Taken};
 use super::settle;
@@ -35,6 +38,11 @@ pub(super) struct Shared {
     /// Grows with every change that routes show.
     pub routes_version: AtomicU64,
     pub clock: Clock,
+    pub disk: Disk,
+    /// Held by the writer from before a commit until it is known what became of it.
+    pub commit_turn: Mutex<()>,
+    /// Whether the process is about to end, so that nobody should wait for room on the disk.
+    pub leaving: AtomicBool,
     pub config: StoreConfig,
     pub places: Places,
 }
@@ -75,15 +83,36 @@ impl Writer {
             if prune {
                 pruned = Instant::now();
             }
-            if let Err(error) = self.commit(work, prune) {
+            let shared = Arc::clone(&self.shared);
+            // Whoever finds their commit gone waits for this, to learn whether the store has stopped.
+            let turn = shared.commit_turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let Err(failed) = self.commit(work, prune) else { continue };
+            let taken_back = if failed.is_disk_full() { self.take_back() } else { Err(failed) };
+            if let Err(error) = taken_back {
                 tracing::error!(%error, "a commit failed: the store stops");
                 self.shared.queue.stop(&format!("a commit failed: {error}"));
                 // Roll back what can be; the connection closes with the thread either way.
                 let _ = self.sql.execute_batch("ROLLBACK");
                 break;
             }
+            drop(turn);
         }
         drop(stop);
+    }
+
+    /// A commit found no room on the disk: everything is as it was before it.
+    fn take_back(&mut self) -> Result<(), StoreError> {
+        tracing::warn!(dir = %self.shared.places.dir.display(), "the disk is full: nothing new is taken until there is room");
+        // SQLite may have done so by itself.
+        if !self.sql.is_autocommit() {
+            self.sql.execute_batch("ROLLBACK")?;
+        }
+        self.shared.lanes.settle_failed();
+        self.memory = open::memory(&self.sql)?;
+        // The log may be written from its beginning once all of it is in the database, which needs less room than growing it.
+        // If there is none even for that, the next commit finds out.
+        let _ = self.sql.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        Ok(())
     }
 
     fn commit(&mut self, work: Vec<Work>, prune: bool) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! The conformance suite: what every store must do, seen from outside.
 
 mod control;
+mod faults;
 mod model;
 mod steps;
 
@@ -56,7 +57,10 @@ fn manifest(name: &str) -> Manifest {
 
 impl Bed {
     async fn new(destinations: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), destinations).await
+    }
+
+    async fn within(dir: TempDir, destinations: usize) -> Self {
         let store = open(dir.path());
         let token = store.ensure_operator_key().await.unwrap().unwrap();
         let actor = store.authenticate(&token).unwrap();

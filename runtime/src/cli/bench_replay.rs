@@ -1,0 +1,131 @@
+//! `tidegate bench replay`: dead letters come back beside live events, and what that costs the live ones.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+
+use super::bench::start;
+use super::bench_stock::{Way, fill};
+use super::client::{Client, ServerArgs};
+use super::partner;
+use crate::store::Settle;
+
+/// How long live events alone are measured before.
+const ALONE: Duration = Duration::from_secs(30);
+
+/// When each live event was sent, and how long those took that arrived.
+#[derive(Default)]
+struct Live {
+    sent: Mutex<std::collections::HashMap<u64, Instant>>,
+    took: Mutex<Vec<f64>>,
+    next: AtomicU64,
+}
+
+impl Live {
+    fn arrived(&self, body: &[u8]) {
+        // The function posts "live-N did …" for these and "stock did …" for the others.
+        let text = String::from_utf8_lossy(body);
+        let number = text.split("live-").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse().ok());
+        let sent = number.and_then(|n: u64| self.sent.lock().unwrap_or_else(PoisonError::into_inner).remove(&n));
+        if let Some(sent) = sent {
+            let took = sent.elapsed().as_secs_f64() * 1e3;
+            self.took.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+        }
+    }
+
+    /// Sends one event, from which its way is timed.
+    async fn send(&self, client: &Client, write_key: &str) -> anyhow::Result<()> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(n, Instant::now());
+        let event = json!({"type": "track", "event": "Order Completed", "userId": format!("live-{n}"),
+            "messageId": format!("live-{n}")});
+        client.post("/v1/batch", &json!({ "writeKey": write_key, "batch": [event] })).await?;
+        Ok(())
+    }
+
+    /// The median and the 99th of a hundred so far, in milliseconds, and how many; begins anew.
+    fn figures(&self) -> (f64, f64, usize) {
+        let mut took = std::mem::take(&mut *self.took.lock().unwrap_or_else(PoisonError::into_inner));
+        took.sort_by(f64::total_cmp);
+        let at = |share: f64| took.get(((took.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(f64::NAN);
+        ((at(0.5) * 100.0).round() / 100.0, (at(0.99) * 100.0).round() / 100.0, took.len())
+    }
+}
+
+/// Measures live events alone, then beside a replay of that many dead letters.
+pub(super) async fn run(component: Vec<u8>, dead: u64, rate: u32, live_per_s: u32) -> anyhow::Result<Value> {
+    let live = Arc::new(Live::default());
+    let heard = Arc::clone(&live);
+    let partner = partner::start(move |request| heard.arrived(&request.body)).await?;
+    let data = tempfile::tempdir()?;
+    let (_, api, stop, host) = start(data.path(), partner).await?;
+    let write_key = super::bench::wire(&api, component, partner).await?;
+    let (way, token) = (way(&api).await?, api.token().context("a new directory has a key")?.to_owned());
+    stop.cancel();
+    host.await??;
+    fill(data.path(), &token, way, dead, (dead, Settle::Dead)).await?;
+
+    let (listen, api, stop, host) = super::bench::start_again(data.path(), partner, &token).await?;
+    let tracking = Arc::new(Client::new(ServerArgs::of(format!("http://{listen}"), None)));
+    let traffic = tokio::spawn(traffic(Arc::clone(&live), tracking, write_key, live_per_s));
+    // The first seconds fill caches; they are not measured.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    live.figures();
+    tokio::time::sleep(ALONE).await;
+    let (alone_p50, alone_p99, alone) = live.figures();
+    let began = Instant::now();
+    let made = api.post("/api/v1/replays", &json!({ "events_per_s": rate })).await?;
+    let planned = began.elapsed();
+    let path = format!("/api/v1/replays/{}", made["id"].as_str().context("the replay has no id")?);
+    let replay = loop {
+        let replay = api.get(&path).await?;
+        if replay["state"] == "done" && replay["pending"] == 0 {
+            break replay;
+        }
+        ensure!(!traffic.is_finished(), "the live events ended");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    };
+    let took = began.elapsed();
+    let (p50, p99, beside) = live.figures();
+    traffic.abort();
+    let ledger = api.get("/api/v1/ledger").await?;
+    stop.cancel();
+    host.await??;
+    ensure!(replay["delivered"] == dead, "not all came back: {replay}");
+    Ok(json!({
+        "dead_letters": dead,
+        "asked_per_s": rate,
+        "replayed_per_s": (dead as f64 / took.as_secs_f64()).round(),
+        "replay_s": (took.as_secs_f64() * 10.0).round() / 10.0,
+        "planning_ms": planned.as_millis() as u64,
+        "live_per_s": live_per_s,
+        "live_alone": { "events": alone, "p50_ms": alone_p50, "p99_ms": alone_p99 },
+        "live_beside": { "events": beside, "p50_ms": p50, "p99_ms": p99 },
+        "p99_ratio": (p99 / alone_p99 * 100.0).round() / 100.0,
+        "ledger": ledger,
+    }))
+}
+
+/// The only connection there is.
+pub(super) async fn way(api: &Client) -> anyhow::Result<Way> {
+    let connections = api.get("/api/v1/connections").await?;
+    let id = |name: &str| connections["items"][0][name].as_str().with_context(|| format!("no `{name}`"));
+    Ok(Way { source: id("source")?.parse()?, connection: id("id")?.parse()?, destination: id("destination")?.parse()? })
+}
+
+async fn traffic(live: Arc<Live>, client: Arc<Client>, write_key: String, per_s: u32) -> anyhow::Result<()> {
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / per_s);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut under_way = tokio::task::JoinSet::new();
+    loop {
+        tick.tick().await;
+        let (live, client, write_key) = (Arc::clone(&live), Arc::clone(&client), write_key.clone());
+        under_way.spawn(async move { live.send(&client, &write_key).await });
+        while let Some(sent) = under_way.try_join_next() {
+            sent??;
+        }
+    }
+}
