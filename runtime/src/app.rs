@@ -25,6 +25,7 @@ use crate::egress::{EgressConfig, Gate, GateError};
 use crate::replay::{self, ReplayConfig};
 use crate::sandbox::{CompileFailure, Compiler, Sandbox, SandboxConfig, SandboxError};
 use crate::store::{Store, StoreError};
+use crate::telemetry::DeliveryMetrics;
 
 /// Why a host cannot start, or had to stop.
 #[derive(Debug, Error)]
@@ -104,14 +105,15 @@ impl App {
         let gate =
             Arc::new(Gate::new(&EgressConfig { own_listeners: vec![listen, admin_listen], ..egress_config(config) })?);
         let limits = config.limits.clone();
+        let metrics = Arc::new(DeliveryMetrics::default());
         let tried = Trials::new(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&gate), limits.clone());
         let workshop = Workshop::new(workshop_config(config), Arc::clone(&sandbox));
         Ok(Self {
             listen,
             admin_listen,
             operator_token,
-            api: ApiState::new(Arc::clone(&store), workshop, trials(tried), config, clock),
-            delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock },
+            api: ApiState::new(Arc::clone(&store), workshop, trials(tried), Arc::clone(&metrics), config, clock),
+            delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock, metrics },
             delivery_config: delivery_config(config),
             delivery_threads: std::thread::available_parallelism().map_or(2, usize::from),
             // Half, so that what is new always finds a place.

@@ -19,3 +19,4 @@ pub mod replay;
 pub mod sandbox;
 pub mod shutdown;
 pub mod store;
+pub mod telemetry;

@@ -6,6 +6,7 @@ mod cache;
 mod clients;
 mod crash;
 mod delivering;
+mod deploy;
 mod egress;
 mod functions;
 mod guests;

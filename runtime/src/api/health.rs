@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::metrics::{CONTENT_TYPE, Snapshot};
 use super::{ApiState, Problem};
+use crate::telemetry::exposition;
 
 /// What runs here.
 #[derive(Serialize, ToSchema)]
@@ -58,6 +59,17 @@ pub(super) async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Respon
     ];
     let rejected = state.ingest.counts.all().into_iter();
     let rejected = rejected.map(|(source, code, events)| (source.to_string(), code.as_str(), events)).collect();
-    let text = state.metrics.text(Snapshot { rejected, ledger: states.to_vec() });
+    let standing = state.store.standing().await?;
+    let memory = &state.ingest.memory;
+    let gauges = vec![
+        ("queue_events", "Events that wait for the disk", standing.queue_events),
+        ("disk_free_bytes", "Bytes that the data directory's disk has free", standing.disk_free_bytes),
+        ("disk_least_bytes", "Below so many free bytes new events are refused", standing.disk_least_bytes),
+        ("memory_used_bytes", "Bytes of memory that the process uses", memory.used()),
+        ("memory_most_bytes", "Above so many bytes of memory new events are refused", memory.most()),
+        ("replays_running", "Replays that give deliveries back", standing.replays_running),
+    ];
+    let others = exposition(state.store.metrics(), &state.delivering);
+    let text = state.metrics.text(Snapshot { rejected, ledger: states.to_vec(), gauges }, &others);
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }

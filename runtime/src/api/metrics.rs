@@ -12,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 /// The content type of [`Metrics::text`].
@@ -32,6 +33,8 @@ pub(super) struct Metrics {
     pub events_duplicate: Counter,
     /// Metrics that browser clients sent about themselves, which are discarded.
     pub client_metrics: Counter,
+    /// How long tracking requests took, from their heads to their answers.
+    pub tracking_seconds: Histogram,
 }
 
 /// Figures that are read at the moment of a scrape: name, help, and samples with their labels.
@@ -41,6 +44,8 @@ pub(super) struct Snapshot {
     pub rejected: Vec<(String, &'static str, u64)>,
     /// The ledger's counts by state.
     pub ledger: Vec<(&'static str, u64)>,
+    /// Figures without labels: name, help, value.
+    pub gauges: Vec<(&'static str, &'static str, u64)>,
 }
 
 impl Collector for Snapshot {
@@ -57,6 +62,10 @@ impl Collector for Snapshot {
             let deliveries = i64::try_from(*deliveries).unwrap_or(i64::MAX);
             ConstGauge::new(deliveries).encode(family.encode_family(&[("state", *state)])?)?;
         }
+        for (name, help, value) in &self.gauges {
+            let value = i64::try_from(*value).unwrap_or(i64::MAX);
+            ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
         Ok(())
     }
 }
@@ -72,19 +81,24 @@ impl Default for Metrics {
         registry.register("events_duplicate", help, Counter::clone(&events_duplicate));
         let help = "Requests with metrics of browser clients, discarded";
         registry.register("client_metrics", help, Counter::clone(&client_metrics));
-        Self { registry, tracking_answers, events_accepted, events_duplicate, client_metrics }
+        // From half a millisecond to 16 seconds: a commit on a good disk, and half of the time a body may take.
+        let tracking_seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let help = "Time of tracking requests from their heads to their answers";
+        registry.register("tracking_seconds", help, tracking_seconds.clone());
+        Self { registry, tracking_answers, events_accepted, events_duplicate, client_metrics, tracking_seconds }
     }
 }
 
 impl Metrics {
-    /// All metrics as text, those of the moment included.
-    pub fn text(&self, now: Snapshot) -> String {
+    /// All metrics as text, those of the moment and of other parts included.
+    pub fn text(&self, now: Snapshot, others: &str) -> String {
         let mut moment = Registry::with_prefix("tidegate");
         moment.register_collector(Box::new(now));
         let mut text = String::new();
         // Writing into memory does not fail; what is there is better than nothing.
         let _ = encode_registry(&mut text, &self.registry)
             .and_then(|()| encode_registry(&mut text, &moment))
+            .map(|()| text.push_str(others))
             .and_then(|()| encode_eof(&mut text));
         text
     }
@@ -100,12 +114,17 @@ mod tests {
         metrics.events_accepted.inc_by(3);
         metrics.tracking_answers.get_or_create(&[("code", "ok")]).inc();
         let rejected = vec![("src_1".to_owned(), "event_not_defined", 2)];
-        let text = metrics.text(Snapshot { rejected, ledger: vec![("pending", 5)] });
+        let text = metrics.text(
+            Snapshot { rejected, ledger: vec![("pending", 5)], gauges: vec![("replays_running", "Replays", 2)] },
+            "tidegate_of_another_part 1\n",
+        );
         for line in [
             "tidegate_events_accepted_total 3",
             "tidegate_tracking_answers_total{code=\"ok\"} 1",
             "tidegate_events_rejected_total{source=\"src_1\",code=\"event_not_defined\"} 2",
             "tidegate_deliveries{state=\"pending\"} 5",
+            "tidegate_replays_running 2",
+            "tidegate_of_another_part 1",
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is missing in:\n{text}");
         }

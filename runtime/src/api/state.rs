@@ -12,6 +12,7 @@ use crate::config::{Config, ControlConfig, HttpConfig, Replay};
 use crate::ingest::Ingest;
 use crate::model::{Trial, TrialError};
 use crate::store::Store;
+use crate::telemetry::DeliveryMetrics;
 
 use super::metrics::Metrics;
 use super::wrong_keys::WrongKeys;
@@ -24,6 +25,8 @@ pub struct ApiState {
     pub(super) store: Arc<Store>,
     pub(super) ingest: Ingest,
     pub(super) metrics: Metrics,
+    /// What deliveries count.
+    pub(super) delivering: Arc<DeliveryMetrics>,
     pub(super) clock: Clock,
     /// One for each tracking request whose body is in memory.
     pub(super) reading: Semaphore,
@@ -38,11 +41,19 @@ pub struct ApiState {
 
 impl ApiState {
     /// Handlers that work on this store with these bounds.
-    pub fn new(store: Arc<Store>, workshop: Workshop, trials: Trials, config: &Config, clock: Clock) -> Arc<Self> {
+    pub fn new(
+        store: Arc<Store>,
+        workshop: Workshop,
+        trials: Trials,
+        delivering: Arc<DeliveryMetrics>,
+        config: &Config,
+        clock: Clock,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store,
             ingest: Ingest::new(config.ingest),
             metrics: Metrics::default(),
+            delivering,
             clock,
             reading: Semaphore::new(config.ingest.concurrent_requests),
             workshop,

@@ -78,6 +78,7 @@ async fn cors(request: Request, next: Next) -> Response {
 }
 
 async fn receive(State(state): State<Arc<ApiState>>, Path(call): Path<String>, request: Request) -> Response {
+    let began = std::time::Instant::now();
     let taken = match endpoint(&call) {
         None => Err(TrackingError::NoSuchPath(format!("/v1/{call}").chars().take(200).collect())),
         Some(Endpoint::ClientMetrics) => discard(&state, request).await,
@@ -85,6 +86,7 @@ async fn receive(State(state): State<Arc<ApiState>>, Path(call): Path<String>, r
     };
     let code = taken.as_ref().map_or_else(TrackingError::code, |()| "ok");
     state.metrics.tracking_answers.get_or_create(&[("code", code)]).inc();
+    state.metrics.tracking_seconds.observe(began.elapsed().as_secs_f64());
     taken.map_or_else(IntoResponse::into_response, |()| answer::success())
 }
 

@@ -26,9 +26,11 @@ struct Live {
 
 impl Live {
     fn arrived(&self, body: &[u8]) {
-        // The function posts "live-N did …" for these and "stock did …" for the others.
+        // The function posts "*live-N* did …" for these and "*stock* did …" for the others.
         let text = String::from_utf8_lossy(body);
-        let number = text.split("live-").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse().ok());
+        let digits: String =
+            text.split("live-").nth(1).unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
+        let number = digits.parse().ok();
         let sent = number.and_then(|n: u64| self.sent.lock().unwrap_or_else(PoisonError::into_inner).remove(&n));
         if let Some(sent) = sent {
             let took = sent.elapsed().as_secs_f64() * 1e3;

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use rand::Rng;
 use serde_json::{Map, Value};
 
+use super::Parts;
 use super::classify::classify;
 use super::record::{self, STORED_BODY_BYTES};
 use super::retry::{Disposition, RetryPolicy};
@@ -21,6 +23,7 @@ use crate::model::{
 };
 use crate::sandbox::{CacheScope, Caches, GuestEvent, Invocation, LoadError, Sandbox};
 use crate::store::{AttemptRecord, DestinationRoute, Settle, Settlement, Store, StoreError};
+use crate::telemetry::{Answered, DeliveryMetrics};
 
 /// Full records of successes kept for each destination in a minute: enough to see what a working request looks like.
 const SAMPLES_A_MINUTE: u64 = 10;
@@ -33,6 +36,7 @@ pub(super) struct Attempts {
     pub(super) limits: Limits,
     pub(super) retry: RetryPolicy,
     pub(super) clock: Clock,
+    metrics: Arc<DeliveryMetrics>,
     /// By destination, and by the version that a replay wants.
     prepared: DashMap<(DestinationId, Option<VersionId>), Arc<Prepared>>,
     caches: Arc<Caches>,
@@ -59,16 +63,10 @@ pub(super) struct Attempted {
 }
 
 impl Attempts {
-    pub(super) fn new(
-        store: Arc<Store>,
-        sandbox: Arc<Sandbox>,
-        gate: Arc<Gate>,
-        limits: Limits,
-        retry: RetryPolicy,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, retry: RetryPolicy) -> Self {
+        let Parts { store, sandbox, gate, limits, clock, metrics } = parts;
         let (prepared, caches, handles) = (DashMap::new(), Arc::default(), HandleKey::random());
-        Self { store, sandbox, gate, limits, retry, clock, prepared, caches, handles }
+        Self { store, sandbox, gate, limits, retry, clock, metrics, prepared, caches, handles }
     }
 
     /// One attempt at each of these deliveries, all of one destination, none of them claimed by anybody else. Those that are to run the
@@ -97,7 +95,11 @@ impl Attempts {
 
     async fn attempt(&self, prepared: &Prepared, deliveries: &[ClaimedDelivery]) -> Attempted {
         let started_at = self.clock.now();
-        let report = self.invoke(prepared, deliveries).await;
+        let report = {
+            let _under_way = self.metrics.invoking();
+            self.invoke(prepared, deliveries).await
+        };
+        self.count(&report);
         let outcomes = classify(&report, deliveries.len());
         let host_fault = matches!(report.ending, Ending::HostFault(_));
         if let Ending::HostFault(message) = &report.ending {
@@ -109,6 +111,18 @@ impl Attempts {
             .map(|(delivery, outcome)| self.settlement(prepared, delivery, outcome, &report, started_at))
             .collect();
         Attempted { settlements, host_fault }
+    }
+
+    fn count(&self, report: &InvocationReport) {
+        self.metrics.invoked(report.used.wall_ms, report.used.cpu_ms);
+        for request in &report.requests {
+            let answered = match (request.denied, request.status) {
+                (true, _) => Answered::Denied,
+                (false, Some(status)) => Answered::Status(status),
+                (false, None) => Answered::Failed,
+            };
+            self.metrics.requested(answered, Duration::from_millis(request.ms));
+        }
     }
 
     /// How the destination's current version gathers events, if it does.
@@ -212,6 +226,7 @@ impl Attempts {
         started_at: Timestamp,
     ) -> Settlement {
         let now = self.clock.now();
+        self.metrics.attempted(outcome.code, now.since(delivery.accepted_at));
         let disposition =
             self.retry.decide(&outcome, delivery.attempt, delivery.accepted_at, now, rand::rng().next_u64());
         let settle = match disposition {

@@ -15,6 +15,7 @@ use crate::egress::Gate;
 use crate::model::Limits;
 use crate::sandbox::Sandbox;
 use crate::store::{Store, StoreError};
+use crate::telemetry::DeliveryMetrics;
 
 mod attempt;
 mod classify;
@@ -55,6 +56,8 @@ pub struct Parts {
     pub limits: Limits,
     /// The time of day.
     pub clock: Clock,
+    /// What is counted.
+    pub metrics: Arc<DeliveryMetrics>,
 }
 
 /// Delivers what the store owes until `stop` is cancelled; returns when everything under way is settled or given back.
@@ -63,7 +66,6 @@ pub struct Parts {
 ///
 /// The store can no longer be written or read. What was under way stays owed and is delivered after a restart.
 pub async fn run(parts: Parts, config: DeliveryConfig, stop: CancellationToken) -> Result<(), StoreError> {
-    let Parts { store, sandbox, gate, limits, clock } = parts;
-    let attempts = attempt::Attempts::new(store, sandbox, gate, limits, config.retry.clone(), clock);
+    let attempts = attempt::Attempts::new(parts, config.retry.clone());
     dispatcher::run(attempts, config, stop).await
 }

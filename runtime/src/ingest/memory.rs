@@ -37,6 +37,11 @@ impl Memory {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Bytes that may be used while new events are taken.
+    pub fn most(&self) -> u64 {
+        self.most
+    }
+
     /// How much is used and how much may be, if it is too much to take anything new.
     pub fn is_over(&self) -> Option<(u64, u64)> {
         let used = self.used();

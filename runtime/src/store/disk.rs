@@ -36,6 +36,11 @@ impl Disk {
         self.free.load(Ordering::Relaxed)
     }
 
+    /// Bytes that have to be free for anything new to be taken.
+    pub fn least(&self) -> u64 {
+        self.least
+    }
+
     /// How much is free, and how much should be, if it is too little to take anything new.
     pub fn is_low(&self) -> Option<(u64, u64)> {
         let free = self.free();

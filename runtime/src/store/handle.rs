@@ -17,12 +17,13 @@ use super::lanes::Lanes;
 use super::queue::{Limits, Queue, Refused};
 use super::readers::Readers;
 use super::routes::{self, Routes, Snapshot};
-use super::types::{Accepted, NewEvent, Settled, Settlement, StoreConfig};
+use super::types::{Accepted, NewEvent, Settled, Settlement, Standing, StoreConfig};
 use super::work::{Accept, Commit, Done, Settlements, Work};
 use super::writer::{Shared, Writer};
-use super::{accept, claim, open};
+use super::{accept, claim, open, replays};
 use crate::clock::Clock;
 use crate::model::{ClaimedDelivery, DestinationId, PartnerId, Timestamp, WorkspaceId};
+use crate::telemetry::StoreMetrics;
 
 /// After how long a client that was refused may try again: the queue drains in less, and the header counts in seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -68,6 +69,7 @@ impl Store {
             routes_version: AtomicU64::new(1),
             clock,
             config: config.clone(),
+            metrics: StoreMetrics::default(),
             disk: Disk::new(places.dir.clone(), config.min_free_bytes),
             commit_turn: Mutex::default(),
             leaving: AtomicBool::new(false),
@@ -103,6 +105,26 @@ impl Store {
     /// opened again.
     pub fn leave(&self) {
         self.shared.leaving.store(true, Ordering::Release);
+    }
+
+    /// What the store counts.
+    pub fn metrics(&self) -> &StoreMetrics {
+        &self.shared.metrics
+    }
+
+    /// How the store stands at this moment.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn standing(&self) -> Result<Standing, StoreError> {
+        let running = self.readers.read(replays::count_running).await?;
+        let (disk, queue) = (&self.shared.disk, &self.shared.queue);
+        Ok(Standing {
+            queue_events: queue.waiting() as u64,
+            disk_free_bytes: disk.free(),
+            disk_least_bytes: disk.least(),
+            replays_running: running,
+        })
     }
 
     /// Why no new events are taken now, if so.
@@ -193,7 +215,9 @@ impl Store {
         let wanted = claim::Wanted { destination, max_events, max_bytes, now };
         let read =
             self.readers.read(move |sql| claim::read(sql, &shared.lanes, &shared.cache, &start, &wanted)).await?;
-        Ok(self.shared.lanes.finish(destination, read))
+        let claimed = self.shared.lanes.finish(destination, read);
+        self.shared.metrics.claimed(claimed.len() as u64);
+        Ok(claimed)
     }
 
     /// Writes down what became of claimed deliveries: one answer for each, in order. Returns once it is on disk. While the disk

@@ -70,5 +70,5 @@ pub use tenants::TenantId;
 pub use types::{
     Accepted, AttemptRecord, AuditFilter, AuditLine, ConnectionPatch, DeadLetter, DeliveryDetail, DeliverySummary,
     DestinationPatch, Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination,
-    NewEvent, NewKey, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, StoreConfig,
+    NewEvent, NewKey, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, Standing, StoreConfig,
 };

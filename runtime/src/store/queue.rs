@@ -133,6 +133,11 @@ impl Queue {
         self.wake.notify_all();
     }
 
+    /// Events that wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().events
+    }
+
     /// Why nothing is taken any more, if so.
     pub fn stopped(&self) -> Option<Arc<str>> {
         self.lock().stopped.clone()

@@ -65,7 +65,7 @@ fn step(commit: &mut Commit<'_>, replay: ReplayId, steps: &[ReplayStep]) -> Resu
     let mut blocks = HashMap::new();
     let mut skipped: HashMap<&'static str, i64> = HashMap::new();
     for ReplayStep { destination, items, next } in steps {
-        let mut released = 0;
+        let mut released: i64 = 0;
         for (delivery, readmission) in items {
             let reason = match readmission {
                 Readmission::Skip(reason) => Some(*reason),
@@ -82,7 +82,10 @@ fn step(commit: &mut Commit<'_>, replay: ReplayId, steps: &[ReplayStep]) -> Resu
         go_on(commit, no, *destination, *next)?;
         let (destination, now) = (*destination, commit.now);
         if released > 0 {
-            commit.effects.push(Box::new(move |shared| shared.lanes.will_be_due(destination, now)));
+            commit.effects.push(Box::new(move |shared| {
+                shared.metrics.replayed(released.unsigned_abs());
+                shared.lanes.will_be_due(destination, now);
+            }));
         }
     }
     for block in blocks.into_values() {

@@ -286,6 +286,15 @@ pub(super) fn set_state(commit: &mut Commit<'_>, no: i64, to: ReplayState) -> ru
     Ok(())
 }
 
+/// How many replays are running, whoever's they are.
+pub(super) fn count_running(sql: &Connection) -> Result<u64, StoreError> {
+    let running = serde_json::json!(ReplayState::Running).to_string();
+    let number = sql
+        .prepare_cached("SELECT count(*) FROM replays WHERE ended_at IS NULL AND state = ?1")?
+        .query_row([running], |row| row.get(0))?;
+    Ok(count(number))
+}
+
 /// Replays that are to go on, whoever's they are.
 fn running(sql: &Connection) -> Result<Vec<RunningReplay>, StoreError> {
     let snapshot = sql.unchecked_transaction()?;

@@ -122,18 +122,35 @@ pub(super) fn settle(commit: &mut Commit<'_>, all: Vec<Settlements>) -> Result<(
     }
     let mut blocks = HashMap::new();
     let mut ended = Vec::new();
+    let mut so = Vec::new();
     for Settlements { items, reply } in all {
         let mut results = Vec::with_capacity(items.len());
         for item in items.iter() {
-            results.push(settle_one(commit, &mut blocks, &mut ended, item)?);
+            let settled = settle_one(commit, &mut blocks, &mut ended, item)?;
+            so.push(if settled == Settled::Done { said(item.settle) } else { "lease_lost" });
+            results.push(settled);
         }
         commit.answers.push(Box::new(move || drop(reply.send(results))));
     }
     for block in blocks.values() {
         block.write(commit.sql)?;
     }
-    commit.effects.push(Box::new(move |shared| shared.lanes.settled(ended)));
+    commit.effects.push(Box::new(move |shared| {
+        so.iter().for_each(|so| shared.metrics.settled(so));
+        shared.lanes.settled(ended);
+    }));
     Ok(())
+}
+
+/// What metrics call it.
+fn said(settle: Settle) -> &'static str {
+    match settle {
+        Settle::Delivered => "delivered",
+        Settle::Filtered(_) => "filtered",
+        Settle::Dead => "dead",
+        Settle::RetryAt(_) => "retry",
+        Settle::Release => "released",
+    }
 }
 
 fn settle_one(

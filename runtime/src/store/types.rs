@@ -69,6 +69,19 @@ pub(super) struct Places {
     pub components: PathBuf,
 }
 
+/// How the store stands at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Events that wait for the disk.
+    pub queue_events: u64,
+    /// Bytes that the disk has free.
+    pub disk_free_bytes: u64,
+    /// Bytes that it must have free for new events to be taken.
+    pub disk_least_bytes: u64,
+    /// Replays that are running.
+    pub replays_running: u64,
+}
+
 /// One event to be accepted, with what it owes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewEvent {

@@ -24,6 +24,7 @@ use super::settle;
 use super::types::{Places, StoreConfig};
 use super::work::{Call, Commit, Done, Memory, Work};
 use crate::clock::Clock;
+use crate::telemetry::StoreMetrics;
 
 /// How long the writer sleeps when nothing comes, before it looks for something to prune.
 const IDLE: Duration = Duration::from_secs(1);
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     /// Grows with every change that routes show.
     pub routes_version: AtomicU64,
     pub clock: Clock,
+    pub metrics: StoreMetrics,
     pub disk: Disk,
     /// Held by the writer from before a commit until it is known what became of it.
     pub commit_turn: Mutex<()>,
@@ -87,6 +89,7 @@ impl Writer {
             // Whoever finds their commit gone waits for this, to learn whether the store has stopped.
             let turn = shared.commit_turn.lock().unwrap_or_else(PoisonError::into_inner);
             let Err(failed) = self.commit(work, prune) else { continue };
+            self.shared.metrics.commit_failed();
             let taken_back = if failed.is_disk_full() { self.take_back() } else { Err(failed) };
             if let Err(error) = taken_back {
                 tracing::error!(%error, "a commit failed: the store stops");
@@ -116,6 +119,7 @@ impl Writer {
     }
 
     fn commit(&mut self, work: Vec<Work>, prune: bool) -> Result<(), StoreError> {
+        let (began, items) = (Instant::now(), work.iter().map(Work::weight).sum::<usize>());
         self.sql.execute_batch("BEGIN IMMEDIATE")?;
         let mut commit = Commit {
             sql: &self.sql,
@@ -145,6 +149,9 @@ impl Writer {
         commit.ledger.write(commit.sql)?;
         let Commit { effects, answers, .. } = commit;
         self.sql.execute_batch("COMMIT")?;
+        if items > 0 {
+            self.shared.metrics.committed(items as u64, began.elapsed());
+        }
         effects.into_iter().for_each(|effect| effect(&self.shared));
         answers.into_iter().for_each(|answer| answer());
         Ok(())

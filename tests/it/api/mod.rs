@@ -73,7 +73,7 @@ impl Apis {
         let workshop = Workshop::new(workshop, Arc::clone(&sandbox));
         let gate = Arc::new(Gate::new(&EgressConfig::default()).unwrap());
         let tried = trials(Trials::new(Arc::clone(&store), sandbox, gate, config.limits.clone()));
-        let state = ApiState::new(Arc::clone(&store), workshop, tried, &config, Clock::System);
+        let state = ApiState::new(Arc::clone(&store), workshop, tried, Arc::default(), &config, Clock::System);
         let stop = CancellationToken::new();
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (public, admin) = (bind().await, bind().await);
