@@ -27,3 +27,4 @@ mod tenants;
 mod tidy;
 mod trials;
 mod uploads;
+mod wasi;

@@ -14,12 +14,12 @@ use crate::guests::{self, Guest};
 use crate::outlets::{Denied, Ok200, Silent};
 
 /// A sandbox and what the tests need around it.
-struct Bench {
+pub struct Bench {
     sandbox: Sandbox,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let config = SandboxConfig { max_instances: 16, ..SandboxConfig::in_memory() };
         Self { sandbox: Sandbox::start(&config).unwrap() }
     }
@@ -30,13 +30,13 @@ impl Bench {
         self.sandbox.load(digest, async { Ok::<_, String>(component) }).await.unwrap()
     }
 
-    async fn run(&self, guest: &Guest, invocation: Invocation) -> InvocationReport {
+    pub async fn run(&self, guest: &Guest, invocation: Invocation) -> InvocationReport {
         let version = self.load(guest).await;
         self.sandbox.invoke(&version, invocation).await
     }
 
     /// Runs a bad guest, then a good one.
-    async fn ending(&self, guest: &Guest, invocation: Invocation) -> Ending {
+    pub async fn ending(&self, guest: &Guest, invocation: Invocation) -> Ending {
         let report = self.run(guest, invocation).await;
         let next = self.run(&guests::DELIVERED, one()).await;
         assert_eq!(next.ending, Ending::Answered(vec![Answer::Delivered]), "after {}", guest.name);
@@ -45,11 +45,11 @@ impl Bench {
 }
 
 /// One event, with limits that end a test soon.
-fn one() -> Invocation {
+pub fn one() -> Invocation {
     with(Limits { cpu_ms: 30, ..Limits::default() })
 }
 
-fn with(limits: Limits) -> Invocation {
+pub fn with(limits: Limits) -> Invocation {
     let event = Event {
         message_id: "m-1".to_owned(),
         event_type: EventType::Track,
@@ -71,7 +71,7 @@ fn with(limits: Limits) -> Invocation {
     }
 }
 
-fn through(outlet: impl Outlet + 'static) -> Invocation {
+pub fn through(outlet: impl Outlet + 'static) -> Invocation {
     Invocation { outlet: Arc::new(outlet), ..one() }
 }
 
@@ -80,7 +80,7 @@ fn batch_of(events: usize) -> Invocation {
     Invocation { events: vec![one.events[0].clone(); events], batch: true, ..one }
 }
 
-fn rejected(report: &InvocationReport) -> &str {
+pub fn rejected(report: &InvocationReport) -> &str {
     match &report.ending {
         Ending::Answered(answers) => match &answers[..] {
             [Answer::Rejected(text)] => text,
@@ -90,14 +90,14 @@ fn rejected(report: &InvocationReport) -> &str {
     }
 }
 
-fn limit(ending: &Ending) -> (Limit, &str) {
+pub fn limit(ending: &Ending) -> (Limit, &str) {
     match ending {
         Ending::LimitExceeded { limit, message } => (*limit, message),
         other => panic!("{other:?}"),
     }
 }
 
-fn trap(ending: &Ending) -> &str {
+pub fn trap(ending: &Ending) -> &str {
     match ending {
         Ending::Trapped(text) => text,
         other => panic!("{other:?}"),
@@ -262,7 +262,7 @@ async fn under_way(silent: &Silent) {
 }
 
 /// Waits until no request is under way. The test hangs if one is left behind.
-async fn settled(silent: &Silent) {
+pub async fn settled(silent: &Silent) {
     while silent.now.load(std::sync::atomic::Ordering::SeqCst) > 0 {
         tokio::task::yield_now().await;
     }

@@ -41,6 +41,8 @@ const DIRECTION: &[(&str, &[&str])] = &[
 /// The one module that may name each foreign library ("one door per library").
 const DOORS: &[(&str, &[&str])] = &[
     ("wasmtime", &["sandbox", "bench"]),
+    ("wasmtime_wasi", &["sandbox"]),
+    ("wasmtime_wasi_http", &["sandbox"]),
     ("rusqlite", &["store", "bench"]),
     ("axum", &["api"]),
     ("utoipa", &["api"]),

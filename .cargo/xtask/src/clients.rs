@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Error, process};
+use crate::{Error, process, python};
 
 /// Sets both up, unless what is there already is of the same pins. Says in which folder they are.
 pub fn set_up(root: &Path) -> Result<PathBuf, Error> {
@@ -12,12 +12,12 @@ pub fn set_up(root: &Path) -> Result<PathBuf, Error> {
     let (pins, clients) = (root.join("tests/clients"), target.join("clients"));
     fs::create_dir_all(&clients).map_err(at(&clients))?;
     once(&pins.join("node/package-lock.json"), &clients.join("node"), node)?;
-    once(&pins.join("python/requirements.txt"), &clients.join("python"), python)?;
+    once(&pins.join("python/requirements.txt"), &clients.join("python"), stock_python)?;
     Ok(clients)
 }
 
 /// Runs `set_up(pins' folder, to)` unless `to` was completed with these very pins.
-fn once(pins: &Path, to: &Path, set_up: fn(&Path, &Path) -> Result<(), Error>) -> Result<(), Error> {
+pub fn once(pins: &Path, to: &Path, set_up: fn(&Path, &Path) -> Result<(), Error>) -> Result<(), Error> {
     let stamp = to.join("set-up-with");
     let wanted = fs::read(pins).map_err(at(pins))?;
     if fs::read(&stamp).is_ok_and(|found| found == wanted) {
@@ -43,26 +43,17 @@ fn node(pins: &Path, to: &Path) -> Result<(), Error> {
     process::run(Command::new("node").args(["-e", "require('@segment/analytics-node')"]).current_dir(to))
 }
 
-fn python(pins: &Path, to: &Path) -> Result<(), Error> {
-    need("python3", "python3")?;
-    let can_make = |module| process::output(Command::new("python3").args(["-c", module])).is_ok();
-    if !can_make("import venv, ensurepip") {
-        install("python3-venv")?;
-    }
+fn stock_python(pins: &Path, to: &Path) -> Result<(), Error> {
     process::say("setting up the Python client");
-    process::run(Command::new("python3").args(["-m", "venv"]).arg(to))?;
-    let python = to.join("bin/python");
-    let install =
-        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps", "-r"];
-    process::run(Command::new(&python).args(install).arg(pins.join("requirements.txt")))?;
-    process::run(Command::new(&python).args(["-c", "import segment.analytics"]))
+    python::environment(&pins.join("requirements.txt"), to)?;
+    process::run(Command::new(to.join("bin/python")).args(["-c", "import segment.analytics"]))
 }
 
-fn need(program: &str, package: &str) -> Result<(), Error> {
+pub fn need(program: &str, package: &str) -> Result<(), Error> {
     if process::exists(program) { Ok(()) } else { install(package) }
 }
 
-fn install(package: &str) -> Result<(), Error> {
+pub fn install(package: &str) -> Result<(), Error> {
     process::say(&format!("installing Debian's package {package}"));
     let installed = process::apt_get().and_then(|mut apt| {
         process::run(apt.args(["install", "--yes", "--quiet=2", "--no-install-recommends", package]))
@@ -82,7 +73,7 @@ fn install(package: &str) -> Result<(), Error> {
         .map_err(|error| format!("the tests with stock clients need `{package}`: {error}; install it and try again"))
 }
 
-fn at(path: &Path) -> impl Fn(std::io::Error) -> Error {
+pub fn at(path: &Path) -> impl Fn(std::io::Error) -> Error {
     let path = path.display().to_string();
     move |error| format!("`{path}`: {error}")
 }

@@ -9,6 +9,7 @@ mod debian;
 mod engine;
 mod functions;
 mod process;
+mod python;
 mod quickjs;
 mod rustc;
 
@@ -54,12 +55,12 @@ fn main() -> ExitCode {
 }
 
 fn demo(args: &[String]) -> Result<ExitCode, Error> {
-    let built = build()?;
+    let built = build(false)?;
     process::code(Command::new(&built.tidegate).arg("demo").args(args).env("TIDEGATE_FUNCTIONS", &built.functions))
 }
 
 fn test(args: &[String]) -> Result<ExitCode, Error> {
-    let built = build()?;
+    let built = build(true)?;
     let clients = clients::set_up(&built.root)?;
     let mut cargo = process::cargo(&built.root);
     cargo.args(["test", "--workspace"]).args(args);
@@ -69,14 +70,14 @@ fn test(args: &[String]) -> Result<ExitCode, Error> {
 }
 
 fn guests() -> Result<ExitCode, Error> {
-    let built = build()?;
+    let built = build(true)?;
     println!("TIDEGATE_GUEST_RUSTC={}", built.guest_rustc.display());
     println!("TIDEGATE_FUNCTIONS={}", built.functions.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// The host's binary and every function as a component.
-fn build() -> Result<Built, Error> {
+/// The host's binary and every function as a component; those in Python, whose toolchain is to be fetched, only if asked.
+fn build(python: bool) -> Result<Built, Error> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).ok_or("xtask lives in `.cargo/xtask`")?;
     let guest_rustc = rustc::find_or_make(root)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
@@ -85,6 +86,7 @@ fn build() -> Result<Built, Error> {
     // The whole workspace is selected so that dependencies get the features that the tests give them, and compile once.
     process::run(process::cargo(root).args(["build", "--workspace", "--bin", "tidegate"]))?;
     let tidegate = target.join("debug/tidegate");
-    let functions = functions::build(root, &target, &tidegate, &guest_rustc)?;
+    let python = python.then(|| python::toolchain(root, &target)).transpose()?;
+    let functions = functions::build(root, &target, &tidegate, &guest_rustc, python.as_deref())?;
     Ok(Built { root: root.to_owned(), tidegate, functions, guest_rustc })
 }

@@ -48,10 +48,10 @@ impl Default for Effort {
 pub struct InvokeFigures {
     /// Microseconds of one invocation in the sandbox, one after the other.
     pub sandbox_us: f64,
-    /// Microseconds of one call through bare wasmtime, one after the other.
-    pub bare_us: f64,
+    /// Microseconds of one call through bare wasmtime, one after the other; nothing for a component that imports WASI.
+    pub bare_us: Option<f64>,
     /// The first over the second: the median of the turns' own ratios.
-    pub ratio: f64,
+    pub ratio: Option<f64>,
     /// Invocations per second in the sandbox with every processor busy.
     pub per_second: f64,
     /// How many processors that were.
@@ -87,7 +87,7 @@ impl Outlet for Stub {
 struct Bench {
     sandbox: Sandbox,
     version: Arc<LoadedVersion>,
-    bare: Bare,
+    bare: Option<Bare>,
     outlet: Arc<dyn Outlet>,
     subject: Subject,
     json: String,
@@ -107,15 +107,15 @@ pub async fn invoke(subject: Subject, effort: Effort) -> Result<InvokeFigures, I
         let sandbox = began.elapsed();
         let began = Instant::now();
         bench.bare(effort.calls)?;
-        turns.push((sandbox.as_secs_f64(), began.elapsed().as_secs_f64()));
+        turns.push((sandbox.as_secs_f64(), bench.bare.as_ref().map(|_| began.elapsed().as_secs_f64())));
     }
     turns.remove(0);
     let per_call = 1e6 / f64::from(effort.calls);
     let (per_second, processors) = throughput(&bench, effort).await?;
     Ok(InvokeFigures {
-        sandbox_us: median(turns.iter().map(|(sandbox, _)| sandbox * per_call)),
-        bare_us: median(turns.iter().map(|(_, bare)| bare * per_call)),
-        ratio: median(turns.iter().map(|(sandbox, bare)| sandbox / bare)),
+        sandbox_us: median(turns.iter().map(|(sandbox, _)| sandbox * per_call)).unwrap_or(f64::NAN),
+        bare_us: median(turns.iter().filter_map(|(_, bare)| bare.map(|bare| bare * per_call))),
+        ratio: median(turns.iter().filter_map(|(sandbox, bare)| bare.map(|bare| sandbox / bare))),
         per_second,
         processors,
     })
@@ -127,7 +127,7 @@ impl Bench {
         let digest = Digest(Sha256::digest(&subject.component).into());
         let component = Bytes::clone(&subject.component);
         let version = sandbox.load(digest, async { Ok::<_, String>(component) }).await?;
-        let bare = sandbox.bare(&subject.component).map_err(InvokeError::Bare)?;
+        let bare = sandbox.bare(&version).map_err(InvokeError::Bare)?;
         let json = String::from_utf8_lossy(&subject.event.json).into_owned();
         Ok(Self { sandbox, version, bare, outlet: Arc::new(Stub), subject, json })
     }
@@ -155,8 +155,9 @@ impl Bench {
     }
 
     fn bare(&self, calls: u32) -> Result<(), InvokeError> {
+        let Some(bare) = &self.bare else { return Ok(()) };
         for _ in 0..calls {
-            let delivered = self.bare.call(&self.subject.event, &self.json, &self.subject.settings);
+            let delivered = bare.call(&self.subject.event, &self.json, &self.subject.settings);
             if !delivered.map_err(InvokeError::Bare)? {
                 return Err(InvokeError::NotDelivered("another answer from bare wasmtime".to_owned()));
             }
@@ -178,10 +179,10 @@ async fn throughput(bench: &Arc<Bench>, effort: Effort) -> Result<(f64, usize), 
     Ok((f64::from(calls) * processors as f64 / began.elapsed().as_secs_f64(), processors))
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    values.get(values.len() / 2).copied()
 }
 
 #[cfg(test)]
@@ -213,13 +214,14 @@ mod tests {
         };
         let effort = Effort { rounds: 3, calls: 2 };
         let figures = invoke(subject(DELIVERS), effort).await.unwrap();
-        assert!(figures.sandbox_us > 0.0 && figures.bare_us > 0.0 && figures.per_second > 0.0);
+        assert!(figures.sandbox_us > 0.0 && figures.bare_us > Some(0.0) && figures.per_second > 0.0);
         let rejects = DELIVERS.replace("(memory", "(data (i32.const 0) \"\\01\") (memory");
         assert!(matches!(invoke(subject(&rejects), effort).await, Err(InvokeError::NotDelivered(_))));
     }
 
     #[test]
     fn the_median_is_the_middle_one() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
+        assert_eq!(median([].into_iter()), None);
     }
 }

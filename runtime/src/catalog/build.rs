@@ -15,6 +15,7 @@ use super::inspect::{InspectError, Inspected, inspect};
 use super::javascript::{self, JavaScriptError};
 use super::javascript_check::{self, Finding, Severity};
 use super::manifest::{self, ManifestError};
+use super::python;
 use crate::model::{Inspection, Manifest};
 
 /// What Rust functions are compiled for: no operating system, so nothing to import but our own world.
@@ -69,7 +70,7 @@ pub enum BuildError {
     Manifest(#[from] ManifestError),
     /// Nothing to build.
     #[error(
-        "`{0}` has nothing to build: beside `function.toml` put a `handler.js`, a `Cargo.toml`, a `main.wat` or one `.wasm` file"
+        "`{0}` has nothing to build: beside `function.toml` put a `handler.js`, a `handler.py`, a `Cargo.toml`, a `main.wat` or one `.wasm` file"
     )]
     NoCode(String),
     /// A Rust function, and no target.
@@ -92,6 +93,23 @@ pub enum BuildError {
     /// Cargo built no module.
     #[error("`{0}` builds no WebAssembly module: its `[lib]` needs `crate-type = [\"cdylib\"]`")]
     NoModule(String),
+    /// A Python function, and no toolchain.
+    #[error(
+        "no `componentize-py` is on the path or in the folder's `.venv`, and it is what builds functions in Python; run \
+         `python3 -m venv .venv && .venv/bin/pip install {toolchain}` in the folder"
+    )]
+    NoPython {
+        /// What to install.
+        toolchain: &'static str,
+    },
+    /// The Python toolchain says why, on standard error.
+    #[error("`componentize-py` ended with {status} for `{folder}`; its messages are above")]
+    Python {
+        /// The function's folder.
+        folder: String,
+        /// How it ended.
+        status: ExitStatus,
+    },
     /// The JavaScript cannot be loaded.
     #[error(transparent)]
     JavaScript(#[from] JavaScriptError),
@@ -109,9 +127,9 @@ pub enum BuildError {
     Refused(#[from] InspectError),
 }
 
-/// Builds the function in a folder: `function.toml` and a `handler.js`, a Cargo package, a `main.wat`, or one `.wasm`
-/// file (a core module or a component without manifest). Cargo's messages go to standard error. A single JavaScript
-/// file is built with the `function.toml` beside it, or without one.
+/// Builds the function in a folder: `function.toml` and a `handler.js`, a `handler.py`, a Cargo package, a `main.wat`, or
+/// one `.wasm` file (a core module or a component without manifest). Messages of toolchains go to standard error. A single
+/// JavaScript file is built with the `function.toml` beside it, or without one.
 ///
 /// # Errors
 /// If there is nothing to build, it does not compile, or would be refused as an upload.
@@ -130,7 +148,11 @@ pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> 
         // Before minutes of compiling, unless the settings are still to come out of the compiled module.
         manifest::parse(&manifest_toml)?;
     }
-    let code = if cargo { cargo_build(folder, toolchain)? } else { prebuilt(folder)? };
+    let code = match () {
+        () if cargo => cargo_build(folder, toolchain)?,
+        () if folder.join(python::MODULE).is_file() => python::component(folder)?,
+        () => prebuilt(folder)?,
+    };
     let manifest_toml = declared::merged(&manifest_toml, &code)?;
     manifest::parse(&manifest_toml)?;
     let component = if is_component(&code) {
@@ -260,7 +282,7 @@ fn read_text(path: &Path) -> Result<String, BuildError> {
     fs::read_to_string(path).map_err(io(path))
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> BuildError {
+pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> BuildError {
     let what = path.display().to_string();
     move |error| BuildError::Io { what: what.clone(), error }
 }

@@ -2,12 +2,13 @@
 //!
 //! Guarantees: nothing but a whole component passes; it is valid WebAssembly of the feature set we run, within the
 //! caps of [`super::structure`], fits our world, and has exactly one valid manifest.
-//! Compiling it, and what it does when it runs, are the sandbox's.
+//! Compiling it, whether what it imports of WASI has WASI's types, and what it does when it runs, are the sandbox's.
 
 use sha2::{Digest as _, Sha256};
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::{Parser, Payload, Validator, WasmFeatures, types::Types};
-use wit_parser::{Resolve, WorldItem, WorldKey};
+use wit_component::DecodedWasm;
+use wit_parser::{Resolve, Span, WorldItem, WorldKey};
 
 use super::component::{HANDLER, MANIFEST_SECTION, WORLD};
 use super::javascript_check::Finding;
@@ -15,10 +16,13 @@ use super::manifest::{self, ManifestError};
 use super::secret_check;
 use super::structure::{self, StructureError};
 use crate::model::{Digest, Inspection, Manifest};
+use crate::sandbox::WASI;
 
 /// What the core code may use: WebAssembly 2.0, so no threads, 64-bit or several memories, garbage collection,
-/// exceptions or stack switching. The sandbox's engine has the same set.
-const FEATURES: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::COMPONENT_MODEL);
+/// exceptions or stack switching; and sums in constants, without which libraries cannot be linked dynamically. The
+/// sandbox's engine has the same set.
+const FEATURES: WasmFeatures =
+    WasmFeatures::WASM2.union(WasmFeatures::EXTENDED_CONST).union(WasmFeatures::COMPONENT_MODEL);
 
 /// A component that passed.
 #[derive(Clone, PartialEq, Debug)]
@@ -50,7 +54,9 @@ pub enum InspectError {
     #[error("this component is refused: {0}")]
     Structure(#[from] StructureError),
     /// Not valid, or of a feature set that is not lent.
-    #[error("this component is not valid here: {0}; the feature set is WebAssembly 2.0 and the component model")]
+    #[error(
+        "this component is not valid here: {0}; the feature set is WebAssembly 2.0, extended constants and the component model"
+    )]
     Invalid(String),
     /// An import that this host does not have.
     #[error("this component imports `{import}`, which this host does not lend; it lends {lent}")]
@@ -83,7 +89,7 @@ pub enum InspectError {
 
 /// Checks bytes from a stranger.
 ///
-/// Takes about 10 ms for each megabyte, all of it on the calling thread.
+/// Takes about 10 ms for each megabyte, twice that where WASI is imported, all of it on the calling thread.
 ///
 /// # Errors
 /// The first reason to refuse them.
@@ -101,8 +107,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, InspectError> {
     if !exports.iter().any(|name| name == HANDLER) {
         return Err(InspectError::NoHandler { exports: list(&exports) });
     }
-    wit_component::targets(&WORLD.resolve, WORLD.id, bytes)
-        .map_err(|error| InspectError::Types(error.root_cause().to_string()))?;
+    check_types(bytes, imports.iter().any(|import| is_wasi(import)))?;
     let digest = Digest(Sha256::digest(bytes).into());
     let inspection = Inspection { imports, exports, structure };
     Ok(Inspected { digest, manifest, size: bytes.len() as u64, inspection, findings })
@@ -177,14 +182,15 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), InspectError> {
     Ok((imports, exports))
 }
 
-/// Every import must be one of the world's interfaces, and every function of it must be there.
+/// Every import must be one of the world's interfaces, of which every function must be there, or one of WASI's.
 fn check_imports(imports: &[String], types: &Types) -> Result<(), InspectError> {
     let world = &WORLD.resolve.worlds[WORLD.id];
     let lent: Vec<(String, &WorldItem)> =
         world.imports.iter().map(|(key, item)| (interface_name(&WORLD.resolve, key), item)).collect();
     let names: Vec<String> = lent.iter().map(|(name, _)| name.clone()).collect();
-    let refuse = |import: String| Err(InspectError::Import { import, lent: list(&names) });
-    for import in imports {
+    let lends = || format!("{} and, in any version 0.2 of WASI, {}", list(&names), list(&WASI));
+    let refuse = |import: String| Err(InspectError::Import { import, lent: lends() });
+    for import in imports.iter().filter(|import| !is_wasi(import)) {
         let Some((_, WorldItem::Interface { id, .. })) = lent.iter().find(|(name, _)| name == import) else {
             return refuse(import.clone());
         };
@@ -203,11 +209,39 @@ fn check_imports(imports: &[String], types: &Types) -> Result<(), InspectError> 
     Ok(())
 }
 
+/// Whether this is an interface of WASI that the sandbox lends.
+fn is_wasi(import: &str) -> bool {
+    let of = |(name, patch): (&str, &str)| WASI.contains(&name) && patch.bytes().all(|byte| byte.is_ascii_digit());
+    import.split_once("@0.2.").is_some_and(of)
+}
+
+/// The handler and the world's interfaces must have the contract's types. What the component imports of WASI is taken as
+/// the component has it: the contract does not speak of it.
+fn check_types(bytes: &[u8], with_wasi: bool) -> Result<(), InspectError> {
+    let widened = with_wasi.then(|| widened(bytes)).transpose().map_err(InspectError::Types)?;
+    let resolve = widened.as_ref().unwrap_or(&WORLD.resolve);
+    wit_component::targets(resolve, WORLD.id, bytes)
+        .map_err(|error| InspectError::Types(error.root_cause().to_string()))
+}
+
+/// The contract, its world widened by what a component imports of WASI.
+fn widened(bytes: &[u8]) -> Result<Resolve, String> {
+    let decoded = wit_component::decode(bytes).map_err(|error| error.root_cause().to_string())?;
+    let mut resolve = WORLD.resolve.clone();
+    let DecodedWasm::Component(theirs, their_world) = decoded else { return Ok(resolve) };
+    let merged = resolve.merge(theirs).map_err(|error| error.to_string())?;
+    let their_world = merged.map_world(their_world, Span::default()).map_err(|error| error.to_string())?;
+    let imports = resolve.worlds[their_world].imports.clone();
+    let wasi = imports.into_iter().filter(|(key, _)| is_wasi(&resolve.name_world_key(key))).collect::<Vec<_>>();
+    resolve.worlds[WORLD.id].imports.extend(wasi);
+    Ok(resolve)
+}
+
 fn interface_name(resolve: &Resolve, key: &WorldKey) -> String {
     resolve.name_world_key(key)
 }
 
-fn list(names: &[String]) -> String {
+fn list<S: std::fmt::Display>(names: &[S]) -> String {
     if names.is_empty() {
         return "nothing".to_owned();
     }
@@ -269,7 +303,8 @@ mod tests {
     #[test]
     fn the_offending_import_export_feature_or_section_is_named() {
         let no_manifest = wat::parse_str("(component)").unwrap();
-        let unlent = r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#;
+        let unlent = r#"(component (import "wasi:http/incoming-handler@0.2.0" (instance)))"#;
+        let later = r#"(component (import "wasi:cli/environment@0.3.0" (instance)))"#;
         let unknown_function = r#"(component (import "tidegate:destination/log@0.1.0"
             (instance (export "steal" (func)))))"#;
         let wrong_type = format!(r#"(component (instance $i) (export "{HANDLER}" (instance $i)))"#);
@@ -277,7 +312,8 @@ mod tests {
         let cases = [
             (no_manifest.clone(), "has 0 custom sections"),
             (with_manifest(with_manifest(no_manifest, MANIFEST), MANIFEST), "has 2 custom sections"),
-            (with(unlent), "imports `wasi:cli/environment@0.2.0`, which this host does not lend"),
+            (with(unlent), "imports `wasi:http/incoming-handler@0.2.0`, which this host does not lend"),
+            (with(later), "imports `wasi:cli/environment@0.3.0`, which this host does not lend; it lends `tidegate"),
             (with(unknown_function), "`tidegate:destination/log@0.1.0#steal`"),
             (with("(component)"), "does not export `tidegate:destination/handler@0.1.0`; it exports nothing"),
             (with(&wrong_type), "disagrees with the types"),
@@ -288,6 +324,26 @@ mod tests {
             let message = inspect(&bytes).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn what_imports_wasi_passes_and_is_still_held_to_the_contract() {
+        let mut resolve = WORLD.resolve.clone();
+        let package = resolve.push_str("python.wit", include_str!("python.wit")).unwrap();
+        let world = resolve.select_world(&[package], Some("function")).unwrap();
+        let import = "(module (import \"wasi:clocks/monotonic-clock@0.2.12\" \"now\" (func (result i64)))";
+        let mut core = wat::parse_str(DELIVERED_WAT.replacen("(module", import, 1)).unwrap();
+        wit_component::embed_component_metadata(&mut core, &resolve, world, wit_component::StringEncoding::UTF8)
+            .unwrap();
+        let inspected = inspect(&component_from_core(&core, MANIFEST).unwrap()).unwrap();
+        let imports = ["tidegate:destination/types@0.1.0", "wasi:clocks/monotonic-clock@0.2.12"];
+        assert_eq!(inspected.inspection.imports, imports);
+
+        let wrong = format!(
+            r#"(component (import "wasi:cli/environment@0.2.3" (instance)) (instance $i) (export "{HANDLER}" (instance $i)))"#
+        );
+        let message = inspect(&with(&wrong)).unwrap_err().to_string();
+        assert!(message.contains("disagrees with the types"), "{message}");
     }
 
     proptest::proptest! {

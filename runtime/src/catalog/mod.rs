@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod javascript;
 pub mod javascript_check;
 pub mod manifest;
+mod python;
 pub mod secret_check;
 pub mod settings;
 mod structure;

@@ -28,6 +28,9 @@ pub(super) enum Command {
         /// against the first.
         #[arg(required = true)]
         functions: Vec<PathBuf>,
+        /// How many invocations each of the thirty turns has; fewer for functions that take milliseconds.
+        #[arg(long, default_value_t = Effort::default().calls)]
+        calls: u32,
     },
     /// From a JavaScript file to a component, and from there to code that runs.
     Build {
@@ -83,7 +86,7 @@ const CONCURRENCY: usize = 64;
 
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     let figures = match command {
-        Command::Invoke { functions } => invoke(&functions, format).await?,
+        Command::Invoke { functions, calls } => invoke(&functions, calls, format).await?,
         Command::Build { file } => build(&file).await?,
         Command::Push => bench_push::run().await?,
         Command::Path { component, events } => path(read(&component)?, events).await?,
@@ -109,8 +112,12 @@ fn read(file: &PathBuf) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))
 }
 
-async fn invoke(functions: &[PathBuf], format: Format) -> anyhow::Result<Value> {
-    let settings = json!({ "webhook_path": "/services/T0/B0/bench", "base_url": "https://hooks.slack.com" });
+async fn invoke(functions: &[PathBuf], calls: u32, format: Format) -> anyhow::Result<Value> {
+    let settings = json!({
+        "webhook_path": "/services/T0/B0/bench",
+        "base_url": "https://hooks.slack.com",
+        "url": "https://partner.example.com/bench",
+    });
     let mut first = None;
     let mut all = Vec::new();
     for function in functions {
@@ -119,7 +126,7 @@ async fn invoke(functions: &[PathBuf], format: Format) -> anyhow::Result<Value> 
             event: local::event(&event(1), Clock::System)?,
             settings: settings.to_string().into(),
         };
-        let figures = bench::invoke::invoke(subject, Effort::default()).await?;
+        let figures = bench::invoke::invoke(subject, Effort { calls, ..Effort::default() }).await?;
         let first = *first.get_or_insert(figures.sandbox_us);
         let mut figures = serde_json::to_value(figures)?;
         figures["function"] = json!(function.display().to_string());

@@ -65,7 +65,7 @@ impl Default for Limits {
             log_lines: 64,
             // 256 bytes a line on average.
             log_bytes: 16 << 10,
-            // A pending request is the only resource; 32 can exist.
+            // 32 pending requests, or what 32 requests through WASI have of headers, bodies and streams.
             handles: 256,
         }
     }

@@ -30,11 +30,16 @@ pub struct Bare {
 }
 
 impl Bare {
-    pub(super) fn new(engine: &Engine, component: &[u8]) -> Result<Self> {
+    /// Nothing for a component that imports WASI, of which this lends none.
+    pub(super) fn new(component: &Component) -> Result<Option<Self>> {
+        let engine = component.engine();
+        if component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:")) {
+            return Ok(None);
+        }
         let mut linker = Linker::new(engine);
         Destination::add_to_linker::<_, HasSelf<_>>(&mut linker, |nothing| nothing)?;
-        let linked = DestinationPre::new(linker.instantiate_pre(&Component::new(engine, component)?)?)?;
-        Ok(Self { engine: engine.clone(), linked })
+        let linked = DestinationPre::new(linker.instantiate_pre(component)?)?;
+        Ok(Some(Self { engine: engine.clone(), linked }))
     }
 
     /// One call with one event, as a track; whether it was delivered.

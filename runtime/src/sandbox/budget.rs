@@ -69,10 +69,21 @@ impl Budget {
     /// One call into the host that brings this many bytes.
     pub(super) fn host_call(&mut self, bytes: usize) -> Result<(), LimitHit> {
         self.host_calls += 1;
+        self.calls()?;
+        self.guest_gives(bytes)
+    }
+
+    /// One call that has no way to fail: see [`Self::calls`].
+    pub(super) fn unrefusable_call(&mut self) {
+        self.host_calls += 1;
+    }
+
+    /// Whether there were no more calls than there may be.
+    pub(super) fn calls(&self) -> Result<(), LimitHit> {
         if self.host_calls > self.limits.host_calls {
             return Err(LimitHit::new(Limit::HostCalls, &self.limits));
         }
-        self.guest_gives(bytes)
+        Ok(())
     }
 
     /// Bytes from guest to host.

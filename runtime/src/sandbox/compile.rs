@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::Component;
 use wasmtime::{CacheStore, Engine};
 
-use super::bindings::{Destination, DestinationPre};
+use super::bindings::DestinationPre;
 use super::engine;
-use super::host::Run;
+use super::version::linker;
 
 /// Bytes of known parts that are taken and given: the code of a language's engine is a tenth of it.
 pub const MAX_PARTS: usize = 64 << 20;
@@ -50,8 +50,7 @@ pub fn compile(component: &[u8], parts: Option<&[u8]>) -> Result<Compiled, Compi
     }
     let engine = Engine::new(&config).map_err(why)?;
     let component = Component::new(&engine, component).map_err(why)?;
-    let mut linker = Linker::<Run>::new(&engine);
-    Destination::add_to_linker::<_, HasSelf<_>>(&mut linker, |run| run).map_err(why)?;
+    let linker = linker(&engine).map_err(why)?;
     linker.instantiate_pre(&component).and_then(DestinationPre::new).map_err(why)?;
     let code = component.serialize().map_err(why)?;
     Ok(Compiled { code, parts: known.and_then(|known| known.written()) })

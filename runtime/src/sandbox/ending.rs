@@ -14,6 +14,7 @@ use super::bindings::exports::tidegate::destination::handler;
 use super::budget::LimitHit;
 use super::host::Run;
 use super::log::{cut, escape};
+use super::wasi::Exited;
 
 /// The most bytes of one text in an answer: a screenful, enough for a partner's whole error response.
 const TEXT: usize = 4 << 10;
@@ -73,6 +74,9 @@ pub(super) fn unanswered(error: &Error, run: &Run) -> Ending {
     }
     if error.is::<HostFault>() || error.is::<PoolConcurrencyLimitError>() {
         return Ending::HostFault(error.root_cause().to_string());
+    }
+    if let Some(exited) = error.downcast_ref::<Exited>() {
+        return Ending::Trapped(exited.to_string());
     }
     if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
         return exceeded(LimitHit::new(Limit::Stack, limits));

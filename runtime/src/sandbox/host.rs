@@ -23,11 +23,12 @@ use super::cpu::CpuMeter;
 use super::log::LogBook;
 use super::memory::MemoryBudget;
 use super::requests::{Pending, Requests, Sent, Waited};
+use super::wasi::Wasi;
 
 /// The most random bytes in one call, from the contract.
 const RANDOM_BYTES: u32 = 65_536;
 /// What a small value costs when it crosses: a length, a number, a tag.
-const WORD: usize = 8;
+pub(super) const WORD: usize = 8;
 
 /// What one invocation's store holds.
 pub(super) struct Run {
@@ -36,7 +37,8 @@ pub(super) struct Run {
     pub(super) cpu: CpuMeter,
     pub(super) log: LogBook,
     pub(super) requests: Requests,
-    pub(super) pending: ResourceTable,
+    /// What the guest's handles stand for.
+    pub(super) table: ResourceTable,
     pub(super) clock: Clock,
     pub(super) cache: CacheScope,
     pub(super) began: Instant,
@@ -44,12 +46,31 @@ pub(super) struct Run {
     pub(super) slept: Duration,
     /// Present where randomness must be repeatable.
     pub(super) seeded: Option<StdRng>,
+    /// Present once the guest has called WASI.
+    pub(super) wasi: Option<Box<Wasi>>,
 }
 
 impl Run {
     /// The generator of a repeatable invocation.
     pub(super) fn seeded(seed: u64) -> StdRng {
         StdRng::seed_from_u64(seed)
+    }
+
+    /// How long the invocation has been going on; where the clock is fixed, how long the guest has slept.
+    pub(super) fn elapsed(&self) -> Duration {
+        match self.clock {
+            Clock::System => self.began.elapsed(),
+            Clock::Fixed(_) => self.slept,
+        }
+    }
+
+    /// Fills this with the invocation's randomness.
+    pub(super) fn randomise(&mut self, bytes: &mut [u8]) -> Result<()> {
+        match &mut self.seeded {
+            Some(seeded) => seeded.fill_bytes(bytes),
+            None => SysRng.try_fill_bytes(bytes).map_err(|error| HostFault(format!("randomness: {error}")))?,
+        }
+        Ok(())
     }
 
     fn outbound(&mut self, request: http::Request) -> Result<OutboundRequest, LimitHit> {
@@ -71,6 +92,11 @@ impl Run {
         self.budget.host_gives(size + body.len())?;
         Ok(Ok(http::Response { status, headers, body: body.into() }))
     }
+}
+
+/// 584 years fit.
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl From<EgressError> for http::Error {
@@ -101,11 +127,11 @@ impl http::Host for Run {
 
     fn start(&mut self, request: http::Request) -> Result<Result<Resource<Pending>, http::Error>> {
         let request = self.outbound(request)?;
-        if self.pending.iter_mut().count() >= self.budget.limits().handles as usize {
+        if self.table.iter_mut().count() >= self.budget.limits().handles as usize {
             return Err(LimitHit::new(Limit::Handles, self.budget.limits()).into());
         }
         Ok(match self.requests.add(request) {
-            Ok((record, sending)) => Ok(self.pending.push(Pending::start(record, sending))?),
+            Ok((record, sending)) => Ok(self.table.push(Pending::start(record, sending))?),
             Err(used_up) => Err(http::Error::Limit(used_up)),
         })
     }
@@ -120,7 +146,7 @@ impl http::Host for Run {
             let empty = http::Error::InvalidRequest("wait-any: the list is empty".to_owned());
             return Ok(Some((0, Err(empty))));
         }
-        let table = &mut self.pending;
+        let table = &mut self.table;
         let ended = poll_fn(|context| {
             for (position, handle) in (0..).zip(&requests) {
                 let pending = match table.get_mut(handle) {
@@ -158,7 +184,7 @@ impl http::Host for Run {
 
 impl http::HostPending for Run {
     fn drop(&mut self, handle: Resource<Pending>) -> Result<()> {
-        let mut pending = self.pending.delete(handle)?;
+        let mut pending = self.table.delete(handle)?;
         self.requests.give_up(&mut pending);
         Ok(())
     }
@@ -186,11 +212,7 @@ impl clock::Host for Run {
 
     fn monotonic(&mut self) -> Result<u64> {
         self.budget.host_call(0)?;
-        let passed = match self.clock {
-            Clock::System => self.began.elapsed(),
-            Clock::Fixed(_) => self.slept,
-        };
-        Ok(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX))
+        Ok(nanos(self.elapsed()))
     }
 
     async fn sleep(&mut self, ms: u64) -> Result<()> {
@@ -234,10 +256,7 @@ impl random::Host for Run {
         }
         self.budget.host_gives(count as usize)?;
         let mut bytes = vec![0; count as usize];
-        match &mut self.seeded {
-            Some(seeded) => seeded.fill_bytes(&mut bytes),
-            None => SysRng.try_fill_bytes(&mut bytes).map_err(|error| HostFault(format!("randomness: {error}")))?,
-        }
+        self.randomise(&mut bytes)?;
         Ok(bytes)
     }
 }

@@ -84,12 +84,13 @@ fn store(engine: &Engine, invocation: &Invocation, deadline: Instant, cpu: CpuMe
         cpu,
         log: LogBook::new(&limits),
         requests: Requests::new(Arc::clone(&invocation.outlet), deadline, &limits, invocation.clock),
-        pending: ResourceTable::new(),
+        table: ResourceTable::new(),
         clock: invocation.clock,
         cache: invocation.cache.clone(),
         began: std::time::Instant::now(),
         slept: Duration::ZERO,
         seeded: invocation.seed.map(Run::seeded),
+        wasi: None,
         budget: Budget::new(limits),
     };
     let mut store = Store::new(engine, run);
@@ -113,6 +114,7 @@ fn on_tick(context: &StoreContextMut<'_, Run>, deadline: Instant, cpu_ns: u64) -
     if Instant::now() >= deadline {
         return Err(DeadlinePassed.into());
     }
+    run.budget.calls()?;
     Ok(UpdateDeadline::Yield(1))
 }
 
@@ -170,7 +172,8 @@ fn event_bytes(event: &types::Event<'_>) -> usize {
 }
 
 fn report(mut run: Run, ending: Ending, began: Instant) -> InvocationReport {
-    for entry in run.pending.iter_mut() {
+    run.log_printed(true);
+    for entry in run.table.iter_mut() {
         if let Some(pending) = entry.downcast_mut::<Pending>() {
             run.requests.give_up(pending);
         }

@@ -28,6 +28,7 @@ mod requests;
 mod snapshot;
 mod ticker;
 mod version;
+mod wasi;
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ pub use compile::{CompileError, Compiled, MAX_PARTS, compile};
 pub use invocation::{GuestEvent, Invocation};
 pub use snapshot::{Preinitialiser, Snapshot, SnapshotError};
 pub use version::{LoadError, LoadedVersion};
+pub use wasi::WASI;
 
 use code_cache::CodeCache;
 use ticker::Ticker;
@@ -183,11 +185,12 @@ impl Sandbox {
         invocation::run(&self.engine, version, invocation).await
     }
 
-    /// The same component on the same engine without the sandbox around it, for the benchmark.
+    /// The same component on the same engine without the sandbox around it, for the benchmark; nothing where it imports
+    /// WASI.
     ///
     /// # Errors
-    /// If it does not compile or does not fit; as text.
-    pub fn bare(&self, component: &[u8]) -> Result<Bare, String> {
-        Bare::new(&self.engine, component).map_err(|error| format!("{error:#}"))
+    /// If it does not fit; as text.
+    pub fn bare(&self, version: &LoadedVersion) -> Result<Option<Bare>, String> {
+        Bare::new(version.component()).map_err(|error| format!("{error:#}"))
     }
 }

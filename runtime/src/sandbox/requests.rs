@@ -4,17 +4,19 @@
 //! record, in the order of their starts, whether the guest waited for it or not; none outlives the invocation.
 //! Leaves to others: whom the guest may reach and how (`egress`).
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
-use crate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps};
+use crate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
 use crate::model::{Exchange, Limits};
 
 /// What a request came to, and how long it took.
@@ -49,6 +51,36 @@ pub(super) struct Requests {
     clock: Clock,
     turns: Arc<Semaphore>,
     records: Vec<Exchange>,
+    open: Vec<Open>,
+}
+
+/// A request whose body the guest may still be writing. What becomes of it is written down in the end.
+struct Open {
+    record: usize,
+    began: Instant,
+    writing: Arc<Mutex<Writing>>,
+    /// Its body, and what it came to.
+    ended: oneshot::Receiver<(Bytes, Sent)>,
+}
+
+/// A body and the request that is made with it, by whoever looks first when it is whole.
+struct Writing {
+    body: Option<Pin<Box<dyn Future<Output = Whole> + Send>>>,
+    whole: Option<Whole>,
+    /// Of the task that waits for it.
+    waker: Waker,
+}
+
+/// The body, and the request that has been judged with it and begins when it is polled; or why there is none.
+type Whole = Result<(Bytes, SendFuture), EgressError>;
+
+impl Writing {
+    fn look(&mut self) {
+        let Some(body) = &mut self.body else { return };
+        if let Poll::Ready(whole) = body.as_mut().poll(&mut Context::from_waker(&self.waker)) {
+            (self.body, self.whole) = (None, Some(whole));
+        }
+    }
 }
 
 impl Requests {
@@ -61,6 +93,7 @@ impl Requests {
             clock,
             turns: Arc::new(Semaphore::new(limits.concurrent_requests as usize)),
             records: Vec::new(),
+            open: Vec::new(),
         }
     }
 
@@ -75,13 +108,7 @@ impl Requests {
         &mut self,
         request: OutboundRequest,
     ) -> Result<(usize, impl Future<Output = Sent> + Send + 'static), String> {
-        if self.count() >= self.most {
-            let most = self.most;
-            return Err(format!(
-                "the function made {most} requests already; only the operator's `limits.requests` raises it"
-            ));
-        }
-        self.records.push(record(&request));
+        let record = self.record(&request)?;
         let turns = Arc::clone(&self.turns);
         // Judged now, in the order in which the guest asks; sent when it is polled.
         let sending = self.outlet.send(request, self.deadline, self.caps);
@@ -92,7 +119,67 @@ impl Requests {
             let result = sending.await;
             Sent { result, ms: millis_since(began) }
         };
-        Ok((self.records.len() - 1, sent))
+        Ok((record, sent))
+    }
+
+    /// Records one more request, unless there have been enough, and returns it. It is sent once its body is whole, and
+    /// given up after `patience`, which cannot outlast the deadline.
+    pub(super) fn open(
+        &mut self,
+        head: OutboundRequest,
+        body: impl Future<Output = Result<Bytes, EgressError>> + Send + 'static,
+        patience: Option<Duration>,
+    ) -> Result<impl Future<Output = Result<InboundResponse, EgressError>> + Send + 'static, String> {
+        let record = self.record(&head)?;
+        let (outlet, turns, caps) = (Arc::clone(&self.outlet), Arc::clone(&self.turns), self.caps);
+        let sooner = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let deadline = sooner.map_or(self.deadline, |sooner| sooner.min(self.deadline));
+        let whole = async move {
+            let body = body.await?;
+            let sending = outlet.send(OutboundRequest { body: body.clone(), ..head }, deadline, caps);
+            Ok((body, sending))
+        };
+        let writing = Writing { body: Some(Box::pin(whole)), whole: None, waker: Waker::noop().clone() };
+        let writing = Arc::new(Mutex::new(writing));
+        let (end, ended) = oneshot::channel();
+        self.open.push(Open { record, began: Instant::now(), writing: Arc::clone(&writing), ended });
+        Ok(async move {
+            let whole = poll_fn(|context| {
+                let mut writing = lock(&writing);
+                writing.waker.clone_from(context.waker());
+                writing.look();
+                writing.whole.take().map_or(Poll::Pending, Poll::Ready)
+            });
+            let (body, result, began) = match whole.await {
+                Ok((body, sending)) => {
+                    // Only now: a guest that has not finished a body holds up none of its other requests.
+                    let _turn = turns.acquire().await;
+                    let began = Instant::now();
+                    (body, sending.await, began)
+                }
+                Err(error) => (Bytes::new(), Err(error), Instant::now()),
+            };
+            // Nobody listens once the invocation is over.
+            let _ = end.send((body, Sent { result: result.clone(), ms: millis_since(began) }));
+            result
+        })
+    }
+
+    /// The guest has finished a body: the request is judged before it goes on, so that requests are in the order in
+    /// which the guest finishes them, whatever the tasks that carry them do.
+    pub(super) fn body_finished(&mut self) {
+        self.open.iter().for_each(|open| lock(&open.writing).look());
+    }
+
+    fn record(&mut self, request: &OutboundRequest) -> Result<usize, String> {
+        if self.count() >= self.most {
+            let most = self.most;
+            return Err(format!(
+                "the function made {most} requests already; only the operator's `limits.requests` raises it"
+            ));
+        }
+        self.records.push(record(request));
+        Ok(self.records.len() - 1)
     }
 
     /// Writes down what a request came to and hands it on.
@@ -127,7 +214,17 @@ impl Requests {
         }
     }
 
-    pub(super) fn into_records(self) -> Vec<Exchange> {
+    pub(super) fn into_records(mut self) -> Vec<Exchange> {
+        for Open { record, began, mut ended, .. } in std::mem::take(&mut self.open) {
+            match ended.try_recv() {
+                Ok((body, sent)) => {
+                    self.records[record].body = body;
+                    // The guest has its own copy, if it wanted it.
+                    let _ = self.finish(record, sent);
+                }
+                Err(_) => self.records[record].ms = millis_since(began),
+            }
+        }
         self.records
     }
 }
@@ -168,6 +265,11 @@ fn record(request: &OutboundRequest) -> Exchange {
         denied: false,
         ms: 0,
     }
+}
+
+fn lock(writing: &Mutex<Writing>) -> MutexGuard<'_, Writing> {
+    // A panic in the middle would have been the outlet's; the request fails by itself then.
+    writing.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn millis_since(began: Instant) -> u64 {

@@ -20,7 +20,7 @@ use crate::model::Digest;
 use super::bindings::{Destination, DestinationPre};
 use super::code_cache::{CodeCache, Found};
 use super::host::Run;
-use super::{CompileFailure, Compiler};
+use super::{CompileFailure, Compiler, wasi};
 
 /// Why a version cannot be loaded.
 #[derive(Clone, Debug, Error)]
@@ -63,6 +63,10 @@ impl LoadedVersion {
         self.digest
     }
 
+    pub(super) fn component(&self) -> &Component {
+        self.linked.instance_pre().component()
+    }
+
     pub(super) async fn instantiate(&self, store: &mut Store<Run>) -> wasmtime::Result<Destination> {
         self.linked.instantiate_async(store).await
     }
@@ -89,8 +93,7 @@ impl Versions {
         compiler: Option<Compiler>,
         most: u64,
     ) -> wasmtime::Result<Self> {
-        let mut linker = Linker::new(&engine);
-        Destination::add_to_linker::<_, HasSelf<_>>(&mut linker, |run| run)?;
+        let linker = linker(&engine)?;
         let loader = Arc::new(Loader { engine, linker, disk, compiler });
         Ok(Self { loader, ready: Cache::builder().max_capacity(most).build() })
     }
@@ -160,6 +163,14 @@ impl Versions {
         let done = tokio::task::spawn_blocking(move || work(&loader)).await;
         done.unwrap_or_else(|error| Err(LoadError::Unreadable { digest, reason: error.to_string() }))
     }
+}
+
+/// Everything that is lent. What a component does not import costs it nothing.
+pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Run>> {
+    let mut linker = Linker::new(engine);
+    Destination::add_to_linker::<_, HasSelf<_>>(&mut linker, |run| run)?;
+    wasi::link(&mut linker)?;
+    Ok(linker)
 }
 
 /// Whether these are the bytes that were asked for.

@@ -1,0 +1,22 @@
+;; Rejects with eight letters of three kinds of randomness.
+(module
+  (import "wasi:random/random@0.2.0" "get-random-bytes" (func $bytes (param i64 i32)))
+  (import "wasi:random/random@0.2.0" "get-random-u64" (func $number (result i64)))
+  (import "wasi:random/insecure-seed@0.2.0" "insecure-seed" (func $seed (param i32)))
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 8192))
+  ;; A bump allocator that never frees: the instance lives for one call.
+  (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.set $free (i32.add (local.get $at) (local.get $size)))
+    (local.get $at))
+  (func (export "tidegate:destination/handler@0.1.0#handle-event") (param i32) (result i32)
+    (call $bytes (i64.const 8) (i32.const 256))
+    (call $seed (i32.const 264))
+    (i64.store (i32.const 512) (i64.or (i64.const 0x6161616161616161) (i64.and (i64.const 0x0e0e0e0e0e0e0e0e)
+      (i64.xor (call $number) (i64.xor (i64.load (i32.const 264)) (i64.load (i32.load (i32.const 256))))))))
+    (i32.store8 (i32.const 16) (i32.const 2))
+    (i64.store (i32.const 24) (i64.const 0x800000200))
+    (i32.const 16))
+  (func (export "tidegate:destination/handler@0.1.0#handle-batch") (param i32 i32 i32 i32) (result i32) (i32.const 0)))

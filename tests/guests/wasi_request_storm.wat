@@ -1,0 +1,27 @@
+;; Sends ten thousand requests and reads no response.
+(module
+  (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
+  (import "wasi:http/types@0.2.0" "[constructor]outgoing-request" (func $request (param i32) (result i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-authority" (func $to (param i32 i32 i32 i32) (result i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-path-with-query" (func $path (param i32 i32 i32 i32) (result i32)))
+  (import "wasi:http/outgoing-handler@0.2.0" "handle" (func $handle (param i32 i32 i32 i32)))
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 8192))
+  ;; A bump allocator that never frees: the instance lives for one call.
+  (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.set $free (i32.add (local.get $at) (local.get $size)))
+    (local.get $at))
+  (data (i32.const 64) "partner.example/inping")
+  (func (export "tidegate:destination/handler@0.1.0#handle-event") (param i32) (result i32)
+    (local $left i32) (local $r i32)
+    (local.set $left (i32.const 10000))
+    (loop $more
+      (local.set $r (call $request (call $fields)))
+      (drop (call $to (local.get $r) (i32.const 1) (i32.const 64) (i32.const 15)))
+      (drop (call $path (local.get $r) (i32.const 1) (i32.const 79) (i32.const 3)))
+      (call $handle (local.get $r) (i32.const 0) (i32.const 0) (i32.const 512))
+      (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+    (i32.const 0))
+  (func (export "tidegate:destination/handler@0.1.0#handle-batch") (param i32 i32 i32 i32) (result i32) (i32.const 0)))
