@@ -1,5 +1,6 @@
 //! Functions in JavaScript: what partners write runs as it is, and what hostile ones write ends as an outcome.
 
+mod bundles;
 mod coverage;
 mod function;
 mod same_as_node;
@@ -141,7 +142,7 @@ async fn every_behaviour_of_a_partners_file_ends_as_the_reference_says() {
         ("retry", "retry", "later"),
         ("named", "retry", "by name"),
         ("settings", "invalid_settings", "k-1"),
-        ("reference", "bad_request", "in onTrack, line 23"),
+        ("reference", "bad_request", "in onTrack, handler.js:23:23"),
         ("unhandled", "bad_request", "nobody waits"),
         ("no world", "message_rejected", "undefined,undefined,undefined,0"),
     ];

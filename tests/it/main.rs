@@ -14,6 +14,7 @@ mod host;
 mod hostile_javascript;
 mod http;
 mod javascript;
+mod local_loop;
 
 mod logs;
 mod outlets;

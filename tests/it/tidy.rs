@@ -57,6 +57,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("oxc_parser", &["catalog"]),
     ("oxc_semantic", &["catalog"]),
     ("oxc_ast", &["catalog"]),
+    ("oxc_transformer", &["catalog"]),
+    ("oxc_codegen", &["catalog"]),
+    ("oxc_sourcemap", &["catalog"]),
+    ("notify", &["cli"]),
+    ("similar", &["cli"]),
 ];
 
 /// Lines of one file. Beyond it, a file has more than one reason to change.

@@ -46,8 +46,8 @@ function ending(kind, message = '', name = '', afterMs = undefined) {
 
 const delivered = () => ending('delivered');
 
-/** The ending that a thrown value means. */
-function endingOf(thrown) {
+/** The ending that a thrown value means. What nobody foresaw is told with its place, unless `place` is given. */
+function endingOf(thrown, place) {
   if ((typeof thrown !== 'object' || thrown === null) && typeof thrown !== 'function') {
     return ending('failed', `${textOf(thrown)}: thrown as a ${thrown === null ? 'null' : typeof thrown}`, 'Error');
   }
@@ -55,7 +55,7 @@ function endingOf(thrown) {
   const own = read(thrown, 'message');
   const message = textOf(own ?? '') || (own === undefined ? inspect(thrown) : '');
   const kind = CASES[name] ?? (name === 'FetchError' && unreached(read(thrown, 'type')) ? 'retry' : undefined);
-  if (kind === undefined) return ending('failed', message + placeOf(thrown), name);
+  if (kind === undefined) return ending('failed', message + (place ?? placeOf(thrown)), name);
   return ending(kind, message, name, kind === 'retry' ? waitOf(thrown) : undefined);
 }
 
@@ -65,9 +65,9 @@ function waitOf(thrown) {
   return typeof afterMs === 'number' && afterMs >= 0 && afterMs < Infinity ? floor(afterMs) : undefined;
 }
 
-const FRAME = /^\s*at (?:(?:async )?([\w$.<>]{1,100}) \()?((?!native)[^\s():]{1,200}):(\d{1,7})(?::\d{1,7})?\)?$/;
+const FRAME = /^\s*at (?:(?:async )?([\w$.<>]{1,100}) \()?((?!native)[^\s():]{1,200}(?::\d{1,7}){1,2})\)?$/;
 
-/** Where in the partner's file it happened, if the stack says so. */
+/** Where in the partner's file it happened, if the stack says so: file, line, column. */
 function placeOf(thrown) {
   const stack = read(thrown, 'stack');
   if (typeof stack !== 'string') return '';
@@ -75,7 +75,7 @@ function placeOf(thrown) {
   for (let at = 0; at < lines.length; at++) {
     const frame = FRAME.exec(lines[at]);
     if (frame === null || indexOf(frame[2], PRELUDE) >= 0) continue;
-    return frame[1] === undefined || frame[1] === '<anonymous>' ? ` (line ${frame[3]})` : ` (in ${frame[1]}, line ${frame[3]})`;
+    return frame[1] === undefined || frame[1] === '<anonymous>' ? ` (${frame[2]})` : ` (in ${frame[1]}, ${frame[2]})`;
   }
   return '';
 }

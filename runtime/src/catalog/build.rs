@@ -9,20 +9,35 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
-use super::component::{ComponentError, component_from_core, with_manifest};
+use super::bundle::{self, BundleError};
+use super::component::{ComponentError, component_from_core, with_manifest, with_section};
 use super::declared::{self, DeclaredError};
 use super::inspect::{InspectError, Inspected, inspect};
 use super::javascript::{self, JavaScriptError};
-use super::javascript_check::{self, Finding, Severity};
+use super::javascript_check::{self, Finding, Part, Severity};
+use super::javascript_make;
 use super::manifest::{self, ManifestError};
 use super::python;
-use crate::model::{Inspection, Manifest};
+use crate::model::{Digest, Inspection, Manifest};
+use crate::sandbox::{SOURCE_MAP_SECTION, SourceMap};
 
 /// What Rust functions are compiled for: no operating system, so nothing to import but our own world.
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// The file of a function in JavaScript.
-const SCRIPT: &str = "handler.js";
+/// The file of a function in JavaScript or TypeScript: the first that is there. A compiler leaves the one beside the other.
+const SCRIPTS: [&str; 8] = [
+    "handler.ts",
+    "handler.mts",
+    "handler.js",
+    "handler.mjs",
+    "src/handler.ts",
+    "src/handler.mts",
+    "src/handler.js",
+    "src/handler.mjs",
+];
+
+/// How the names of such files end.
+pub const SCRIPT_ENDINGS: [&str; 4] = ["js", "mjs", "ts", "mts"];
 
 /// Small code loads faster and shares the cache with its neighbours; a handler spends its time waiting.
 const PROFILE: [&str; 6] = [
@@ -50,6 +65,8 @@ pub struct Built {
     pub manifest: Manifest,
     /// What it is made of.
     pub inspection: Inspection,
+    /// What identifies it.
+    pub digest: Digest,
     /// What its author should look at. None of it is an error.
     pub findings: Vec<Finding>,
 }
@@ -70,7 +87,8 @@ pub enum BuildError {
     Manifest(#[from] ManifestError),
     /// Nothing to build.
     #[error(
-        "`{0}` has nothing to build: beside `function.toml` put a `handler.js`, a `handler.py`, a `Cargo.toml`, a `main.wat` or one `.wasm` file"
+        "`{0}` has nothing to build: beside `function.toml` put a `handler.js` or `handler.ts`, a `handler.py`, a \
+         `Cargo.toml`, a `main.wat` or one `.wasm` file"
     )]
     NoCode(String),
     /// A Rust function, and no target.
@@ -93,6 +111,9 @@ pub enum BuildError {
     /// Cargo built no module.
     #[error("`{0}` builds no WebAssembly module: its `[lib]` needs `crate-type = [\"cdylib\"]`")]
     NoModule(String),
+    /// The files cannot be put together.
+    #[error(transparent)]
+    Bundle(BundleError),
     /// A Python function, and no toolchain.
     #[error(
         "no `componentize-py` is on the path or in the folder's `.venv`, and it is what builds functions in Python; run \
@@ -127,20 +148,17 @@ pub enum BuildError {
     Refused(#[from] InspectError),
 }
 
-/// Builds the function in a folder: `function.toml` and a `handler.js`, a `handler.py`, a Cargo package, a `main.wat`, or
-/// one `.wasm` file (a core module or a component without manifest). Messages of toolchains go to standard error. A single
-/// JavaScript file is built with the `function.toml` beside it, or without one.
+/// Builds the function in a folder: `function.toml` and a `handler.js` or `handler.ts` (here or in `src/`), a `handler.py`, a
+/// Cargo package, a `main.wat`, or one `.wasm` file (a core module or a component without manifest). Messages of toolchains go
+/// to standard error. A single file of JavaScript or TypeScript is built with the `function.toml` beside it, or without one.
 ///
 /// # Errors
 /// If there is nothing to build, it does not compile, or would be refused as an upload.
 pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> {
     // Cargo runs in the folder, where a relative path would mean something else.
     let folder = &fs::canonicalize(folder).map_err(io(folder))?;
-    if folder.is_file() {
-        return build_file(folder);
-    }
-    if folder.join(SCRIPT).is_file() {
-        return build_file(&folder.join(SCRIPT));
+    if let Some((folder, file)) = script(folder) {
+        return build_script(&folder, file);
     }
     let manifest_toml = read_text(&folder.join("function.toml"))?;
     let cargo = folder.join("Cargo.toml").is_file();
@@ -160,36 +178,104 @@ pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<Built, BuildError> 
     } else {
         component_from_core(&code, &manifest_toml)?
     };
-    let Inspected { manifest, inspection, findings, .. } = inspect(&component)?;
-    Ok(Built { component, manifest, inspection, findings })
+    let Inspected { manifest, inspection, digest, findings, .. } = inspect(&component)?;
+    Ok(Built { component, manifest, inspection, digest, findings })
 }
 
-/// A JavaScript file becomes a component in this process.
-fn build_file(file: &Path) -> Result<Built, BuildError> {
-    let source = read_text(file)?;
-    let toml = file.with_file_name("function.toml");
-    let given = toml.is_file().then(|| read_text(&toml)).transpose()?;
-    build_source(&source, file, given.as_deref())
+/// The script that a path names: the file itself, or that of a folder. As the folder, and the file as seen from there.
+fn script(path: &Path) -> Option<(PathBuf, &str)> {
+    if path.is_dir() {
+        return SCRIPTS.into_iter().find(|file| path.join(file).is_file()).map(|file| (path.to_owned(), file));
+    }
+    let known = path.extension().is_some_and(|ending| SCRIPT_ENDINGS.iter().any(|one| ending == *one));
+    let (folder, name) = (path.parent()?, path.file_name()?.to_str()?);
+    (known && path.is_file()).then(|| (folder.to_owned(), name))
 }
 
-/// Builds a function from the text of a JavaScript file, without touching the disk.
+/// The file of a function that a host can build by itself: a script that imports nothing. `None` for everything else.
 ///
 /// # Errors
-/// If it does not load, or would be refused as an upload.
+/// If it cannot be read.
+pub fn lone_script(path: &Path) -> Result<Option<PathBuf>, BuildError> {
+    let Some((folder, file)) = script(path) else { return Ok(None) };
+    let source = read_text(&folder.join(file))?;
+    Ok(needs_bundler(&folder, file, &source).is_none().then(|| folder.join(file)))
+}
+
+/// What to put behind a script that is bundled; `None` if it stands alone. `require` is Node's where there is a package, and
+/// else a name like any other.
+fn needs_bundler(folder: &Path, file: &str, source: &str) -> Option<String> {
+    let needs = javascript_make::needs_of(source, file)?;
+    (needs.imports || folder.join("package.json").is_file()).then_some(needs.exports)
+}
+
+/// A script becomes a component: alone in this process, one that imports others with the help of a bundler.
+fn build_script(folder: &Path, file: &str) -> Result<Built, BuildError> {
+    let source = read_text(&folder.join(file))?;
+    let toml = folder.join("function.toml");
+    let given = toml.is_file().then(|| read_text(&toml)).transpose()?;
+    match needs_bundler(folder, file, &source) {
+        Some(exports) => build_bundle(folder, file, &exports, given.as_deref()),
+        None => build_source(&source, Path::new(file), given.as_deref()),
+    }
+}
+
+fn build_bundle(folder: &Path, file: &str, exports: &str, manifest_toml: Option<&str>) -> Result<Built, BuildError> {
+    let given = manifest_toml.map(manifest::parse).transpose()?;
+    let bundle = bundle::bundle(folder, file, exports).map_err(|error| match error {
+        BundleError::Findings(findings) => BuildError::Findings(findings),
+        error => BuildError::Bundle(error),
+    })?;
+    let mut findings = bundle.findings;
+    for name in bundle.files.iter().filter(|name| SCRIPT_ENDINGS.iter().any(|ending| name.ends_with(ending))) {
+        let part = if name == file { Part::Entry } else { Part::Other };
+        findings.extend(javascript_check::check(&read_text(&folder.join(name))?, name, part, given.as_ref()));
+    }
+    finish(&bundle.code, Some(&bundle.map), Path::new(file), manifest_toml, findings)
+}
+
+/// Builds a function from the text of a file of JavaScript or TypeScript, without touching the disk.
+///
+/// # Errors
+/// If it does not load, imports others, or would be refused as an upload.
 pub fn build_source(source: &str, file: &Path, manifest_toml: Option<&str>) -> Result<Built, BuildError> {
     let given = manifest_toml.map(manifest::parse).transpose()?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut findings = javascript_check::check(source, &name, given.as_ref());
+    let findings = javascript_check::check(source, &name, Part::Whole, given.as_ref());
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(BuildError::Findings(findings));
     }
-    let script = javascript::load(source, &name)?;
+    let made = javascript_make::make(source, &name).map_err(|finding| BuildError::Findings(vec![finding]))?;
+    finish(&made.code, made.map.as_ref(), file, manifest_toml, findings)
+}
+
+/// What remains once a function is one script.
+fn finish(
+    code: &str,
+    map: Option<&SourceMap>,
+    file: &Path,
+    manifest_toml: Option<&str>,
+    mut findings: Vec<Finding>,
+) -> Result<Built, BuildError> {
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(BuildError::Findings(findings));
+    }
+    let script = match javascript::load(code, &file.to_string_lossy(), map) {
+        // A name that is nearly a handler's is why there is none.
+        Err(error @ JavaScriptError::NoHandler(_)) if !findings.is_empty() => {
+            return Err(BuildError::Findings(findings.into_iter().chain(error.finding()).collect()));
+        }
+        loaded => loaded?,
+    };
     let made = || javascript::manifest_of(file, &script.handlers);
     let manifest_toml = manifest_toml.map_or_else(made, str::to_owned);
-    let component = component_from_core(&script.module, &manifest_toml)?;
-    let inspected = inspect(&component)?;
-    findings.extend(inspected.findings);
-    Ok(Built { component, manifest: inspected.manifest, inspection: inspected.inspection, findings })
+    let mut component = component_from_core(&script.module, &manifest_toml)?;
+    if let Some(map) = map {
+        component = with_section(component, SOURCE_MAP_SECTION, &map.encode());
+    }
+    let Inspected { manifest, inspection, digest, findings: of_manifest, .. } = inspect(&component)?;
+    findings.extend(of_manifest);
+    Ok(Built { component, manifest, inspection, digest, findings })
 }
 
 fn is_component(code: &[u8]) -> bool {

@@ -99,7 +99,7 @@ pub fn load(folder: &Path) -> Result<Vec<(PathBuf, Case)>, CaseError> {
     paths.into_iter().map(read).collect()
 }
 
-fn parse(text: &str) -> Result<Case, String> {
+pub(super) fn parse(text: &str) -> Result<Case, String> {
     let case: Case = serde_json::from_str(text).map_err(|error| error.to_string())?;
     match (&case.event, &case.events) {
         (Some(_), None) if case.outcome.is_empty() => Err("`outcome` is missing: give at least its `code`".to_owned()),

@@ -72,9 +72,13 @@ pub fn component_from_core(core: &[u8], manifest_toml: &str) -> Result<Vec<u8>, 
 }
 
 /// Appends the manifest to a component that has none.
-pub(super) fn with_manifest(mut component: Vec<u8>, manifest_toml: &str) -> Vec<u8> {
-    let section =
-        wasm_encoder::CustomSection { name: MANIFEST_SECTION.into(), data: Cow::Borrowed(manifest_toml.as_bytes()) };
+pub(super) fn with_manifest(component: Vec<u8>, manifest_toml: &str) -> Vec<u8> {
+    with_section(component, MANIFEST_SECTION, manifest_toml.as_bytes())
+}
+
+/// Appends a custom section.
+pub(super) fn with_section(mut component: Vec<u8>, name: &str, data: &[u8]) -> Vec<u8> {
+    let section = wasm_encoder::CustomSection { name: name.into(), data: Cow::Borrowed(data) };
     component.push(section.id());
     section.encode(&mut component);
     component

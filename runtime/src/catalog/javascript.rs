@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use super::javascript_check::{Finding, Severity};
-use crate::sandbox::{Preinitialiser, SnapshotError};
+use crate::sandbox::{BUILT, Preinitialiser, SnapshotError, SourceMap};
 
 /// `guest-sdk/js/engine`, compiled. Empty if this program was built without it.
 static ENGINE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/js-engine.wasm"));
@@ -20,7 +20,7 @@ static ENGINE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/js-engine.wasm"
 pub const MAX_SOURCE_BYTES: usize = 8 << 20;
 
 /// What a file can declare to be called.
-const HANDLERS: [&str; 8] =
+pub(super) const HANDLERS: [&str; 8] =
     ["onTrack", "onIdentify", "onPage", "onScreen", "onGroup", "onAlias", "onDelete", "onBatch"];
 
 /// Why a file does not become a module.
@@ -94,7 +94,8 @@ impl JavaScriptError {
             Self::NoEngine | Self::TooLarge { .. } => None,
             Self::Thrown { name, error, message, place } => {
                 let number = |index: usize| place.numbers.get(index).copied().unwrap_or(1);
-                at(name, number(0), number(1), format!("{error}: {message}"))
+                let file = if place.file.is_empty() { name } else { &place.file };
+                at(file, number(0), number(1), format!("{error}: {message}"))
             }
             Self::NoHandler(name) | Self::Stopped { name, .. } => at(name, 1, 1, self.to_string()),
         }
@@ -116,11 +117,11 @@ enum Loaded {
     Error { name: String, message: String, stack: String },
 }
 
-/// Loads a file. `name` is what messages call it.
+/// Loads a file. `name` is what messages call it; where its text was made of other files, `map` says of which.
 ///
 /// # Errors
 /// If it is too large, throws, runs for too long, or has no handler.
-pub fn load(source: &str, name: &str) -> Result<Script, JavaScriptError> {
+pub fn load(source: &str, name: &str, map: Option<&SourceMap>) -> Result<Script, JavaScriptError> {
     static READY: OnceLock<Result<Preinitialiser, SnapshotError>> = OnceLock::new();
     if ENGINE.is_empty() {
         return Err(JavaScriptError::NoEngine);
@@ -130,7 +131,8 @@ pub fn load(source: &str, name: &str) -> Result<Script, JavaScriptError> {
     }
     let stopped = |error| JavaScriptError::Stopped { name: name.to_owned(), error };
     let ready = READY.get_or_init(|| Preinitialiser::new(ENGINE));
-    let snapshot = ready.as_ref().map_err(|error| stopped(error.clone()))?.load(source, name).map_err(stopped)?;
+    let called = if map.is_some() { BUILT } else { name };
+    let snapshot = ready.as_ref().map_err(|error| stopped(error.clone()))?.load(source, called).map_err(stopped)?;
     let broken = |error: serde_json::Error| stopped(SnapshotError::Engine(error.to_string()));
     match serde_json::from_slice(&snapshot.answer).map_err(broken)? {
         Loaded::Handlers(said) => {
@@ -141,7 +143,8 @@ pub fn load(source: &str, name: &str) -> Result<Script, JavaScriptError> {
             Ok(Script { module: snapshot.module, handlers })
         }
         Loaded::Error { name: error, message, stack } => {
-            Err(JavaScriptError::Thrown { name: name.to_owned(), error, message, place: place(&stack, name) })
+            let message = map.map_or(message.clone(), |map| map.rewrite(&message).into_owned());
+            Err(JavaScriptError::Thrown { name: name.to_owned(), error, message, place: place(&stack, called, map) })
         }
     }
 }
@@ -151,14 +154,19 @@ fn known(said: &[String]) -> Vec<String> {
     HANDLERS.into_iter().filter(|handler| said.iter().any(|one| one == handler)).map(str::to_owned).collect()
 }
 
-/// The first place in the file that a stack names: `at f (FILE:LINE:COLUMN)` or `at FILE:LINE:COLUMN`.
-fn place(stack: &str, name: &str) -> Place {
+/// The first place in the file that a stack names: `at f (FILE:LINE:COLUMN)` or `at FILE:LINE:COLUMN`. With a table, the
+/// first that it knows.
+fn place(stack: &str, file: &str, map: Option<&SourceMap>) -> Place {
     let numbers = |text: &str| -> Vec<usize> {
         let end = text.find(|character: char| !character.is_ascii_digit() && character != ':').unwrap_or(text.len());
         text[..end].split(':').map_while(|number| number.parse().ok()).take(2).collect()
     };
-    let found = stack.lines().find_map(|line| line.split_once(&format!("{name}:")).map(|(_, after)| numbers(after)));
-    Place { file: name.to_owned(), numbers: found.unwrap_or_default() }
+    let mut all =
+        stack.lines().filter_map(|line| line.split_once(&format!("{file}:")).map(|(_, after)| numbers(after)));
+    let Some(map) = map else { return Place { file: file.to_owned(), numbers: all.next().unwrap_or_default() } };
+    let known = all.find_map(|numbers| map.original(*numbers.first()?, numbers.get(1).copied().unwrap_or(1)));
+    let known = known.map(|(file, line, column)| Place { file: file.to_owned(), numbers: vec![line, column] });
+    known.unwrap_or_default()
 }
 
 /// The name of a function whose file has no manifest: the file's, with hyphens for what a name cannot have.
@@ -216,7 +224,7 @@ mod tests {
     #[test]
     fn a_place_is_the_first_line_of_the_stack_in_the_file() {
         let stack = "    at throwing (native)\n    at f (handler.js:3:10)\n    at <eval> (handler.js:9:1)\n";
-        let shown = |stack: &str| place(stack, "handler.js").to_string();
+        let shown = |stack: &str| place(stack, "handler.js", None).to_string();
         assert_eq!(shown(stack), " at handler.js:3:10");
         assert_eq!(shown("    at handler.js:1\n"), " at handler.js:1");
         assert_eq!(shown(""), "");

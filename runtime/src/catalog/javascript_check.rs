@@ -6,29 +6,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::thread;
 
 use oxc_allocator::Allocator;
 use oxc_ast::AstKind;
 use oxc_ast::ast::{Expression, UnaryOperator};
-use oxc_parser::Parser;
 use oxc_semantic::{Scoping, Semantic, SemanticBuilder};
-use oxc_span::SourceType;
+use oxc_syntax::module_record::ModuleRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Manifest;
-
-/// Bytes of stack for each byte of source: a text of `!` alone, the hungriest without brackets, takes under half.
-const STACK_FOR_BYTE: usize = 4 << 10;
-
-/// Bytes of stack beside that: what the brackets may take, with room to spare.
-const STACK: usize = 64 << 20;
-
-/// Bytes that are read. More would need more than a gigabyte of addresses for a stack; only bundles are larger.
-const MAX_BYTES: usize = 256 << 10;
-
-/// Brackets within brackets: the reader takes many functions deep for each, and people do not write a tenth of it.
-const MAX_DEPTH: usize = 500;
+use super::javascript_hosts::unreachable;
+use super::javascript_read::{finding, parse, reading};
+use crate::model::{EventType, Manifest};
 
 /// Findings of one file: a person mends the first ones first.
 const MAX_FINDINGS: usize = 100;
@@ -48,6 +36,9 @@ const GLOBALS: &str = "Object Function Error EvalError RangeError ReferenceError
     clearTimeout setInterval clearInterval setImmediate clearImmediate queueMicrotask console URL URLSearchParams Event \
     EventTarget AbortController AbortSignal Blob File FormData Headers Request Response fetch atob btoa TextEncoder \
     TextDecoder Buffer crypto CryptoKey structuredClone process performance cache global _";
+
+/// What a bundler gives the files that it puts together.
+const BUNDLED: [&str; 3] = ["require", "module", "exports"];
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -81,58 +72,39 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What is wrong with a file, in the order of its text. Without a manifest nothing is said about events.
-pub fn check(source: &str, file: &str, manifest: Option<&Manifest>) -> Vec<Finding> {
-    let unread = |why: String| {
-        vec![finding(source, file, 0, Severity::Warning, format!("{why}: its names and handlers are not checked"))]
-    };
-    if source.len() > MAX_BYTES {
-        return unread(format!("the file has {} bytes, more than the {MAX_BYTES} that are read", source.len()));
-    }
-    if depth(source) > MAX_DEPTH {
-        return unread(format!("the file has brackets more than {MAX_DEPTH} deep"));
-    }
-    let stack = STACK + source.len() * STACK_FOR_BYTE;
-    let found = thread::scope(|scope| {
-        let read = thread::Builder::new().stack_size(stack).spawn_scoped(scope, || read(source, file, manifest));
-        read.ok().and_then(|reader| reader.join().ok())
-    });
-    found.unwrap_or_else(|| unread("the file could not be read".to_owned()))
+/// Which part of a function a file is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The file of a bundle whose exports are the handlers.
+    Entry,
+    /// Another file of a bundle.
+    Other,
 }
 
-/// How deep brackets go, with those in texts and comments counted too: no less than how deep they are nested.
-fn depth(source: &str) -> usize {
-    let (mut now, mut most) = (0_usize, 0);
-    for byte in source.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => now += 1,
-            b')' | b']' | b'}' => now = now.saturating_sub(1),
-            _ => {}
-        }
-        most = most.max(now);
-    }
-    most
+/// What is wrong with a file, in the order of its text. Without a manifest nothing is said about events and hosts.
+pub fn check(source: &str, file: &str, part: Part, manifest: Option<&Manifest>) -> Vec<Finding> {
+    reading(source, || read(source, file, part, manifest)).unwrap_or_else(|why| {
+        let message = format!("{why}: its names, handlers and hosts are not checked");
+        vec![finding(source, file, 0, Severity::Warning, message)]
+    })
 }
 
-fn finding(source: &str, file: &str, at: usize, severity: Severity, message: String) -> Finding {
-    let before = source.get(..at).unwrap_or(source);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    Finding { file: file.to_owned(), line, column, severity, message }
-}
-
-fn read(source: &str, file: &str, manifest: Option<&Manifest>) -> Vec<Finding> {
+fn read(source: &str, file: &str, part: Part, manifest: Option<&Manifest>) -> Vec<Finding> {
     let allocator = Allocator::default();
-    let parsed = Parser::new(&allocator, source, SourceType::script()).parse();
-    if parsed.panicked || parsed.diagnostics.has_errors() {
-        let error = parsed.diagnostics.first();
-        let at = error.and_then(|error| error.labels.first()).map_or(0, |label| label.offset() as usize);
-        let message = error.map_or_else(|| "this is no JavaScript".to_owned(), ToString::to_string);
-        return vec![finding(source, file, at, Severity::Error, format!("SyntaxError: {message}"))];
-    }
+    let parsed = match parse(&allocator, source, file) {
+        Ok(parsed) => parsed,
+        Err(finding) => return vec![finding],
+    };
     let semantic = SemanticBuilder::new().with_build_nodes(true).build(&parsed.program).semantic;
-    let mut found = unknown_names(&semantic);
-    found.extend(handlers(&semantic, manifest));
+    let mut found = unknown_names(&semantic, part);
+    if part != Part::Other {
+        found.extend(handlers(&semantic, &parsed.module_record, manifest));
+    }
+    if let Some(manifest) = manifest {
+        found.extend(unreachable(&semantic, manifest));
+    }
     found.sort();
     found.truncate(MAX_FINDINGS);
     found.into_iter().map(|(at, text)| finding(source, file, at, Severity::Warning, text)).collect()
@@ -140,9 +112,11 @@ fn read(source: &str, file: &str, manifest: Option<&Manifest>) -> Vec<Finding> {
 
 /// Names that are used, and that neither the file nor the host gives a meaning. A name that is assigned anywhere, or
 /// asked for with `typeof`, is the author's own affair.
-fn unknown_names(semantic: &Semantic<'_>) -> Vec<(usize, String)> {
+fn unknown_names(semantic: &Semantic<'_>, part: Part) -> Vec<(usize, String)> {
     let (scoping, nodes) = (semantic.scoping(), semantic.nodes());
-    let known: BTreeSet<&str> = GLOBALS.split_whitespace().chain(["arguments"]).collect();
+    let bundled = if part == Part::Whole { &[][..] } else { &BUNDLED };
+    let known: BTreeSet<&str> =
+        GLOBALS.split_whitespace().chain(["arguments"]).chain(bundled.iter().copied()).collect();
     let given = properties_of_the_global_object(semantic);
     let mut found = Vec::new();
     for (name, references) in scoping.root_unresolved_references() {
@@ -150,7 +124,9 @@ fn unknown_names(semantic: &Semantic<'_>) -> Vec<(usize, String)> {
         let asked = |parent: AstKind<'_>| matches!(parent, AstKind::UnaryExpression(unary) if unary.operator == UnaryOperator::Typeof);
         let meant = references.iter().map(|&id| scoping.get_reference(id));
         let own = meant.clone().any(|one| one.is_write() || asked(nodes.parent_kind(one.node_id())));
-        if own || known.contains(name) || given.contains(name) {
+        // What only stands for a type is gone before the code runs.
+        let types = meant.clone().all(|one| !one.is_value());
+        if own || types || known.contains(name) || given.contains(name) {
             continue;
         }
         if let Some(first) = meant.map(|one| semantic.reference_span(one).start as usize).min() {
@@ -178,8 +154,7 @@ fn properties_of_the_global_object<'a>(semantic: &Semantic<'a>) -> BTreeSet<&'a 
 }
 
 /// Handlers that will never be called, and events that nobody handles.
-fn handlers(semantic: &Semantic<'_>, manifest: Option<&Manifest>) -> Vec<(usize, String)> {
-    use crate::model::EventType;
+fn handlers(semantic: &Semantic<'_>, exports: &ModuleRecord<'_>, manifest: Option<&Manifest>) -> Vec<(usize, String)> {
     let scoping = semantic.scoping();
     let name_of = |event: EventType| {
         let (first, rest) = event.as_str().split_at(1);
@@ -190,6 +165,9 @@ fn handlers(semantic: &Semantic<'_>, manifest: Option<&Manifest>) -> Vec<(usize,
     let mut has = BTreeSet::new();
     for symbol in scoping.iter_bindings_in(scoping.root_scope_id()) {
         let (name, at) = (scoping.symbol_name(symbol), scoping.symbol_span(symbol).start as usize);
+        if !scoping.symbol_flags(symbol).is_value() {
+            continue;
+        }
         has.insert(name);
         let event = all.iter().find(|(_, handler)| handler == name).map(|(event, _)| *event);
         if let (Some(event), Some(manifest)) = (event, manifest) {
@@ -205,7 +183,12 @@ fn handlers(semantic: &Semantic<'_>, manifest: Option<&Manifest>) -> Vec<(usize,
         }
     }
     // A bundle's handlers are exported, and a batch handler gets every event.
-    let elsewhere = ["module", "exports"].iter().any(|name| has.contains(name))
+    let named = exports.exported_bindings.keys().map(|name| name.as_str());
+    has.extend(named);
+    let elsewhere = !exports.star_export_entries.is_empty()
+        || !exports.indirect_export_entries.is_empty()
+        || exports.local_export_entries.iter().any(|export| export.export_name.is_default())
+        || ["module", "exports"].iter().any(|name| has.contains(name))
         || scoping.root_unresolved_references().keys().any(|name| {
             ["module", "exports"].contains(&name.as_str()) || all.iter().any(|(_, handler)| handler == name.as_str())
         })
@@ -250,6 +233,7 @@ fn distance(one: &str, other: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::javascript_read::{MAX_BYTES, MAX_DEPTH};
     use super::*;
 
     fn texts(source: &str, manifest: Option<&str>) -> Vec<String> {
@@ -257,7 +241,7 @@ mod tests {
             let toml = format!("name = \"a\"\nversion = \"1\"\nevents = {events}");
             super::super::manifest::parse(&toml).unwrap()
         });
-        check(source, "a.js", manifest.as_ref()).iter().map(ToString::to_string).collect()
+        check(source, "a.js", Part::Whole, manifest.as_ref()).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -307,10 +291,11 @@ mod tests {
         for part in
             ["!", "a=>", "a?b:", "if(a)", "new ", "typeof ", "a+", "a.", "a**", "else ", "`", "/", "async ", "-"]
         {
-            check(&part.repeat(MAX_BYTES / part.len()), "a.js", None);
+            check(&part.repeat(MAX_BYTES / part.len()), "a.js", Part::Whole, None);
         }
         for bracket in ["[", "(", "{", "${`", "a=>{", "({a:", "(function(){", "x[", "f("] {
-            check(&bracket.repeat(MAX_DEPTH / bracket.matches(['(', '[', '{']).count().max(1)), "a.js", None);
+            let nested = bracket.repeat(MAX_DEPTH / bracket.matches(['(', '[', '{']).count().max(1));
+            check(&nested, "a.js", Part::Whole, None);
             let found = texts(&bracket.repeat(20_000), None);
             assert!(found[0].contains("brackets more than 500 deep"), "{bracket}: {found:?}");
         }
@@ -324,15 +309,15 @@ mod tests {
              const wrong = [...known.filter((one) => !has.includes(one)), ...has.filter((one) => !known.includes(one) && one !== 'onTrack')];\n\
              if (wrong.length > 0) throw new Error(wrong.join()); function onTrack() {{}}"
         );
-        let loaded = super::super::javascript::load(&probe, "probe.js");
+        let loaded = super::super::javascript::load(&probe, "probe.js", None);
         assert!(loaded.is_ok(), "{}", loaded.err().map(|error| error.to_string()).unwrap_or_default());
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".{0,200}", code in "[a-z(){}\\[\\]`$'\"/=>.,;!\n ]{0,200}") {
-            check(&text, "a.js", None);
-            check(&code, "a.js", None);
+            check(&text, "a.js", Part::Whole, None);
+            check(&code, "a.js", Part::Whole, None);
         }
     }
 }

@@ -5,13 +5,18 @@
 //! Nothing here opens a socket or touches a store, and of guest code only the loading of a JavaScript file is run; compiling to machine code is the sandbox's.
 
 pub mod build;
+pub mod bundle;
 pub mod cases;
+pub mod cases_write;
 pub mod compare;
 pub mod component;
 pub mod declared;
 pub mod inspect;
 pub mod javascript;
 pub mod javascript_check;
+mod javascript_hosts;
+mod javascript_make;
+mod javascript_read;
 pub mod manifest;
 mod python;
 pub mod secret_check;

@@ -9,23 +9,26 @@ use super::client::{Client, ServerArgs, encode};
 use super::local;
 use super::print::{self, Format};
 use super::source::{PageArgs, page};
-use super::{cases, logs, once, push};
+use super::{cases, logs, new, once, push};
 use crate::catalog::{self, BuildError, Severity, Toolchain};
 use crate::model::{Bind, Setting};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
+    /// Make a folder with a function that builds and passes its cases, to begin from.
+    New(new::Args),
     /// Turn a folder into one component with its manifest inside.
     Build {
-        /// The folder with `function.toml` and the source.
+        /// The folder with `function.toml` and the source, or a script. One that imports others is bundled, with the esbuild
+        /// that npm has installed for the folder.
         dir: PathBuf,
         /// Where to write the component [default: NAME.wasm in this folder].
         #[arg(short, long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Check a component as an upload would be checked, and show what it may do.
+    /// Check a function as an upload would be checked, and show what it may do. Mistakes come with file, line and column.
     Check {
-        /// A folder, which is built first, or a component.
+        /// A folder or a script, which is built first, or a component.
         path: PathBuf,
     },
     /// Run a function's cases in the real sandbox, without a server.
@@ -34,7 +37,7 @@ pub(super) enum Command {
     Run(once::Args),
     /// Upload a function; its first version is live at once.
     Push {
-        /// A folder, a JavaScript file or a component. JavaScript is built by the host, everything else here.
+        /// A folder, a script or a component. A script that imports nothing is built by the host, everything else here.
         path: PathBuf,
         #[command(flatten)]
         server: ServerArgs,
@@ -152,6 +155,7 @@ pub(super) fn toolchain() -> Toolchain {
 
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
+        Command::New(args) => return new::run(&args, format),
         Command::Build { dir, out } => build(&dir, out, format).await?,
         Command::Check { path } => {
             return check(&path, format).await;

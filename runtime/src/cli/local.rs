@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::Exit;
 use super::client::{Client, ServerArgs, encode};
-use crate::catalog::{self, Finding, Inspected};
+use crate::catalog::build::SCRIPT_ENDINGS;
+use crate::catalog::{self, Built, Finding, Inspected};
 use crate::clock::Clock;
 use crate::delivery::{classify, redact_outcome, report};
 use crate::egress::{Outlet, Secrets};
@@ -18,8 +19,9 @@ use crate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox,
 
 /// A function that is ready to run here.
 pub(super) struct Local {
-    sandbox: Sandbox,
+    sandbox: Arc<Sandbox>,
     version: Arc<LoadedVersion>,
+    component: Bytes,
     pub(super) manifest: Manifest,
 }
 
@@ -44,10 +46,18 @@ pub(super) struct Passage {
 impl Local {
     /// Checks and compiles a component.
     pub(super) async fn load(component: Vec<u8>) -> anyhow::Result<Self> {
-        let Inspected { digest, manifest, .. } = catalog::inspect(&component)?;
-        let sandbox = Sandbox::start(&SandboxConfig::in_memory())?;
-        let version = sandbox.load(digest, std::future::ready(Ok::<_, std::io::Error>(Bytes::from(component)))).await?;
-        Ok(Self { sandbox, version, manifest })
+        let Inspected { digest, manifest, inspection, findings, .. } = catalog::inspect(&component)?;
+        let sandbox = Arc::new(Sandbox::start(&SandboxConfig::in_memory())?);
+        Self::load_in(&sandbox, Built { component, digest, manifest, inspection, findings }).await
+    }
+
+    /// Compiles what was just built, in a sandbox that is there already.
+    pub(super) async fn load_in(sandbox: &Arc<Sandbox>, built: Built) -> anyhow::Result<Self> {
+        let Built { component, digest, manifest, .. } = built;
+        let sandbox = Arc::clone(sandbox);
+        let component = Bytes::from(component);
+        let version = sandbox.load(digest, std::future::ready(Ok::<_, std::io::Error>(component.clone()))).await?;
+        Ok(Self { sandbox, version, component, manifest })
     }
 
     /// The settings with the manifest's defaults where they say nothing.
@@ -83,6 +93,8 @@ impl Local {
             cache: CacheScope::alone(),
         };
         let done = self.sandbox.invoke(&self.version, invocation).await;
+        let component = std::future::ready(Ok::<_, std::io::Error>(self.component.clone()));
+        let done = self.sandbox.located(self.version.digest(), done, component).await;
         let mut outcomes = classify(&done, count);
         outcomes.iter_mut().for_each(|outcome| redact_outcome(outcome, &secrets));
         let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
@@ -95,19 +107,24 @@ impl Local {
     }
 }
 
-/// The component at this path: a folder or a JavaScript file is built, another file is read. Findings go to standard
-/// error.
+/// The component at this path: a folder or a script is built, another file is read. Findings go to standard error.
 pub(super) async fn component(path: &Path) -> anyhow::Result<Vec<u8>> {
     let (component, findings) = built(path).await?;
     findings.iter().for_each(|finding| eprintln!("{finding}"));
     Ok(component)
 }
 
+/// Builds a folder or a script.
+pub(super) async fn build(path: &Path) -> anyhow::Result<Built> {
+    let path = path.to_owned();
+    Ok(tokio::task::spawn_blocking(move || catalog::build(&path, &super::function::toolchain())).await??)
+}
+
 /// The component at this path, and what its author should look at.
 pub(super) async fn built(path: &Path) -> anyhow::Result<(Vec<u8>, Vec<Finding>)> {
-    if path.is_dir() || path.extension().is_some_and(|ending| ending == "js") {
-        let dir = path.to_owned();
-        let built = tokio::task::spawn_blocking(move || catalog::build(&dir, &super::function::toolchain())).await??;
+    let is_script = |ending: &std::ffi::OsStr| SCRIPT_ENDINGS.iter().any(|one| ending == *one);
+    if path.is_dir() || path.extension().is_some_and(is_script) {
+        let built = build(path).await?;
         return Ok((built.component, built.findings));
     }
     let read = std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()))?;

@@ -28,6 +28,7 @@ mod ledger;
 mod local;
 mod log;
 mod logs;
+mod new;
 mod once;
 mod partner;
 mod print;
@@ -36,6 +37,7 @@ mod replay;
 mod serve;
 mod source;
 mod tenant;
+mod watch;
 mod worker;
 
 /// Runs partner-written destination functions in sandboxes, and delivers customers' events through them.

@@ -2,23 +2,26 @@
 //!
 //! The exit code says whether the function ran and the report was printed; how it ended is in the report.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context;
 use serde_json::{Map, Value};
 
 use super::Exit;
+use super::cases::{NOW, SEED};
 use super::client::{Client, ServerArgs, encode};
 use super::destination::{json_object, text};
 use super::local::{self, Local, Passage, Run};
 use super::print;
+use crate::catalog::cases_write;
 use crate::clock::Clock;
 use crate::egress::{Answers, EgressConfig, Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
-use crate::model::{Bind, Timestamp};
+use crate::model::{Bind, Setting, Timestamp};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A folder or a JavaScript file, which is built first, or a component; with --remote a function's name or id.
+    /// A folder or a script, which is built first, or a component; with --remote a function's name or id.
     path: PathBuf,
     /// Run what the host has under this name, in the host's sandbox, through its gate and within its limits. No delivery is
     /// touched.
@@ -41,6 +44,10 @@ pub(super) struct Args {
     /// named here to be reachable.
     #[arg(long, value_name = "ORIGIN")]
     allow: Vec<String>,
+    /// Write the run into `cases/NAME.json` of the function's folder, as a case that it passes: event, settings, answers,
+    /// requests and outcome. Clock and randomness are then those of `function test`, and secrets are replaced by made-up ones.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["remote", "now", "seed"])]
+    save_case: Option<String>,
     /// Fix the guest's clock, RFC 3339.
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
@@ -52,15 +59,17 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
-    let clock = args.now.map_or(Clock::System, Clock::Fixed);
+    let case = args.save_case.as_ref().map(|name| CaseFile::new(&args.path, name)).transpose()?;
+    let (now, seed) = if case.is_some() { (Some(NOW), Some(SEED)) } else { (args.now, args.seed) };
+    let clock = now.map_or(Clock::System, Clock::Fixed);
     let given: Value = serde_json::from_str(&text(&args.event)?)
         .map_err(|error| Exit::Misuse(format!("`{}` is not JSON: {error}", args.event.display())))?;
     if args.remote {
         return remote(args, given).await;
     }
-    let (events, batch) = match given {
-        Value::Array(events) => (events, true),
-        event => (vec![event], false),
+    let (events, batch) = match &given {
+        Value::Array(events) => (events.clone(), true),
+        event => (vec![event.clone()], false),
     };
     let events = events.iter().map(|json| local::event(json, clock)).collect::<anyhow::Result<Vec<_>>>();
     let events = events.map_err(|error| Exit::Misuse(format!("{error:#}")))?;
@@ -68,9 +77,60 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     let answers = args.answers.as_ref().map(text).transpose()?;
     let local = Local::load(local::component(&args.path).await?).await?;
     let passage = passage(&local, &settings, &args.allow, answers.as_deref())?;
-    let run = Run { events, batch, passage, clock, seed: args.seed };
-    print::json(&local.run(run).await?);
+    let run = Run { events, batch, passage, clock, seed };
+    let report = local.run(run).await?;
+    print::json(&report);
+    if let Some(case) = case {
+        case.write(&local, &given, &settings, answers.as_deref(), &report)?;
+    }
     Ok(0)
+}
+
+/// A case that is about to be written.
+struct CaseFile {
+    path: PathBuf,
+    name: String,
+}
+
+impl CaseFile {
+    fn new(function: &Path, name: &str) -> Result<Self, Exit> {
+        let folder = if function.is_dir() { Some(function) } else { function.parent() };
+        let plain = |character: char| character.is_alphanumeric() || matches!(character, '-' | '_');
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(Exit::Misuse(format!("`{name}` is no name for a case: use letters, digits, `-` and `_`")));
+        }
+        let path = folder.unwrap_or(Path::new("")).join("cases").join(format!("{name}.json"));
+        if path.exists() {
+            let again = "take another name, or bring it up to date by `tidegate function test --update`";
+            return Err(Exit::Misuse(format!("`{}` is there already: {again}", path.display())));
+        }
+        Ok(Self { path, name: name.replace(['-', '_'], " ") })
+    }
+
+    fn write(
+        &self,
+        local: &Local,
+        given: &Value,
+        settings: &Map<String, Value>,
+        answers: Option<&str>,
+        report: &Value,
+    ) -> anyhow::Result<()> {
+        let answers = answers.map(serde_json::from_str).transpose()?;
+        let case = cases_write::from_run(&self.name, given, settings, answers, report);
+        let secret = |(name, setting): (&String, &Setting)| {
+            let value =
+                settings.get(name).and_then(Value::as_str).filter(|value| setting.secret && !value.is_empty())?;
+            Some((value.to_owned(), format!("{name}-for-tests")))
+        };
+        let secrets: Vec<_> = local.manifest.settings.iter().filter_map(secret).collect();
+        let case = cases_write::without(&case, &secrets);
+        let written = self.path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        written
+            .and_then(|()| std::fs::write(&self.path, cases_write::text(&case)))
+            .with_context(|| format!("`{}` cannot be written", self.path.display()))?;
+        eprintln!("wrote {}", self.path.display());
+        Ok(())
+    }
 }
 
 /// The same on a host.

@@ -1,5 +1,5 @@
-//! `tidegate function push`: a function goes to a host. JavaScript goes as it is, and the host builds it, so that the
-//! engine is always the host's own; everything else is built here.
+//! `tidegate function push`: a function goes to a host. A file of JavaScript or TypeScript goes as it is, and the host builds
+//! it, so that the engine is always the host's own; everything else is built here.
 
 use std::path::Path;
 
@@ -10,20 +10,19 @@ use serde_json::Value;
 
 use super::client::{Client, encode, findings};
 use super::local;
+use crate::catalog::build::lone_script;
 use crate::catalog::javascript::name_of;
 
 const PATH: &str = "/api/v1/functions";
 
 /// Uploads what is at this path; the host's answer. What the author should look at goes to standard error.
 pub(super) async fn push(path: &Path, client: &Client) -> anyhow::Result<Value> {
-    let script = path.join("handler.js");
-    let answer = if script.is_file() {
-        push_script(&script, client).await?
-    } else if path.extension().is_some_and(|ending| ending == "js") {
-        push_script(path, client).await?
-    } else {
-        let component = Bytes::from(local::component(path).await?);
-        client.call(Method::POST, PATH, "application/wasm", component).await?
+    let answer = match lone_script(path)? {
+        Some(script) => push_script(path, &script, client).await?,
+        None => {
+            let component = Bytes::from(local::component(path).await?);
+            client.call(Method::POST, PATH, "application/wasm", component).await?
+        }
     };
     findings(&answer).for_each(|line| eprintln!("{line}"));
     for breaking in answer["breaking"].as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -32,15 +31,19 @@ pub(super) async fn push(path: &Path, client: &Client) -> anyhow::Result<Value> 
     Ok(answer)
 }
 
-async fn push_script(script: &Path, client: &Client) -> anyhow::Result<Value> {
+/// Uploads a script, which stands in the folder `path` or is `path` itself.
+async fn push_script(path: &Path, script: &Path, client: &Client) -> anyhow::Result<Value> {
     let read = |path: &Path| std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()));
     let source = read(script)?;
-    let manifest = script.with_file_name("function.toml");
+    let manifest = if path.is_dir() { path.join("function.toml") } else { script.with_file_name("function.toml") };
+    let typed = script.extension().is_some_and(|ending| ending == "ts" || ending == "mts");
     if !manifest.is_file() {
-        let path = format!("{PATH}?name={}", encode(&name_of(script)));
-        return client.call(Method::POST, &path, "text/javascript", source.into()).await;
+        let kind = if typed { "text/typescript" } else { "text/javascript" };
+        let query = format!("{PATH}?name={}", encode(&name_of(script)));
+        return client.call(Method::POST, &query, kind, source.into()).await;
     }
-    let (kind, form) = form(&[("function.toml", read(&manifest)?), ("handler.js", source)]);
+    let field = if typed { "handler.ts" } else { "handler.js" };
+    let (kind, form) = form(&[("function.toml", read(&manifest)?), (field, source)]);
     client.call(Method::POST, PATH, &kind, form.into()).await
 }
 

@@ -214,7 +214,8 @@ impl Attempts {
             seed: None,
             cache: CacheScope::new(&self.caches, prepared.route.destination.id, digest, &prepared.settings),
         };
-        self.sandbox.invoke(&version, invocation).await
+        let report = self.sandbox.invoke(&version, invocation).await;
+        self.sandbox.located(digest, report, self.store.component(digest)).await
     }
 
     fn settlement(

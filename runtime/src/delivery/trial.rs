@@ -62,6 +62,7 @@ impl Trials {
             handle.block_on(sandbox.invoke(&version, invocation))
         });
         let done = run.await.map_err(|error| TrialError::Host(error.to_string()))?;
+        let done = self.sandbox.located(digest, done, self.store.component(digest)).await;
         if let Ending::HostFault(why) = &done.ending {
             return Err(TrialError::Host(why.clone()));
         }

@@ -164,6 +164,28 @@ impl AllowEntry {
         }
     }
 
+    /// Whether it opens this origin for some values of the settings that it names. What a setting may hold is not
+    /// looked at, so this errs towards yes.
+    pub fn could_open(&self, origin: &Origin) -> bool {
+        let Form::Spelled(pieces) = &self.form else { return true };
+        let spelled: String = pieces.iter().map(|piece| piece.or(STAND_IN)).collect();
+        let spelled = star(&spelled).map_or(spelled.clone(), |(before, after)| format!("{before}{STAND_IN}.{after}"));
+        let Ok(pattern) = Origin::parse(&spelled) else { return false };
+        let (Host::Name(pattern_name), Host::Name(name)) = (&pattern.host, &origin.host) else {
+            return pattern == *origin;
+        };
+        let fits = |(pattern, label): (&str, &str)| match (pattern.find(STAND_IN), pattern.rfind(STAND_IN)) {
+            (Some(first), Some(last)) => {
+                let (before, after) = (&pattern[..first], &pattern[last + STAND_IN.len()..]);
+                label.len() > before.len() + after.len() && label.starts_with(before) && label.ends_with(after)
+            }
+            _ => pattern == label,
+        };
+        (pattern.scheme, pattern.port) == (origin.scheme, origin.port)
+            && pattern_name.split('.').count() == name.split('.').count()
+            && pattern_name.split('.').zip(name.split('.')).all(fits)
+    }
+
     fn opening(&self, spelled: &str) -> Result<Opening, PolicyError> {
         let wrong = |error: super::origin::BadUrl| PolicyError::Entry {
             entry: self.as_str().into(),
@@ -297,6 +319,28 @@ mod tests {
         ] {
             let entry = AllowEntry::parse(entry).expect("an entry");
             assert_eq!(entry.settings().collect::<Vec<_>>(), expected, "{}", entry.as_str());
+        }
+    }
+
+    #[test]
+    fn an_entry_could_open_what_some_settings_make_of_it() {
+        for (entry, url, expected) in [
+            ("https://hooks.slack.com", "https://hooks.slack.com/x", true),
+            ("https://hooks.slack.com", "https://slack.com/x", false),
+            ("https://*.zendesk.com", "https://acme.zendesk.com", true),
+            ("https://*.zendesk.com", "https://a.b.zendesk.com", false),
+            ("https://{settings.region}.api.example.com", "https://eu-1.api.example.com", true),
+            ("https://{settings.region}.api.example.com", "https://api.example.com", false),
+            ("https://{settings.region}.api.example.com", "http://eu-1.api.example.com", false),
+            ("https://api-{settings.dc}.example.com", "https://api-us1.example.com", true),
+            ("https://api-{settings.dc}.example.com", "https://apius1.example.com", false),
+            ("https://{settings.a}-{settings.b}.example.com:444", "https://x-y.example.com:444", true),
+            ("http://127.0.0.1:9000", "http://127.0.0.1:9000", true),
+            ("http://127.0.0.1:9000", "http://127.0.0.1:9001", false),
+            ("{settings.url}", "https://anything.example", true),
+        ] {
+            let origin = Target::parse(url).expect("a url").origin;
+            assert_eq!(AllowEntry::parse(entry).expect("an entry").could_open(&origin), expected, "{entry} {url}");
         }
     }
 

@@ -67,9 +67,13 @@ fn why(error: wasmtime::Error) -> CompileError {
     if error.chain().any(no_memory) { CompileError::Memory } else { CompileError::Unusable(format!("{error:#}")) }
 }
 
+/// Compiled functions that are remembered at a time; the largest component has 20,000. Beyond, all but those that came with
+/// the parts are forgotten.
+const MAX_REMEMBERED: usize = 50_000;
+
 /// Compiled functions by what they were compiled from.
 #[derive(Debug, Default)]
-struct Parts {
+pub(super) struct Parts {
     kept: HashMap<Vec<u8>, Vec<u8>>,
     new: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
 }
@@ -111,11 +115,18 @@ impl Parts {
 
 impl CacheStore for Parts {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
-        self.kept.get(key).map(|value| Cow::Borrowed(&value[..]))
+        if let Some(value) = self.kept.get(key) {
+            return Some(Cow::Borrowed(&value[..]));
+        }
+        self.new.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|value| Cow::Owned(value.clone()))
     }
 
     fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
-        self.new.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_vec(), value);
+        let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
+        if new.len() >= MAX_REMEMBERED {
+            new.clear();
+        }
+        new.insert(key.to_vec(), value);
         true
     }
 }
@@ -144,6 +155,7 @@ mod tests {
         let parts = Parts::read(&[]);
         assert!(parts.written().is_none());
         parts.insert(b"key", b"value".to_vec());
+        assert_eq!(parts.get(b"key").as_deref(), Some(&b"value"[..]), "at once");
         let bytes = parts.written().unwrap();
         assert_eq!(Parts::read(&bytes).get(b"key").as_deref(), Some(&b"value"[..]));
         assert!(Parts::read(&bytes).written().is_none(), "nothing new");

@@ -26,6 +26,7 @@ mod log;
 mod memory;
 mod requests;
 mod snapshot;
+mod source_map;
 mod ticker;
 mod version;
 mod wasi;
@@ -47,10 +48,12 @@ pub use cache::{CacheScope, Caches};
 pub use compile::{CompileError, Compiled, MAX_PARTS, compile};
 pub use invocation::{GuestEvent, Invocation};
 pub use snapshot::{Preinitialiser, Snapshot, SnapshotError};
+pub use source_map::{BUILT, Mapping, SECTION as SOURCE_MAP_SECTION, SourceMap};
 pub use version::{LoadError, LoadedVersion};
 pub use wasi::WASI;
 
 use code_cache::CodeCache;
+use source_map::SourceMaps;
 use ticker::Ticker;
 use version::Versions;
 
@@ -124,6 +127,7 @@ struct HostFault(String);
 pub struct Sandbox {
     engine: Engine,
     versions: Versions,
+    source_maps: SourceMaps,
     permits: Semaphore,
     ticker: Ticker,
 }
@@ -131,17 +135,37 @@ pub struct Sandbox {
 impl Sandbox {
     /// Starts the engine and the thread that interrupts guests; the thread ends with the sandbox.
     pub fn start(config: &SandboxConfig) -> Result<Self, SandboxError> {
-        let engine = engine::engine(config.max_instances)?;
+        Self::with(engine::engine(config.max_instances)?, config)
+    }
+
+    /// A sandbox in memory, for whoever loads one function again after every small change: what did not change is not
+    /// compiled again.
+    ///
+    /// # Errors
+    /// See [`SandboxError`].
+    pub fn for_changes() -> Result<Self, SandboxError> {
+        let config = SandboxConfig::in_memory();
+        Self::with(engine::remembering(config.max_instances)?, &config)
+    }
+
+    fn with(engine: Engine, config: &SandboxConfig) -> Result<Self, SandboxError> {
         let open = |dir: &PathBuf| {
             // wasmtime's own hash covers its version, the target and every setting that compiled code depends on.
             CodeCache::open(dir, config.cache_key, engine.precompile_compatibility_hash())
                 .map_err(|error| SandboxError::CacheDir { dir: dir.clone(), error })
         };
         let disk = config.cache_dir.as_ref().map(open).transpose()?;
-        let versions = Versions::new(engine.clone(), disk, config.compiler.clone(), config.max_loaded_versions)
-            .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        let versions =
+            Versions::new(engine.clone(), disk, config.compiler.clone(), config.max_loaded_versions)
+                .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine).map_err(SandboxError::Ticker)?;
-        Ok(Self { engine, versions, permits: Semaphore::new(config.max_instances as usize), ticker })
+        Ok(Self {
+            engine,
+            versions,
+            source_maps: SourceMaps::new(),
+            permits: Semaphore::new(config.max_instances as usize),
+            ticker,
+        })
     }
 
     /// The version with this digest, compiled at most once at a time. `component` is polled for the bytes only if
@@ -183,6 +207,18 @@ impl Sandbox {
         let _permit = self.permits.acquire().await;
         let _ticking = self.ticker.run();
         invocation::run(&self.engine, version, invocation).await
+    }
+
+    /// The report of an invocation of this component, with places in code that was made of a partner's files replaced by
+    /// places in those files. `component` is polled for the bytes only if there are such places.
+    pub async fn located<E: Display>(
+        &self,
+        digest: Digest,
+        mut report: InvocationReport,
+        component: impl Future<Output = Result<Bytes, E>>,
+    ) -> InvocationReport {
+        self.source_maps.locate(digest, &mut report, component).await;
+        report
     }
 
     /// The same component on the same engine without the sandbox around it, for the benchmark; nothing where it imports

@@ -55,7 +55,10 @@ const LANGUAGE: &[(&str, &str)] = &[
 
 /// What functions for Node or a browser may look for, and what they do here instead.
 const MISSING: &[(&str, &str)] = &[
-    ("require", "a bundler puts packages into the one file; most need none with the globals above"),
+    (
+        "require",
+        "`import` or `require` in a folder with a `package.json`, which is bundled; most need none with the globals above",
+    ),
     ("Intl", "`toLocaleString` and its like ignore locale and time zone; format by hand, or bundle a library"),
     ("XMLHttpRequest", "`fetch`"),
     ("WebSocket", "a destination answers one event and ends; `fetch`"),
@@ -66,7 +69,7 @@ const MISSING: &[(&str, &str)] = &[
     ("window", "`globalThis`, `global`"),
     ("Segment", "it is for source functions"),
     ("AWS", "`fetch`, signed with `crypto.createHmac`"),
-    ("moment", "`Date`"),
+    ("moment", "`Date`, or `import moment from 'moment'`"),
 ];
 
 /// Globals by family, in the order in which they are told.

@@ -17,6 +17,7 @@ const ORIGINS: [&str; 3] = ["https://api.example.com", "https://hooks.slack.exam
 pub struct Function {
     sandbox: Sandbox,
     version: Arc<LoadedVersion>,
+    component: Bytes,
 }
 
 impl Function {
@@ -26,11 +27,16 @@ impl Function {
 
     pub async fn with_manifest(source: &str, manifest: Option<&str>) -> Self {
         let built = catalog::build::build_source(source, Path::new("function.js"), manifest);
-        let component = Bytes::from(built.unwrap_or_else(|error| panic!("{error}")).component);
+        Self::load(built.unwrap_or_else(|error| panic!("{error}")).component).await
+    }
+
+    pub async fn load(component: Vec<u8>) -> Self {
+        let component = Bytes::from(component);
         let digest = catalog::inspect(&component).unwrap().digest;
         let sandbox = Sandbox::start(&SandboxConfig { max_instances: 4, ..SandboxConfig::in_memory() }).unwrap();
-        let version = sandbox.load(digest, async { Ok::<_, String>(component) }).await.unwrap();
-        Self { sandbox, version }
+        let bytes = component.clone();
+        let version = sandbox.load(digest, async { Ok::<_, String>(bytes) }).await.unwrap();
+        Self { sandbox, version, component }
     }
 
     /// Gives the events to the handler for their type, or all of them to `onBatch`.
@@ -48,7 +54,9 @@ impl Function {
             seed: None,
             cache: CacheScope::alone(),
         };
-        self.sandbox.invoke(&self.version, invocation).await
+        let report = self.sandbox.invoke(&self.version, invocation).await;
+        let component = std::future::ready(Ok::<_, String>(self.component.clone()));
+        self.sandbox.located(self.version.digest(), report, component).await
     }
 
     /// The bodies of the requests that a track event makes it send.

@@ -46,7 +46,8 @@ fn thrown(engine: &engine::Engine, context: &rquickjs::Ctx<'_>, error: &rquickjs
     }
     let value = context.catch();
     let stack = value.as_exception().and_then(|exception| exception.stack()).unwrap_or_default();
-    let ending = engine.ending_of.clone().restore(context).and_then(|read| read.call::<_, Ending>((value,)));
+    // The stack goes along, so the message need not name the place.
+    let ending = engine.ending_of.clone().restore(context).and_then(|read| read.call::<_, Ending>((value, "")));
     match ending {
         Ok(Ending { name, message, .. }) => Loaded::Error { name, message, stack },
         Err(_) => unknown(),

@@ -22,6 +22,9 @@ const FORM_BYTES: usize = 64 << 10;
 /// What a script is called where nobody says otherwise.
 const SCRIPT: &str = "handler.js";
 
+/// The same in TypeScript.
+const TYPED_SCRIPT: &str = "handler.ts";
+
 /// What a request says beside its body.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -41,7 +44,10 @@ pub(super) struct Form {
     /// JavaScript; `bundle` is taken as well.
     #[schema(rename = "handler.js")]
     handler: Option<String>,
-    /// The manifest of JavaScript. Without it the query names the function, and it reaches nothing.
+    /// TypeScript instead.
+    #[schema(rename = "handler.ts")]
+    typed_handler: Option<String>,
+    /// The manifest of a script. Without it the query names the function, and it reaches nothing.
     #[schema(rename = "function.toml")]
     manifest: Option<String>,
 }
@@ -66,16 +72,17 @@ pub(super) async fn receive(
             let (parts, body) = request.into_parts();
             (Job::Component, whole(state, &parts.headers, body, state.control.upload_bytes).await?)
         }
-        "text/javascript" | "application/javascript" => {
-            let job = Job::Source { file: file(query)?, manifest: None };
+        "text/javascript" | "application/javascript" | "text/typescript" | "application/typescript" => {
+            let ending = if kind.ends_with("typescript") { "ts" } else { "js" };
+            let job = Job::Source { file: file(query, ending)?, manifest: None };
             let (parts, body) = request.into_parts();
             (job, whole(state, &parts.headers, body, state.control.upload_bytes).await?)
         }
         "multipart/form-data" => from_form(state, query, request).await?,
         _ => {
             let detail = format!(
-                "the body is `{kind}`: send `application/wasm`, `text/javascript` with `?name=`, or a form with the \
-                 field `component`, or `handler.js` and `function.toml`"
+                "the body is `{kind}`: send `application/wasm`, `text/javascript` or `text/typescript` with `?name=`, or a \
+                 form with the field `component`, or `handler.js` or `handler.ts` and `function.toml`"
             );
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
@@ -84,13 +91,13 @@ pub(super) async fn receive(
 }
 
 /// What a script without manifest is called, and the function after it.
-fn file(query: &UploadQuery) -> Result<String, Problem> {
+fn file(query: &UploadQuery, ending: &str) -> Result<String, Problem> {
     let plain = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-';
     match query.name.as_deref() {
         Some(name)
             if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(plain) && name.trim_matches('-') == name =>
         {
-            Ok(format!("{name}.js"))
+            Ok(format!("{name}.{ending}"))
         }
         Some(name) => {
             let shown: String = name.chars().take(MAX_NAME).collect();
@@ -118,21 +125,23 @@ async fn from_form(state: &Arc<ApiState>, query: &UploadQuery, request: Request)
     let bytes = whole(state, &parts.headers, body, limit).await?;
     let request = Request::from_parts(parts, Body::from(bytes));
     let mut form = Multipart::from_request(request, state).await.map_err(|error| bad(error.body_text()))?;
-    let (mut script, mut manifest) = (None, None);
+    let (mut script, mut called, mut manifest) = (None, SCRIPT, None);
     while let Some(field) = form.next_field().await.map_err(|error| bad(error.body_text()))? {
         let broken = |error: axum::extract::multipart::MultipartError| bad(error.body_text());
         match field.name() {
             Some("component") => return Ok((Job::Component, field.bytes().await.map_err(broken)?)),
             Some("handler.js" | "bundle") => script = Some(field.bytes().await.map_err(broken)?),
+            Some(TYPED_SCRIPT) => (script, called) = (Some(field.bytes().await.map_err(broken)?), TYPED_SCRIPT),
             Some("function.toml") => manifest = Some(field.text().await.map_err(broken)?),
             Some(_) | None => {}
         }
     }
-    let script = script.ok_or_else(|| bad("it has neither a field `component` nor one `handler.js`".to_owned()))?;
+    let script = script.ok_or_else(|| bad("it has no field `component`, `handler.js` or `handler.ts`".to_owned()))?;
     if manifest.as_ref().is_some_and(|manifest| manifest.len() > FORM_BYTES) {
         return Err(bad(format!("`function.toml` has more than {FORM_BYTES} bytes")));
     }
-    let file = if manifest.is_some() { SCRIPT.to_owned() } else { file(query)? };
+    let ending = if called == SCRIPT { "js" } else { "ts" };
+    let file = if manifest.is_some() { called.to_owned() } else { file(query, ending)? };
     Ok((Job::Source { file, manifest }, script))
 }
 
@@ -167,11 +176,11 @@ mod tests {
 
     #[test]
     fn a_script_is_called_what_the_query_says_and_only_if_that_is_a_name() {
-        let file = |name: &str| file(&UploadQuery { name: Some(name.to_owned()) });
+        let file = |name: &str| file(&UploadQuery { name: Some(name.to_owned()) }, "js");
         assert_eq!(file("to-slack-2").unwrap(), "to-slack-2.js");
         for name in ["", "-a", "a-", "A", "a/b", "a.js", "ä", &"a".repeat(MAX_NAME + 1)] {
             assert!(file(name).is_err(), "{name}");
         }
-        assert!(super::file(&UploadQuery { name: None }).is_err());
+        assert!(super::file(&UploadQuery { name: None }, "js").is_err());
     }
 }

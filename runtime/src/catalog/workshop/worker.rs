@@ -146,6 +146,7 @@ fn source(bytes: &[u8], file: &str, manifest: Option<&str>) -> Result<crate::cat
             | BuildError::NoCode(_)
             | BuildError::NoTarget { .. }
             | BuildError::Cargo { .. }
+            | BuildError::Bundle(_)
             | BuildError::NoPython { .. }
             | BuildError::Python { .. }
             | BuildError::NoModule(_) => Reply::Failed(message),
