@@ -28,4 +28,5 @@ mod tenants;
 mod tidy;
 mod trials;
 mod uploads;
+mod vault;
 mod wasi;

@@ -34,11 +34,13 @@ pub(super) enum Action {
     ReadAudit,
     /// See whether the whole audit log is as it was written.
     VerifyAudit,
+    /// See and turn the key that secrets are stored with.
+    GovernVault,
 }
 
 use Action::{
-    ChangeWorkspace, DevelopFunctions, GovernKeys, GovernTenants, KnowOneself, ReadAudit, ReadCatalogue, ReadPartners,
-    ReadWorkspace, ReadWorkspaces, RetireVersions, VerifyAudit,
+    ChangeWorkspace, DevelopFunctions, GovernKeys, GovernTenants, GovernVault, KnowOneself, ReadAudit, ReadCatalogue,
+    ReadPartners, ReadWorkspace, ReadWorkspaces, RetireVersions, VerifyAudit,
 };
 use Role::{Operator, PartnerAdmin, PartnerDeveloper, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer};
 
@@ -51,7 +53,7 @@ pub(super) const fn roles(action: Action) -> &'static [Role] {
         ChangeWorkspace => &[Operator, WorkspaceAdmin, WorkspaceEditor],
         ReadPartners => &[Operator, PartnerAdmin, PartnerDeveloper],
         RetireVersions => &[Operator, PartnerAdmin],
-        GovernTenants | VerifyAudit => &[Operator],
+        GovernTenants | GovernVault | VerifyAudit => &[Operator],
         GovernKeys | ReadAudit => &[Operator, PartnerAdmin, WorkspaceAdmin],
     }
 }
@@ -125,6 +127,8 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/ledger", ReadWorkspace),
     (Method::GET, "/api/v1/audit", ReadAudit),
     (Method::GET, "/api/v1/audit/verify", VerifyAudit),
+    (Method::GET, "/api/v1/vault", GovernVault),
+    (Method::POST, "/api/v1/vault/rotate", GovernVault),
 ];
 
 /// What a call does; none if there is no such call. A `HEAD` is the `GET` without its body.

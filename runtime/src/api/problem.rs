@@ -154,7 +154,8 @@ impl From<StoreError> for Problem {
             | StoreError::File { .. }
             | StoreError::Database(_)
             | StoreError::TooNew { .. }
-            | StoreError::Damaged { .. } => {
+            | StoreError::Damaged { .. }
+            | StoreError::Vault(_) => {
                 // Paths and SQL are for the operator's log, not for whoever asks.
                 tracing::error!(error = %detail, "a control call failed in the store");
                 let shown = "the host could not read or write its data; its log says why";

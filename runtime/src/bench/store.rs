@@ -290,6 +290,7 @@ impl Bench {
                 function: function.id,
                 pinned: None,
                 settings: Map::new(),
+                secrets: Default::default(),
                 enabled: true,
             };
             let destination = store.create_destination(&actor, new).await?.id;

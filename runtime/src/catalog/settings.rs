@@ -3,6 +3,8 @@
 //! Guarantees: every problem is reported at once, each with the setting's name; no message contains a secret's value.
 //! What a setting means to a request is the guest's and the gate's.
 
+use std::collections::BTreeSet;
+
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
@@ -68,12 +70,24 @@ pub enum SettingError {
 /// # Errors
 /// Everything that is wrong, in the order of the settings' names.
 pub fn validate(manifest: &Manifest, settings: &Map<String, Value>) -> Result<(), Vec<SettingError>> {
+    validate_with(manifest, settings, &BTreeSet::new())
+}
+
+/// The same, where the settings of some names are stored already and stay.
+///
+/// # Errors
+/// As for [`validate`].
+pub fn validate_with(
+    manifest: &Manifest,
+    settings: &Map<String, Value>,
+    kept: &BTreeSet<String>,
+) -> Result<(), Vec<SettingError>> {
     let mut errors: Vec<SettingError> = settings
         .keys()
         .filter(|name| !manifest.open_settings && !manifest.settings.contains_key(*name))
         .map(|name| SettingError::Unknown { name: name.chars().take(80).collect(), known: known(manifest) })
         .collect();
-    for (name, setting) in &manifest.settings {
+    for (name, setting) in manifest.settings.iter().filter(|(name, _)| !kept.contains(*name)) {
         errors.extend(problem(name, setting, settings.get(name).filter(|value| !value.is_null())));
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -37,6 +37,7 @@ mod replay;
 mod serve;
 mod source;
 mod tenant;
+mod vault;
 mod watch;
 mod worker;
 
@@ -75,6 +76,9 @@ enum Command {
     /// Who changed what.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// The keys that secret settings are stored with.
+    #[command(subcommand)]
+    Vault(vault::Command),
     /// Where events enter.
     #[command(subcommand)]
     Source(source::Command),
@@ -152,6 +156,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Partner(command) => runtime()?.block_on(tenant::run("partners", command, output)),
         Command::Key(command) => runtime()?.block_on(key::run(command, output)),
         Command::Audit(command) => runtime()?.block_on(audit::run(command, output)),
+        Command::Vault(command) => runtime()?.block_on(vault::run(command, output)),
         Command::Source(command) => runtime()?.block_on(source::run(command, output)),
         Command::Destination(command) => runtime()?.block_on(destination::run(command, output)),
         Command::Connection(command) => runtime()?.block_on(connection::run(command, output)),

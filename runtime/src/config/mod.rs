@@ -14,7 +14,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use raw::{Control, Delivery, Egress, Http, Ingest, Log, LogFormat, RawConfig, Replay, Sandbox, Store};
+pub use raw::{Control, Delivery, Egress, Http, Ingest, Log, LogFormat, RawConfig, Replay, Sandbox, Store, Vault};
 
 use crate::model::Limits;
 use crate::store::StoreConfig;
@@ -226,7 +226,7 @@ impl TryFrom<RawConfig> for Config {
             delivery: delivery(&raw.delivery)?,
             replay: raw.replay,
             egress: raw.egress,
-            store: store(&raw.store)?,
+            store: store(&raw.store, &raw.vault)?,
             log: raw.log,
         };
         check_limits(&config.limits)?;
@@ -282,7 +282,7 @@ fn delivery(raw: &Delivery) -> Result<DeliveryConfig, ConfigError> {
     })
 }
 
-fn store(raw: &Store) -> Result<StoreConfig, ConfigError> {
+fn store(raw: &Store, vault: &Vault) -> Result<StoreConfig, ConfigError> {
     count("store.readers", raw.readers.into(), 1)?;
     count("store.keep_days", raw.keep_days.into(), 1)?;
     Ok(StoreConfig {
@@ -295,6 +295,7 @@ fn store(raw: &Store) -> Result<StoreConfig, ConfigError> {
         cache_bytes: count("store.cache_bytes", raw.cache_bytes, 1 << 20)?,
         keep_days: raw.keep_days,
         min_free_bytes: min_free_bytes(raw.min_free_bytes)?,
+        key_file: Some(vault.key_file.clone()).filter(|path| !path.as_os_str().is_empty()),
     })
 }
 

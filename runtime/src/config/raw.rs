@@ -45,6 +45,8 @@ sections! {
         egress: Egress,
         /// How the store works.
         store: Store,
+        /// Where the keys to secrets are.
+        vault: Vault,
         /// What is logged, and how.
         log: Log,
     }
@@ -159,6 +161,12 @@ sections! {
         keep_days: u32,
         /// Bytes that must be free on the disk.
         min_free_bytes: u64,
+    }
+
+    /// `[vault]`
+    Vault {
+        /// The file with the master keys; empty for the one in the data directory.
+        key_file: PathBuf,
     }
 
     /// `[log]`

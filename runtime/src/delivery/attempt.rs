@@ -16,7 +16,7 @@ use super::classify::classify;
 use super::record::{self, STORED_BODY_BYTES};
 use super::retry::{Disposition, RetryPolicy};
 use crate::clock::Clock;
-use crate::egress::{Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
+use crate::egress::{Gate, Grant, GrantedGate, HandleKey, Outlet, PolicyError, Secrets};
 use crate::model::{
     Batch, ClaimedDelivery, DestinationId, Ending, FilterReason, InvocationReport, Limits, Outcome, Timestamp, Used,
     VersionId,
@@ -50,10 +50,18 @@ struct Prepared {
     route: Arc<DestinationRoute>,
     /// What the function gets: handles in place of secrets.
     settings: Arc<str>,
-    outlet: Result<Arc<dyn Outlet>, String>,
+    outlet: Result<Arc<dyn Outlet>, Unready>,
     limits: Limits,
     secrets: Secrets,
     samples: AtomicU64,
+}
+
+/// Why a destination's function cannot be run.
+enum Unready {
+    /// The settings do not go together with the function: the customer's to repair.
+    Settings(String),
+    /// The host cannot read a secret.
+    Host(String),
 }
 
 /// What an attempt came to.
@@ -151,30 +159,56 @@ impl Attempts {
                 }
             },
         };
-        let manifest = &route.version.manifest;
         // The store wrote this text itself; were it no object, the function would have no settings.
         let mut settings: Map<String, Value> = serde_json::from_str(&route.settings_json).unwrap_or_default();
-        let scope = route.destination.id.to_string();
-        let granted = Grant::new(&manifest.egress.allow, &settings, &scope)
-            .and_then(|grant| Ok((grant, Secrets::take(manifest, &mut settings, &scope, &self.handles)?)));
-        let (outlet, secrets) = match granted {
+        let (outlet, secrets) = match self.granted(&route, &mut settings) {
             Ok((grant, secrets)) => {
                 let gate = GrantedGate::new(Arc::clone(&self.gate), grant, secrets.clone());
                 (Ok(Arc::new(gate) as Arc<dyn Outlet>), secrets)
             }
-            Err(error) => (Err(error.to_string()), Secrets::default()),
+            Err(unready) => (Err(unready), Secrets::default()),
         };
+        let passing = matches!(outlet, Err(Unready::Host(_)));
         let prepared = Arc::new(Prepared {
             settings: Value::Object(settings).to_string().into(),
             outlet,
-            limits: manifest.limits.within(&self.limits),
+            limits: route.version.manifest.limits.within(&self.limits),
             secrets,
             samples: AtomicU64::new(0),
             from: Arc::clone(from),
             route,
         });
-        self.prepared.insert(key, Arc::clone(&prepared));
+        if !passing {
+            self.prepared.insert(key, Arc::clone(&prepared));
+        }
         Ok(prepared)
+    }
+
+    /// Whom the function may reach, and its secrets, for which handles stand in the settings afterwards.
+    fn granted(
+        &self,
+        route: &DestinationRoute,
+        settings: &mut Map<String, Value>,
+    ) -> Result<(Grant, Secrets), Unready> {
+        let DestinationRoute { destination, version, .. } = route;
+        let manifest = &version.manifest;
+        let opened = self.store.open_secrets(destination).map_err(|error| Unready::Host(error.to_string()))?;
+        for (name, value) in opened {
+            let Some(setting) = manifest.settings.get(&name) else { continue };
+            let consented = destination.secrets.get(&name).is_some_and(|sealed| sealed.revealed);
+            if (setting.reveal || !setting.secret) && !consented {
+                return Err(Unready::Settings(format!(
+                    "the setting `{name}` was saved as a secret, and version {} of the function wants to read it: save it again \
+                     to allow that",
+                    manifest.version
+                )));
+            }
+            settings.insert(name, Value::from(value.expose()));
+        }
+        let (wrong, scope) = (|error: PolicyError| Unready::Settings(error.to_string()), destination.id.to_string());
+        let grant = Grant::new(&manifest.egress.allow, settings, &scope).map_err(wrong)?;
+        let secrets = Secrets::take(manifest, settings, &scope, &self.handles).map_err(wrong)?;
+        Ok((grant, secrets))
     }
 
     async fn invoke(&self, prepared: &Prepared, deliveries: &[ClaimedDelivery]) -> InvocationReport {
@@ -187,10 +221,11 @@ impl Attempts {
         };
         let outlet = match &prepared.outlet {
             Ok(outlet) => Arc::clone(outlet),
-            Err(why) => {
+            Err(Unready::Settings(why)) => {
                 let answer = crate::model::Answer::InvalidSettings(why.clone());
                 return ended(Ending::Answered(vec![answer; deliveries.len()]));
             }
+            Err(Unready::Host(why)) => return ended(Ending::HostFault(why.clone())),
         };
         let digest = prepared.route.version.digest;
         let version = match self.sandbox.load(digest, self.store.component(digest)).await {

@@ -1,12 +1,13 @@
 //! The things that people make: functions, sources, destinations, connections.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    ConnectionId, DestinationId, FunctionId, Manifest, PartnerId, SourceId, Timestamp, VersionId, VersionState,
+    ConnectionId, DestinationId, FunctionId, Manifest, PartnerId, Sealed, SourceId, Timestamp, VersionId, VersionState,
     WorkspaceId,
 };
 
@@ -99,8 +100,11 @@ pub struct Destination {
     pub function: FunctionId,
     /// The version it stays on; without one it follows the function's current version.
     pub pinned: Option<VersionId>,
-    /// The customer's values, checked against the manifest.
+    /// The customer's values, checked against the manifest, without secrets.
     pub settings: Map<String, Value>,
+    /// The secrets, by their settings' names.
+    #[serde(skip_deserializing)]
+    pub secrets: BTreeMap<String, Sealed>,
     /// Whether it gets events; events for one that is off are filtered and counted.
     pub enabled: bool,
     /// When it was made.

@@ -33,7 +33,7 @@ pub use manifest::{Batch, Bind, Egress, Manifest, ManifestLimits, Place, Setting
 pub use outcome::{Outcome, OutcomeCode};
 pub use replay::{BadReplayVersion, ReplayState, ReplayVersion};
 pub use report::{Exchange, InvocationReport, LogLevel, LogLine, Used};
-pub use secret::Secret;
+pub use secret::{Sealed, Secret};
 pub use time::{BadTimestamp, Timestamp};
 pub use trial::{Trial, TrialError};
 pub use version::{Inspection, Structure, UnknownVersionState, VersionState};

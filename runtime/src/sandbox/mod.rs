@@ -155,9 +155,8 @@ impl Sandbox {
                 .map_err(|error| SandboxError::CacheDir { dir: dir.clone(), error })
         };
         let disk = config.cache_dir.as_ref().map(open).transpose()?;
-        let versions =
-            Versions::new(engine.clone(), disk, config.compiler.clone(), config.max_loaded_versions)
-                .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        let versions = Versions::new(engine.clone(), disk, config.compiler.clone(), config.max_loaded_versions)
+            .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine).map_err(SandboxError::Ticker)?;
         Ok(Self {
             engine,

@@ -1,5 +1,7 @@
 //! Destinations: rows and what may be done with them.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
@@ -8,11 +10,17 @@ use super::control::{self, changed, not_found, unique};
 use super::error::StoreError;
 use super::functions;
 use super::rows::{id, json, ms, time, uuid};
+use super::secrets;
 use super::types::{DestinationPatch, NewDestination, Page, Paged};
 use super::work::Commit;
 use crate::model::{Actor, ConnectionId, Destination, DestinationId, FilterReason, FunctionId, VersionId, WorkspaceId};
 
 const COLUMNS: &str = "id, workspace, name, function, pinned, settings, enabled, created_at, updated_at";
+
+/// The columns and, as the last one, all secrets.
+fn select() -> String {
+    format!("SELECT {COLUMNS}, {} FROM destinations", secrets::COLUMN)
+}
 
 fn from(row: &Row<'_>) -> rusqlite::Result<Destination> {
     Ok(Destination {
@@ -25,15 +33,16 @@ fn from(row: &Row<'_>) -> rusqlite::Result<Destination> {
         enabled: row.get(6)?,
         created_at: time(row, 7)?,
         updated_at: time(row, 8)?,
+        secrets: secrets::read(row, 9)?,
     })
 }
 
 pub(super) fn all(sql: &Connection) -> rusqlite::Result<Vec<Destination>> {
-    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM destinations"))?.query_map([], from)?.collect()
+    sql.prepare_cached(&select())?.query_map([], from)?.collect()
 }
 
 pub(super) fn get(sql: &Connection, actor: &Actor, destination: DestinationId) -> Result<Destination, StoreError> {
-    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM destinations WHERE workspace = ?1 AND id = ?2"))?
+    sql.prepare_cached(&format!("{} WHERE workspace = ?1 AND id = ?2", select()))?
         .query_row([uuid(actor.workspace.uuid()), uuid(destination.uuid())], from)
         .optional()?
         .ok_or_else(|| not_found("destination", destination))
@@ -41,19 +50,20 @@ pub(super) fn get(sql: &Connection, actor: &Actor, destination: DestinationId) -
 
 pub(super) fn list(sql: &Connection, actor: &Actor, page: &Page) -> Result<Paged<Destination>, StoreError> {
     let after = control::after::<DestinationId>(page)?.map(DestinationId::uuid);
-    let select = format!("SELECT {COLUMNS} FROM destinations WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+    let select = format!("{} WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3", select());
     control::page(sql, &select, actor.workspace.uuid(), after, page, from, |destination| destination.id.to_string())
 }
 
 pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination) -> Result<Destination, StoreError> {
     functions::selectable(commit.sql, new.function, new.pinned)?;
-    let destination = Destination {
+    let mut destination = Destination {
         id: DestinationId::new(commit.now),
         workspace: actor.workspace,
         name: new.name,
         function: new.function,
         pinned: new.pinned,
         settings: new.settings,
+        secrets: BTreeMap::new(),
         enabled: new.enabled,
         created_at: commit.now,
         updated_at: commit.now,
@@ -73,6 +83,7 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
             ms(commit.now),
         ])
         .map_err(|error| unique(error, "destination", &destination.name))?;
+    secrets::replace(commit.sql, &commit.shared.vault, &mut destination, new.secrets)?;
     let owner = Owner::Workspace(destination.workspace);
     audit::write(commit, actor, owner, "destination.create", destination.id, None, Some(&destination))?;
     let (id, paused) = (destination.id, !destination.enabled);
@@ -93,6 +104,7 @@ pub(super) fn update(
     let mut destination = before.clone();
     destination.name = patch.name.unwrap_or(destination.name);
     destination.pinned = patch.pinned.unwrap_or(destination.pinned);
+    let new_secrets = patch.settings.is_some().then_some(patch.secrets);
     destination.settings = patch.settings.unwrap_or(destination.settings);
     destination.enabled = patch.enabled.unwrap_or(destination.enabled);
     destination.updated_at = commit.now;
@@ -116,6 +128,9 @@ pub(super) fn update(
             ms(commit.now),
         ])
         .map_err(|error| unique(error, "destination", &destination.name))?;
+    if let Some(new) = new_secrets {
+        secrets::replace(commit.sql, &commit.shared.vault, &mut destination, new)?;
+    }
     let owner = Owner::Workspace(destination.workspace);
     audit::write(commit, actor, owner, "destination.update", id, Some(&before), Some(&destination))?;
     let paused = !destination.enabled;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{KeyId, Timestamp};
+use crate::vault::VaultError;
 
 /// Why the store did not do what was asked. Nothing of the call has happened then.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,9 @@ pub enum StoreError {
     /// There is no room for it on the disk.
     #[error("the disk of the data directory is full, and nothing was changed: make room, and try again")]
     DiskFull,
+    /// A secret could not be sealed or opened, or a key not be read or written.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The store stopped after a failed commit, or is closing.
     #[error("the store has stopped: {0}; nothing is taken until the process is started again")]
     Stopped(Arc<str>),
@@ -113,7 +117,12 @@ impl StoreError {
     /// Whether only this call is at fault, so that what was committed with it may stand.
     pub(super) fn is_callers(&self) -> bool {
         match self {
-            Self::Conflict { .. } | Self::NotFound { .. } | Self::NotNow { .. } | Self::BadCursor(_) => true,
+            Self::Conflict { .. }
+            | Self::NotFound { .. }
+            | Self::NotNow { .. }
+            | Self::BadCursor(_)
+            // Nothing of it was written, and nobody else needs that key.
+            | Self::Vault(_) => true,
             Self::Locked(_)
             | Self::File { .. }
             | Self::Database(_)

@@ -42,6 +42,8 @@ pub struct Store {
     pub(super) tenants: (WorkspaceId, PartnerId),
     snapshot: Snapshot,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// One rotation of the vault's key at a time.
+    pub(super) rotating: tokio::sync::Mutex<()>,
 }
 
 impl Store {
@@ -53,6 +55,7 @@ impl Store {
         let (places, lock) = open::lock(dir)?;
         let mut sql = open::writer(&places)?;
         open::migrate(&mut sql, &places)?;
+        let vault = open::vault(&mut sql, &places, config)?;
         let now = clock.now();
         let tenants = open::tenants(&mut sql, now)?;
         let limits = Limits {
@@ -74,6 +77,7 @@ impl Store {
             commit_turn: Mutex::default(),
             leaving: AtomicBool::new(false),
             places: places.clone(),
+            vault,
         });
         claim::refill(&sql, &shared.lanes, now)?;
         let keys = Keys::default();
@@ -88,6 +92,7 @@ impl Store {
             tenants,
             snapshot: Snapshot::default(),
             writer: Mutex::new(Some(writer)),
+            rotating: tokio::sync::Mutex::default(),
         })
     }
 

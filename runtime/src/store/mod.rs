@@ -44,6 +44,7 @@ mod readmit;
 mod replays;
 mod routes;
 mod rows;
+mod secrets;
 mod select;
 mod settle;
 mod sources;
@@ -54,6 +55,7 @@ mod tenants;
 mod tests;
 mod tokens;
 mod types;
+mod vaulting;
 mod work;
 mod writer;
 
@@ -70,5 +72,7 @@ pub use tenants::TenantId;
 pub use types::{
     Accepted, AttemptRecord, AuditFilter, AuditLine, ConnectionPatch, DeadLetter, DeliveryDetail, DeliverySummary,
     DestinationPatch, Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination,
-    NewEvent, NewKey, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, Standing, StoreConfig,
+    NewEvent, NewKey, NewSecret, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, Standing,
+    StoreConfig,
 };
+pub use vaulting::VaultState;

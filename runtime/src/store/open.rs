@@ -8,18 +8,21 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::error::StoreError;
 use super::rows::{id, ms, uuid};
-use super::types::Places;
+use super::secrets;
+use super::types::{Places, StoreConfig};
 use super::work::Memory;
 use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceId};
+use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
     include_str!("migrations/0004_audit.sql"),
     include_str!("migrations/0005_versions.sql"),
     include_str!("migrations/0006_replays.sql"),
+    include_str!("migrations/0007_secrets.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.
@@ -82,6 +85,22 @@ pub(super) fn migrate(sql: &mut Connection, places: &Places) -> Result<(), Store
         step.commit()?;
     }
     Ok(())
+}
+
+/// The vault, with what an interrupted rotation has left to do done, and with everything sealed that should be.
+pub(super) fn vault(sql: &mut Connection, places: &Places, config: &StoreConfig) -> Result<Vault, StoreError> {
+    let path = config.key_file.clone().unwrap_or_else(|| places.dir.join("vault.key"));
+    // Where something is sealed already, a new key would open none of it.
+    let vault = Vault::open(&path, !secrets::any(sql)?)?;
+    secrets::check(sql, &vault)?;
+    if vault.is_rotating() {
+        let step = sql.transaction()?;
+        while secrets::rewrap(&step, &vault, secrets::AT_ONCE)? > 0 {}
+        step.commit()?;
+        vault.finish()?;
+    }
+    secrets::seal_plain(sql, &vault)?;
+    Ok(vault)
 }
 
 /// The workspace and the partner in which operators work unless they name others; made at the first start.

@@ -1,5 +1,6 @@
 //! What goes into the store and comes out of it, beyond the model's nouns.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{
     ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventType, FilterReason, FunctionId, KeyId,
-    LeaseToken, Outcome, OutcomeCode, PartnerId, ReplayId, Role, SourceId, Timestamp, VersionId, WorkspaceId,
+    LeaseToken, Outcome, OutcomeCode, PartnerId, ReplayId, Role, Secret, SourceId, Timestamp, VersionId, WorkspaceId,
 };
 
 /// How the store works. Every number has a reason; the defaults come from `tidegate bench store`.
@@ -30,6 +31,8 @@ pub struct StoreConfig {
     pub keep_days: u32,
     /// Bytes that the disk must have free for new events to be taken.
     pub min_free_bytes: u64,
+    /// The file with the vault's master keys; `vault.key` in the data directory if absent.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for StoreConfig {
@@ -51,6 +54,7 @@ impl Default for StoreConfig {
             keep_days: 7,
             // The log's 16 MB, and some hours of settlements of what was taken before.
             min_free_bytes: 256 << 20,
+            key_file: None,
         }
     }
 }
@@ -373,10 +377,26 @@ pub struct NewDestination {
     pub function: FunctionId,
     /// The version it stays on, if not the function's current one.
     pub pinned: Option<VersionId>,
-    /// The customer's values.
+    /// The customer's values, without secrets.
     pub settings: Map<String, Value>,
+    /// The secrets, by their settings' names.
+    pub secrets: BTreeMap<String, NewSecret>,
     /// Whether it gets events.
     pub enabled: bool,
+}
+
+/// A secret setting to be stored.
+#[derive(Clone, PartialEq, Debug)]
+pub enum NewSecret {
+    /// The one that is stored already.
+    Keep,
+    /// This one.
+    Set {
+        /// Its value.
+        value: Secret,
+        /// Whether the function may read it, as whoever saves it is shown.
+        revealed: bool,
+    },
 }
 
 /// A change to a destination; what is absent stays.
@@ -388,6 +408,8 @@ pub struct DestinationPatch {
     pub pinned: Option<Option<VersionId>>,
     /// New settings instead of all old ones.
     pub settings: Option<Map<String, Value>>,
+    /// The secrets that go with new settings. Without new settings the old ones stay.
+    pub secrets: BTreeMap<String, NewSecret>,
     /// On or off.
     pub enabled: Option<bool>,
 }

@@ -25,6 +25,7 @@ use super::types::{Places, StoreConfig};
 use super::work::{Call, Commit, Done, Memory, Work};
 use crate::clock::Clock;
 use crate::telemetry::StoreMetrics;
+use crate::vault::Vault;
 
 /// How long the writer sleeps when nothing comes, before it looks for something to prune.
 const IDLE: Duration = Duration::from_secs(1);
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub leaving: AtomicBool,
     pub config: StoreConfig,
     pub places: Places,
+    pub vault: Vault,
 }
 
 /// The writer.

@@ -1,5 +1,6 @@
 //! `/api/v1/destinations`: customers' configured uses of functions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -80,13 +81,14 @@ struct DestinationChange {
 impl DestinationView {
     fn of(destination: Destination, manifest: &Manifest) -> Self {
         let revealed = manifest.settings.iter().filter(|(_, setting)| setting.reveal);
+        let settings = masking::masked(manifest, &destination);
         Self {
             id: destination.id.to_string(),
             workspace: destination.workspace.to_string(),
             name: destination.name,
             function: destination.function.to_string(),
             pinned: destination.pinned.map(|version| version.to_string()),
-            settings: masking::masked(manifest, destination.settings),
+            settings,
             reveals: revealed.map(|(name, _)| name.clone()).collect(),
             enabled: destination.enabled,
             created_at: destination.created_at.to_string(),
@@ -114,8 +116,13 @@ async fn view(state: &ApiState, actor: &Actor, destination: Destination) -> Resu
     Ok(DestinationView::of(destination, &manifest))
 }
 
-pub(super) fn check_settings(manifest: &Manifest, values: &Map<String, Value>) -> Result<(), Problem> {
-    settings::validate(manifest, values).map_err(|errors| {
+/// Checks settings; those that are kept are there and were checked when they were saved.
+pub(super) fn check_settings(
+    manifest: &Manifest,
+    values: &Map<String, Value>,
+    kept: &BTreeSet<String>,
+) -> Result<(), Problem> {
+    settings::validate_with(manifest, values, kept).map_err(|errors| {
         let detail = format!("the settings do not fit the function `{}` {}", manifest.name, manifest.version);
         Problem::unprocessable("invalid_settings", detail).with_errors(errors.iter().map(ToString::to_string))
     })
@@ -127,18 +134,20 @@ pub(super) fn check_settings(manifest: &Manifest, values: &Map<String, Value>) -
 async fn create(
     State(state): State<Arc<ApiState>>,
     actor: Actor,
-    Body(new): Body<DestinationToMake>,
+    Body(mut new): Body<DestinationToMake>,
 ) -> Result<(StatusCode, Json<DestinationView>), Problem> {
     super::check_name("name", &new.name)?;
     let function = functions::find(&state, &actor, &new.function).await?;
     let version = state.store.get_version(&actor, function.id, new.pinned.unwrap_or(function.current)).await?;
-    masking::refuse_masks(&version.manifest, &new.settings)?;
-    check_settings(&version.manifest, &new.settings)?;
+    let kept = masking::kept(&version.manifest, &mut new.settings, None)?;
+    check_settings(&version.manifest, &new.settings, &kept)?;
+    let secrets = masking::secrets(&version.manifest, &mut new.settings, kept);
     let new = NewDestination {
         name: new.name,
         function: function.id,
         pinned: new.pinned,
         settings: new.settings,
+        secrets,
         enabled: new.enabled.unwrap_or(true),
     };
     let destination = state.store.create_destination(&actor, new).await?;
@@ -187,11 +196,20 @@ async fn change(
     let mut after = old.clone();
     after.pinned = change.pinned.unwrap_or(old.pinned);
     let manifest = manifest(&state, &actor, &after).await?;
-    let settings = change.settings.map(|new| masking::unmasked(&manifest, new, &old.settings)).transpose()?;
-    if settings.is_some() || change.pinned.is_some() {
-        check_settings(&manifest, settings.as_ref().unwrap_or(&old.settings))?;
+    let mut patch = DestinationPatch {
+        name: change.name,
+        pinned: change.pinned,
+        settings: change.settings,
+        enabled: change.enabled,
+        ..DestinationPatch::default()
+    };
+    if let Some(settings) = &mut patch.settings {
+        let kept = masking::kept(&manifest, settings, Some(&old))?;
+        check_settings(&manifest, settings, &kept)?;
+        patch.secrets = masking::secrets(&manifest, settings, kept);
+    } else if patch.pinned.is_some() {
+        check_settings(&manifest, &old.settings, &old.secrets.keys().cloned().collect())?;
     }
-    let patch = DestinationPatch { name: change.name, pinned: change.pinned, settings, enabled: change.enabled };
     let destination = state.store.update_destination(&actor, old.id, patch).await?;
     Ok(Json(DestinationView::of(destination, &manifest)))
 }

@@ -17,6 +17,7 @@ mod replays;
 mod sources;
 mod trial;
 mod upload;
+mod vault;
 mod versions;
 mod workspaces;
 
@@ -87,6 +88,7 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(replays::routes())
         .merge(ledger::routes())
         .merge(audit::routes())
+        .merge(vault::routes())
 }
 
 /// A name for people: 1 to 100 characters on one line. Longer ones only break tables.

@@ -1,5 +1,6 @@
 //! `/api/v1/functions/{id}/test`: tries a stored version on an event of whoever asks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -65,7 +66,7 @@ async fn test(
         None => function.current,
     };
     let version = state.store.get_version(&actor, function.id, version).await?;
-    check_settings(&version.manifest, &body.settings)?;
+    check_settings(&version.manifest, &body.settings, &BTreeSet::new())?;
     let settings = with_defaults(&version.manifest, &body.settings);
     let answers = body.answers.map(|answers| Value::from(answers).to_string());
     let trial =

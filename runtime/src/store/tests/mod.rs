@@ -3,6 +3,7 @@
 mod control;
 mod faults;
 mod model;
+mod secrets;
 mod steps;
 
 use std::path::Path;
@@ -78,6 +79,7 @@ impl Bed {
                 function: function.id,
                 pinned: None,
                 settings: Map::new(),
+                secrets: Default::default(),
                 enabled: true,
             };
             let destination = bed.store.create_destination(&bed.actor, new).await.unwrap();

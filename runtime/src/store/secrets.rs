@@ -1,0 +1,200 @@
+//! Secret settings: their rows, and the data keys that they are sealed with.
+//!
+//! Guarantees: a secret is written sealed, in the transaction of the destination that it belongs to; what is read is sealed, and
+//! opened only by [`opened`], for deliveries.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Map, Value};
+
+use super::error::StoreError;
+use super::rows::{self, id, json, uuid};
+use super::types::NewSecret;
+use crate::model::{Destination, DestinationId, Manifest, Sealed, Secret, WorkspaceId};
+use crate::vault::{DataKey, Slot, Vault, VaultError, Wrapped};
+
+/// Data keys that are rewrapped in one transaction: each takes microseconds, and others wait for it.
+pub(super) const AT_ONCE: usize = 256;
+
+/// All of a destination's secrets as one column of its row.
+pub(super) const COLUMN: &str = "(SELECT json_group_array(json_array(field, version, revealed, hex(sealed)))
+    FROM secrets WHERE destination = destinations.id)";
+
+/// Reads that column.
+pub(super) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<BTreeMap<String, Sealed>> {
+    let all: Vec<(String, u64, u8, String)> = json(row, column)?;
+    let bytes = |hex: &str| hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect();
+    let sealed = |(field, version, revealed, hex): (String, u64, u8, String)| {
+        (field, Sealed { version, revealed: revealed != 0, bytes: bytes(&hex) })
+    };
+    Ok(all.into_iter().map(sealed).collect())
+}
+
+/// What SQLite's `hex` writes.
+fn digit(hex: u8) -> u8 {
+    if hex.is_ascii_digit() { hex - b'0' } else { hex - b'A' + 10 }
+}
+
+/// Stores new secrets instead of all that a destination has, and puts them into it.
+pub(super) fn replace(
+    sql: &Connection,
+    vault: &Vault,
+    destination: &mut Destination,
+    new: BTreeMap<String, NewSecret>,
+) -> Result<(), StoreError> {
+    let wanted: BTreeSet<&String> = new.keys().collect();
+    let gone: Vec<String> = destination.secrets.keys().filter(|field| !wanted.contains(field)).cloned().collect();
+    for field in gone {
+        sql.prepare_cached("DELETE FROM secrets WHERE destination = ?1 AND field = ?2")?
+            .execute(params![uuid(destination.id.uuid()), field])?;
+        destination.secrets.remove(&field);
+    }
+    for (field, secret) in new {
+        let NewSecret::Set { value, revealed } = secret else { continue };
+        let version = destination.secrets.get(&field).map_or(1, |old| old.version + 1);
+        let key = data_key(sql, vault, destination.workspace)?;
+        let slot = Slot { workspace: destination.workspace, destination: destination.id, field: &field, version };
+        let bytes = key.seal(slot, &value);
+        sql.prepare_cached("INSERT OR REPLACE INTO secrets (destination, field, version, revealed, sealed) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![uuid(destination.id.uuid()), field, version.cast_signed(), revealed, bytes])?;
+        destination.secrets.insert(field, Sealed { version, revealed, bytes });
+    }
+    Ok(())
+}
+
+/// The values of a destination's secrets.
+pub(super) fn opened(
+    sql: &Connection,
+    vault: &Vault,
+    destination: &Destination,
+) -> Result<BTreeMap<String, Secret>, StoreError> {
+    if destination.secrets.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let workspace = destination.workspace;
+    let stored = || wrapped(sql, workspace)?.ok_or(StoreError::Vault(VaultError::Sealed));
+    let key = match vault.unwrap(workspace, &stored()?) {
+        // Rewrapped and its old master key gone between reading the one and looking for the other.
+        Err(VaultError::NoSuchKey { .. }) => vault.unwrap(workspace, &stored()?)?,
+        unwrapped => unwrapped?,
+    };
+    let open = |(field, sealed): (&String, &Sealed)| {
+        let slot = Slot { workspace, destination: destination.id, field, version: sealed.version };
+        Ok((field.clone(), key.open(slot, &sealed.bytes)?))
+    };
+    destination.secrets.iter().map(open).collect()
+}
+
+fn wrapped(sql: &Connection, workspace: WorkspaceId) -> Result<Option<Wrapped>, StoreError> {
+    let found = sql
+        .prepare_cached("SELECT master, wrapped FROM data_keys WHERE workspace = ?1")?
+        .query_row([uuid(workspace.uuid())], |row| Ok(Wrapped { master: row.get(0)?, bytes: row.get(1)? }))
+        .optional()?;
+    Ok(found)
+}
+
+/// The workspace's data key, made at its first secret.
+fn data_key(sql: &Connection, vault: &Vault, workspace: WorkspaceId) -> Result<DataKey, StoreError> {
+    if let Some(wrapped) = wrapped(sql, workspace)? {
+        return Ok(vault.unwrap(workspace, &wrapped)?);
+    }
+    let (key, wrapped) = vault.new_data_key(workspace);
+    sql.prepare_cached("INSERT INTO data_keys (workspace, master, wrapped) VALUES (?1, ?2, ?3)")?.execute(params![
+        uuid(workspace.uuid()),
+        wrapped.master,
+        wrapped.bytes
+    ])?;
+    Ok(key)
+}
+
+/// Whether every data key opens, so that a host with the wrong key file does not start.
+pub(super) fn check(sql: &Connection, vault: &Vault) -> Result<(), StoreError> {
+    let all: Vec<WorkspaceId> = sql
+        .prepare("SELECT workspace FROM data_keys")?
+        .query_map([], |row| id(row, 0, WorkspaceId::from_uuid))?
+        .collect::<rusqlite::Result<_>>()?;
+    for workspace in all {
+        if let Some(wrapped) = wrapped(sql, workspace)? {
+            vault.unwrap(workspace, &wrapped)?;
+        }
+    }
+    Ok(())
+}
+
+/// How many workspaces have a data key.
+pub(super) fn count(sql: &Connection) -> Result<u64, StoreError> {
+    let count: i64 = sql.query_row("SELECT count(*) FROM data_keys", [], |row| row.get(0))?;
+    Ok(rows::count(count))
+}
+
+/// Whether anything is sealed, so that a missing master key is a loss.
+pub(super) fn any(sql: &Connection) -> rusqlite::Result<bool> {
+    sql.prepare("SELECT 1 FROM data_keys")?.exists([])
+}
+
+/// Wraps some data keys with the master key in use that are not wrapped with it, and says how many.
+pub(super) fn rewrap(sql: &Connection, vault: &Vault, most: usize) -> Result<usize, StoreError> {
+    let current = vault.current();
+    let old: Vec<(WorkspaceId, Wrapped)> = sql
+        .prepare_cached("SELECT workspace, master, wrapped FROM data_keys WHERE master <> ?1 LIMIT ?2")?
+        .query_map(params![current, most as i64], |row| {
+            Ok((id(row, 0, WorkspaceId::from_uuid)?, Wrapped { master: row.get(1)?, bytes: row.get(2)? }))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (workspace, wrapped) in &old {
+        let new = vault.rewrap(*workspace, wrapped)?;
+        sql.prepare_cached("UPDATE data_keys SET master = ?2, wrapped = ?3 WHERE workspace = ?1")?.execute(params![
+            uuid(workspace.uuid()),
+            new.master,
+            new.bytes
+        ])?;
+    }
+    Ok(old.len())
+}
+
+/// Seals what is still stored as a plain setting although the destination's function calls it a secret: by a program before this one, or
+/// because a newer version of the function does. Leaves no plain text behind in the database's files.
+pub(super) fn seal_plain(sql: &mut Connection, vault: &Vault) -> Result<(), StoreError> {
+    // Freed space would keep what was there.
+    sql.pragma_update(None, "secure_delete", true)?;
+    let step = sql.transaction()?;
+    let plain: Vec<(DestinationId, WorkspaceId, Map<String, Value>, Manifest)> = step
+        .prepare(
+            "SELECT d.id, d.workspace, d.settings, v.manifest FROM destinations d JOIN functions f ON f.id = d.function
+             JOIN function_versions v ON v.id = coalesce(d.pinned, f.current) WHERE v.manifest LIKE '%\"secret\":true%'",
+        )?
+        .query_map([], |row| {
+            let ids = (id(row, 0, DestinationId::from_uuid)?, id(row, 1, WorkspaceId::from_uuid)?);
+            Ok((ids.0, ids.1, json(row, 2)?, json(row, 3)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut sealed = 0;
+    for (destination, workspace, mut settings, manifest) in plain {
+        let before = settings.len();
+        for (field, setting) in manifest.settings.iter().filter(|(_, setting)| setting.secret) {
+            let Some(Value::String(text)) = settings.remove(field) else { continue };
+            let slot = Slot { workspace, destination, field, version: 1 };
+            let bytes = data_key(&step, vault, workspace)?.seal(slot, &Secret::new(text));
+            // A sealed value that is there already is newer.
+            let insert = "INSERT OR IGNORE INTO secrets (destination, field, version, revealed, sealed) VALUES (?1, ?2, 1, ?3, ?4)";
+            step.execute(insert, params![uuid(destination.uuid()), field, setting.reveal, bytes])?;
+            sealed += 1;
+        }
+        if settings.len() < before {
+            let settings = Value::Object(settings).to_string();
+            step.execute(
+                "UPDATE destinations SET settings = ?2 WHERE id = ?1",
+                params![uuid(destination.uuid()), settings],
+            )?;
+        }
+    }
+    step.commit()?;
+    if sealed > 0 {
+        // The log holds the pages as they were.
+        sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        tracing::info!(sealed, "secret settings that were stored as plain text are sealed now");
+    }
+    sql.pragma_update(None, "secure_delete", false)?;
+    Ok(())
+}
