@@ -1,5 +1,6 @@
 //! A real host in a process of its own, and a plain HTTP client to ask it.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,15 @@ impl Host {
 
     /// The same, with further configuration variables.
     pub fn start_with(data: &Path, partner: SocketAddr, token: Option<&str>, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(data, partner, token, settings, Stdio::inherit())
+    }
+
+    /// The first start, with what it logs in a file.
+    pub fn start_logging(data: &Path, partner: SocketAddr, settings: &[(&str, &str)], log: File) -> Self {
+        Self::spawn(data, partner, None, settings, log.into())
+    }
+
+    fn spawn(data: &Path, partner: SocketAddr, token: Option<&str>, settings: &[(&str, &str)], log: Stdio) -> Self {
         let mut command = Command::new(program());
         command
             .args(["serve", "--data"])
@@ -58,6 +68,7 @@ impl Host {
             .env("TIDEGATE__EGRESS__ALLOW_ADDRESSES", format!("[\"{partner}\"]"))
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
+            .stderr(log)
             .stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped"));
@@ -117,6 +128,23 @@ impl Host {
     /// A source that feeds a destination of the function in this component; the source and the destination.
     pub async fn wire(&self, component: &[u8], function: &str, settings: Value) -> (Value, Value) {
         self.push(component).await;
+        self.feed(function, settings).await
+    }
+
+    /// Uploads a function in JavaScript with its manifest.
+    pub async fn push_source(&self, handler: &str, manifest: &str) {
+        let form = format!(
+            "--e\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\n{handler}\r\n\
+             --e\r\ncontent-disposition: form-data; name=\"function.toml\"\r\n\r\n{manifest}\r\n--e--\r\n"
+        );
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("authorization", bearer.as_str()), ("content-type", "multipart/form-data; boundary=e")];
+        let made = http::send(self.admin, "POST", "/api/v1/functions", &headers, form.into_bytes()).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
+
+    /// A source that feeds a destination of a function that is there; the source and the destination.
+    pub async fn feed(&self, function: &str, settings: Value) -> (Value, Value) {
         let source = self.api("POST", "/api/v1/sources", json!({"name": format!("source of {function}")})).await;
         let destination = json!({"name": format!("to {function}"), "function": function, "settings": settings});
         let destination = self.api("POST", "/api/v1/destinations", destination).await;

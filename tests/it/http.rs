@@ -84,6 +84,17 @@ impl Partner {
     pub async fn answering(
         answer: impl Fn(&Received) -> (u16, Vec<(&'static str, String)>) + Send + Sync + 'static,
     ) -> Self {
+        Self::repeating(move |request| {
+            let (status, headers) = answer(request);
+            (status, headers, "ok".to_owned())
+        })
+        .await
+    }
+
+    /// The same, with a body.
+    pub async fn repeating(
+        answer: impl Fn(&Received) -> (u16, Vec<(&'static str, String)>, String) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
@@ -97,13 +108,13 @@ impl Partner {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
                         let one = Received { path: head.uri.to_string(), headers: head.headers, body };
-                        let (status, headers) = answer(&one);
+                        let (status, headers, body) = answer(&one);
                         all.lock().expect("no panic").push(one);
                         let mut response = Response::builder().status(status);
                         for (name, value) in headers {
                             response = response.header(name, value);
                         }
-                        Ok::<_, Infallible>(response.body(Full::new(Bytes::from_static(b"ok"))).expect("a response"))
+                        Ok::<_, Infallible>(response.body(Full::new(Bytes::from(body))).expect("a response"))
                     }
                 });
                 tokio::spawn(

@@ -16,6 +16,7 @@ mod http;
 mod javascript;
 mod local_loop;
 
+mod leaks;
 mod logs;
 mod outlets;
 mod overload;

@@ -69,21 +69,10 @@ async fn start(data: &std::path::Path) -> (Host, Value, Partner, Partner) {
     let other = Partner::start().await;
     let open = format!("[\"{}\", \"{}\"]", own.address, other.address);
     let host = Host::start_with(data, own.address, None, &[("TIDEGATE__EGRESS__ALLOW_ADDRESSES", &open)]);
-    let form = format!(
-        "--e\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\n{HANDLER}\r\n\
-         --e\r\ncontent-disposition: form-data; name=\"function.toml\"\r\n\r\n{MANIFEST}\r\n--e--\r\n"
-    );
-    let bearer = format!("Bearer {}", host.token);
-    let headers = [("authorization", bearer.as_str()), ("content-type", "multipart/form-data; boundary=e")];
-    let made = http::send(host.admin, "POST", "/api/v1/functions", &headers, form.into_bytes()).await;
-    assert_eq!(made.status, 201, "{}", made.text());
-    let source = host.api("POST", "/api/v1/sources", json!({"name": "web"})).await;
+    host.push_source(HANDLER, MANIFEST).await;
     let settings = json!({"key": VALUE, "shown": "shown-7f3a", "own": own.url(), "other": other.url()});
-    let destination = json!({"name": "keeper", "function": "keeper", "settings": settings});
-    let destination = host.api("POST", "/api/v1/destinations", destination).await;
+    let (source, destination) = host.feed("keeper", settings).await;
     assert_eq!(destination["reveals"], json!(["shown"]), "customers are shown what is revealed: {destination}");
-    let connection = json!({"source": source["id"], "destination": destination["id"]});
-    host.api("POST", "/api/v1/connections", connection).await;
     (host, source, own, other)
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Echo(Vec<Finder<'static>>);
 impl Echo {
     pub(super) fn new(value: &str) -> Self {
         let mut forms = if value.len() < SHORTEST { Vec::new() } else { forms(value) };
-        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        forms.sort_by(|one, other| (other.len(), one).cmp(&(one.len(), other)));
         forms.dedup();
         Self(forms.iter().map(|form| Finder::new(form).into_owned()).collect())
     }
@@ -52,26 +52,25 @@ impl Echo {
 fn forms(value: &str) -> Vec<Vec<u8>> {
     let json = serde_json::Value::from(value).to_string();
     let json = json[1..json.len() - 1].to_owned();
-    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
     let component = percent(value, unreserved);
+    // A request may be repeated as a whole, so what stands in one is looked for in these as well.
+    let sent = [value.to_owned(), json.clone(), component.clone(), percent(value, in_path)];
     let mut forms: Vec<Vec<u8>> = [
         // PHP escapes slashes; others write what is not ASCII as `\u…`.
         json.replace('/', "\\/"),
         ascii_json(&json),
-        json,
-        percent(value, in_path),
         component.replace("%20", "+"),
         lower_case(&component),
         lower_case(&component).replace("%20", "+"),
-        component,
-        hex.to_uppercase(),
-        hex,
-        value.to_owned(),
     ]
     .into_iter()
     .map(String::into_bytes)
     .collect();
-    forms.extend(base64_forms(value.as_bytes()));
+    for text in sent {
+        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        forms.extend(base64_forms(text.as_bytes()));
+        forms.extend([hex.to_uppercase(), hex, text].map(String::into_bytes));
+    }
     forms
 }
 

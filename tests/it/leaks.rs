@@ -1,0 +1,318 @@
+//! Nothing leaks: a random text is every secret, much goes right and wrong, and then everything that the host wrote or served is
+//! searched for it, as it is and in the usual encodings.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::host::{Host, function};
+use crate::http::{self, Partner, Received};
+
+/// Puts its secrets wherever it can, and ends in every way.
+const HANDLER: &str = r#"
+async function onTrack(event, settings) {
+  const { key, shown, origin, other } = settings;
+  const post = (url, options) => fetch(url, { method: 'POST', ...options });
+  console.log(key, shown, btoa(shown), encodeURIComponent(shown), Buffer.from(shown).toString('hex'), JSON.stringify(shown));
+  await cache.load('kept', 1000, async () => `${key} ${shown}`);
+  const answer = await post(`${origin}/${key}?key=${key}`, {
+    headers: { authorization: `Basic ${btoa(`u:${key}`)}` },
+    body: JSON.stringify({ key, status: event.properties.status }),
+  });
+  const text = await answer.text();
+  console.warn(text, answer.headers.get('x-echo'));
+  switch (event.event) {
+    case 'wrong place': return post(origin, { headers: { 'x-wrong': key } });
+    case 'wrong origin': return post(`${other}/${key}`);
+    case 'host name': return post(`https://${key}.example.com/`);
+    case 'spin': for (;;);
+    case 'recurse': { const down = () => down() + 1; return down(); }
+    case 'trap': return new Array(2 ** 30).fill(text);
+    case 'throw': throw Object.assign(new Error(`${key} ${shown} ${text}`), { name: key });
+    case 'reject': throw new ValidationError(`${text} ${shown}`);
+    case 'settings': throw new InvalidSettings(text + key);
+    case 'retry': if (answer.status !== 200) throw new RetryError(`${text} ${key}`);
+  }
+}
+"#;
+
+const MANIFEST: &str = r#"name = "leaky"
+version = "1"
+events = ["track"]
+[egress]
+allow = ["{settings.origin}", "{settings.other}"]
+[settings.origin]
+type = "string"
+[settings.other]
+type = "string"
+[settings.key]
+type = "string"
+secret = true
+pattern = "[^#]+"
+bind = [
+    { origin = "{settings.origin}", place = "path" },
+    { origin = "{settings.origin}", place = "query", name = "key" },
+    { origin = "{settings.origin}", place = "basic-password" },
+    { origin = "{settings.origin}", place = "body" },
+]
+[settings.shown]
+type = "string"
+secret = true
+reveal = true
+"#;
+
+/// Random secrets, each with a core that no encoding but base64 and hexadecimal digits changes.
+#[derive(Default)]
+struct Canaries(BTreeMap<&'static str, String>);
+
+impl Canaries {
+    /// A secret of this form, with the core in the place of `*`.
+    fn make(&mut self, name: &'static str, form: &str) -> String {
+        let mut bytes = [0; 16];
+        File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes)).expect("randomness");
+        let core: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let secret = form.replace('*', &core);
+        self.0.insert(name, core);
+        secret
+    }
+
+    /// Which of them stand in a text, and how.
+    fn found(&self, text: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, core) in &self.0 {
+            for (form, needle) in forms(core) {
+                if memchr::memmem::find(text, needle.as_bytes()).is_some() {
+                    found.push(format!("{name} ({form})"));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A core as it is, as hexadecimal digits, and in base64 in each of its three alignments.
+fn forms(core: &str) -> Vec<(&'static str, String)> {
+    let hex: String = core.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut forms = vec![("plain", core.to_owned()), ("hex", hex)];
+    for before in 0..3_usize {
+        let padded = [&vec![0; before][..], core.as_bytes()].concat();
+        let text = base64(&padded);
+        forms.push(("base64", text[(before * 8).div_ceil(6)..padded.len() * 8 / 6].to_owned()));
+    }
+    forms
+}
+
+fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Fails, succeeds, and repeats everything that it was sent, in every form that it can think of.
+async fn partner() -> Partner {
+    Partner::repeating(|request: &Received| {
+        let text = String::from_utf8_lossy(&request.body);
+        // Whatever a function makes of the event, its status is told somewhere after that word.
+        let digits = |after: &str| after.chars().filter(char::is_ascii_digit).take(3).collect::<String>().parse().ok();
+        let status =
+            text.split("status").skip(1).find_map(digits).filter(|code| (200..600).contains(code)).unwrap_or(200_u16);
+        let head = format!("{} {:?}", request.path, request.headers);
+        let all = [head.as_bytes(), &request.body].concat();
+        let hex: String = all.iter().map(|byte| format!("{byte:02x}")).collect();
+        let shown = format!("{}\n{}\n{hex}", String::from_utf8_lossy(&all), base64(&all));
+        let echo: String = head.chars().filter(|char| char.is_ascii() && !char.is_ascii_control()).collect();
+        (status, vec![("x-echo", echo)], shown)
+    })
+    .await
+}
+
+/// Every text that the control API has.
+async fn served(host: &Host) -> Vec<(String, Vec<u8>)> {
+    let mut paths: Vec<String> =
+        ["/metrics", "/openapi.json", "/livez", "/readyz", "/version", "/api/v1/audit"].map(str::to_owned).into();
+    for list in [
+        "whoami",
+        "workspaces",
+        "partners",
+        "keys",
+        "functions",
+        "sources",
+        "destinations",
+        "connections",
+        "deliveries",
+        "ledger",
+        "vault",
+    ] {
+        paths.push(format!("/api/v1/{list}"));
+        let items = host.api("GET", &format!("/api/v1/{list}"), Value::Null).await["items"].clone();
+        for id in items.as_array().into_iter().flatten().filter_map(|item| item["id"].as_str()) {
+            paths.push(format!("/api/v1/{list}/{id}"));
+            match list {
+                "deliveries" => paths.push(format!("/api/v1/{list}/{id}/attempts")),
+                "functions" => {
+                    paths.extend([format!("/api/v1/{list}/{id}/versions"), format!("/api/v1/{list}/{id}/logs")])
+                }
+                _ => {}
+            }
+        }
+    }
+    let bearer = format!("Bearer {}", host.token);
+    let mut served = Vec::new();
+    for path in paths {
+        let answer = http::send(host.admin, "GET", &path, &[("authorization", bearer.as_str())], Vec::new()).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        served.push((path, answer.body.to_vec()));
+    }
+    served
+}
+
+/// Every file in a folder.
+fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        if entry.path().is_dir() {
+            files(&entry.path(), found);
+        } else {
+            // A file that a checkpoint or an upload removes meanwhile has nothing to show.
+            found.push((entry.path().display().to_string(), fs::read(entry.path()).unwrap_or_default()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_anything_that_the_host_writes_or_serves() {
+    let (data, partner, other) = (tempfile::tempdir().unwrap(), partner().await, Partner::start().await);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let open = format!("[\"{}\", \"{}\"]", partner.address, other.address);
+    let settings = [
+        ("TIDEGATE__EGRESS__ALLOW_ADDRESSES", open.as_str()),
+        ("TIDEGATE__LOG__LEVEL", "trace"),
+        ("TIDEGATE__DELIVERY__BACKOFF_BASE_MS", "10"),
+        ("TIDEGATE__DELIVERY__BACKOFF_CAP_MS", "20"),
+        ("TIDEGATE__DELIVERY__RETRY_WINDOW_S", "2"),
+    ];
+    let host = Host::start_logging(data.path(), partner.address, &settings, log.reopen().unwrap());
+    let mut canaries = Canaries::default();
+    let mut all = Vec::new();
+    let url = partner.url();
+    for (name, own) in [
+        ("slack", json!({"webhook_path": canaries.make("slack", "/services/*/x y"), "base_url": url})),
+        ("braze", json!({"apiKey": canaries.make("braze", "k-*\"/"), "cluster": "iad-01", "endpoint": url})),
+        ("mixpanel", json!({"token": canaries.make("mixpanel", "t&*+"), "endpoint": url})),
+        (
+            "google-analytics",
+            json!({"measurementId": "G-ABCD12", "apiSecret": canaries.make("google", "*ü?&="), "endpoint": url}),
+        ),
+        ("customerio", json!({"siteId": "site", "apiKey": canaries.make("customerio", "a:*"), "endpoint": url})),
+        ("datadog", json!({"apiKey": canaries.make("datadog", "*"), "endpoint": url})),
+        ("webhook", json!({"api_key": canaries.make("webhook", "w*"), "url": url})),
+        (
+            "amazon-personalize",
+            json!({"region": "eu-central-1", "access_key_id": "AKIAIOSFODNN7EXAMPLE", "tracking_id": "t",
+            "secret_access_key": canaries.make("aws", "*/+"), "endpoint": url}),
+        ),
+    ] {
+        let component = fs::read(function(name)).unwrap();
+        all.push(host.wire(&component, name, own).await.0);
+    }
+    let (key, shown) = (canaries.make("leaky", "l/*\"\\+ö"), canaries.make("revealed", "r*\"é/"));
+    let own = json!({"key": key, "shown": shown, "origin": url, "other": other.url()});
+    host.push_source(HANDLER, MANIFEST).await;
+    all.push(host.feed("leaky", own.clone()).await.0);
+
+    // What a customer mistypes, and what a partner tries.
+    for wrong in [
+        json!({"key": format!("{key}#"), "shown": [shown]}),
+        json!({"key": {"a": key}}),
+        json!({"kye": key, "key": "•••• "}),
+    ] {
+        let body = json!({"name": "wrong", "function": "leaky", "settings": wrong});
+        let (_, answer) = host.try_api("POST", "/api/v1/destinations", body).await;
+        // The name of a setting that there is not is shown, its value is not.
+        assert_eq!(canaries.found(answer.to_string().as_bytes()), Vec::<String>::new(), "{answer}");
+    }
+    let event = |name: &str, status: u16| json!({"type": "track", "event": name, "userId": "u", "properties": {"status": status}});
+    for answers in [json!([{"status": 500, "body": {"you sent": key}}]), Value::Null] {
+        let mut body = json!({"event": event("throw", 200), "settings": own});
+        if !answers.is_null() {
+            body["answers"] = answers;
+        }
+        let report = host.api("POST", "/api/v1/functions/leaky/test", body).await;
+        assert_eq!(canaries.found(report.to_string().as_bytes()), Vec::<String>::new(), "{report}");
+        assert!(report["outcome"]["message"].as_str().unwrap().contains("{secret.key} {secret.shown}"), "{report}");
+    }
+
+    let names = [
+        "plain",
+        "wrong place",
+        "wrong origin",
+        "host name",
+        "spin",
+        "recurse",
+        "trap",
+        "throw",
+        "reject",
+        "settings",
+        "retry",
+    ];
+    for source in &all {
+        let mut batch: Vec<Value> = names.iter().map(|name| event(name, 200)).collect();
+        batch.extend([400, 401, 429, 500, 503].map(|status| event("retry", status)));
+        batch.push(json!({"type": "identify", "userId": "u", "traits": {"plan": "pro"}}));
+        let body = json!({"writeKey": source["write_key"], "batch": batch}).to_string().into_bytes();
+        let answer = http::send(host.listen, "POST", "/v1/batch", &[("content-type", "application/json")], body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let ledger = host.drained().await;
+    assert!(ledger["dead"].as_u64() > Some(5) && ledger["delivered"].as_u64() > Some(20), "{ledger}");
+    host.api("POST", "/api/v1/vault/rotate", json!({})).await;
+
+    // The test shows something only if every secret was used.
+    let received: Vec<u8> =
+        partner.received.lock().unwrap().iter().flat_map(|request| format!("{request:?}").into_bytes()).collect();
+    let used = canaries.found(&received);
+    for name in canaries.0.keys().filter(|name| !["aws", "revealed"].contains(name)) {
+        assert!(used.iter().any(|found| found.starts_with(name)), "{name} reached nobody: {used:?}");
+    }
+    let signed = String::from_utf8_lossy(&received).matches("AWS4-HMAC-SHA256 Credential=AKIA").count();
+    assert!(signed > 0 && other.received.lock().unwrap().is_empty());
+
+    let mut written = served(&host).await;
+    assert!(
+        written.iter().any(|(_, text)| String::from_utf8_lossy(text).contains("{secret.key}")),
+        "names are shown instead"
+    );
+    files(data.path(), &mut written);
+    host.kill();
+    files(data.path(), &mut written);
+    let log = fs::read(log.path()).unwrap();
+    assert!(log.len() > 100_000, "the log is that of a host that traces: {} bytes", log.len());
+    written.push(("the log".to_owned(), log));
+    let leaks: Vec<String> = written
+        .iter()
+        .flat_map(|(place, text)| canaries.found(text).into_iter().map(move |found| format!("{place}: {found}")))
+        .collect();
+    assert!(leaks.is_empty(), "{}", leaks.join("\n"));
+}
+
+#[test]
+fn the_search_finds_a_secret_in_every_form() {
+    let mut canaries = Canaries::default();
+    let secret = canaries.make("one", "a/*\"b");
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let url: String = secret.replace('/', "%2F").replace('"', "%22");
+    for text in [
+        secret.clone(),
+        hex,
+        url,
+        json!(secret).to_string(),
+        base64(secret.as_bytes()),
+        base64(format!("x{secret}").as_bytes()),
+        base64(format!("xy{secret}").as_bytes()),
+    ] {
+        assert_eq!(canaries.found(format!("before {text} after").as_bytes()).len(), 1, "{text}");
+    }
+    assert!(canaries.found(b"nothing here").is_empty());
+}
