@@ -19,6 +19,7 @@ pub mod http;
 pub mod log;
 pub mod random;
 pub mod settings;
+pub mod sign;
 
 pub use error::{Error, Result};
 pub use event::{Event, EventType};

@@ -21,7 +21,7 @@ async function onTrack(event, settings) {
   console.log(key, shown, btoa(shown), encodeURIComponent(shown), Buffer.from(shown).toString('hex'), JSON.stringify(shown));
   await cache.load('kept', 1000, async () => `${key} ${shown}`);
   const answer = await post(`${origin}/${key}?key=${key}`, {
-    headers: { authorization: `Basic ${btoa(`u:${key}`)}` },
+    headers: { authorization: `Basic ${btoa(`u:${key}`)}`, 'x-signature': crypto.createHmac('sha256', key).update('x').digest('hex') },
     body: JSON.stringify({ key, status: event.properties.status }),
   });
   const text = await answer.text();
@@ -59,6 +59,7 @@ bind = [
     { origin = "{settings.origin}", place = "query", name = "key" },
     { origin = "{settings.origin}", place = "basic-password" },
     { origin = "{settings.origin}", place = "body" },
+    { origin = "{settings.origin}", place = "sign-hmac-sha256" },
 ]
 [settings.shown]
 type = "string"

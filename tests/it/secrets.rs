@@ -26,6 +26,7 @@ bind = [
     { origin = "{settings.own}", place = "query", name = "key" },
     { origin = "{settings.own}", place = "path" },
     { origin = "{settings.own}", place = "body" },
+    { origin = "{settings.own}", place = "sign-hmac-sha256" },
 ]
 [settings.shown]
 type = "string"
@@ -171,4 +172,59 @@ async fn a_new_value_holds_for_what_is_queued_already() {
     assert_eq!(host.drained().await["delivered"], 1);
     let received = partner.received.lock().unwrap();
     assert_eq!((received[0].path.as_str(), received.last().unwrap().path.as_str()), ("/services/old", "/services/new"));
+}
+
+/// Signs with a handle in both ways that JavaScript has, and in one that there is not.
+const SIGNER: &str = r#"
+async function onTrack(event, settings) {
+  const { key, unbound, own } = settings;
+  const node = crypto.createHmac('sha256', key).update('a ').update('message').digest('hex');
+  const raw = await crypto.subtle.importKey('raw', new TextEncoder().encode(key), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
+  const web = Buffer.from(await crypto.subtle.sign('HMAC', raw, new TextEncoder().encode('a message'))).toString('hex');
+  const plain = crypto.createHmac('sha256', 'no handle').update('a message').digest('hex');
+  const refused = [['sha256', unbound], ['sha1', key], ['sha256', 'tgs_00000000000000000000000000000000']].map(([hash, key]) => {
+    try {
+      return crypto.createHmac(hash, key).update('').digest('hex');
+    } catch (error) {
+      return error.message;
+    }
+  });
+  await fetch(own, { method: 'POST', body: JSON.stringify({ node, web, plain, refused }) });
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_signs_with_a_secret_that_it_does_not_have() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    let manifest = r#"
+name = "signer"
+version = "1"
+events = ["track"]
+[egress]
+allow = ["{settings.own}"]
+[settings]
+own = { type = "string" }
+key = { type = "string", secret = true, bind = [{ origin = "{settings.own}", place = "sign-hmac-sha256" }] }
+unbound = { type = "string", secret = true, bind = [{ origin = "{settings.own}", place = "bearer" }] }
+"#;
+    host.push_source(SIGNER, manifest).await;
+    let settings = json!({"own": partner.url(), "key": "a signing key", "unbound": "another"});
+    let (source, _) = host.feed("signer", settings).await;
+    let body = json!({"writeKey": source["write_key"], "type": "track", "event": "E", "userId": "u"}).to_string();
+    http::send(host.listen, "POST", "/v1/track", &[("content-type", "application/json")], body.into_bytes()).await;
+    let ledger = host.drained().await;
+    assert_eq!(ledger["delivered"], 1, "{ledger}");
+    let sent = partner.bodies().remove(0);
+    // printf 'a message' | openssl dgst -sha256 -hmac 'a signing key'
+    let code = "2d02197d31b43aed077b96085636ed01cb64645a219ebd4f21c6b3230da7f889";
+    assert_eq!((&sent["node"], &sent["web"]), (&json!(code), &json!(code)), "{sent}");
+    assert_eq!(sent["plain"], "f0b750eb4b7496d32f76f6aac31ad53318faf56f6b37aeb77901f9e2722a3a39");
+    for (refused, expected) in sent["refused"].as_array().unwrap().iter().zip([
+        "add the place `sign-hmac-sha256` to `bind` below `[settings.unbound]`",
+        "signs with sha256, not with sha1",
+        "not the handle of a secret setting",
+    ]) {
+        assert!(refused.as_str().unwrap().contains(expected), "{refused}");
+    }
 }

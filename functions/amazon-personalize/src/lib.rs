@@ -2,17 +2,16 @@
 
 mod interaction;
 mod settings;
-mod sigv4;
 
 use tidegate_sdk::{
-    Destination, Error, Event, EventType, Result, Value, batch, clock, export,
+    Destination, Error, Event, EventType, Result, Value, batch, export,
     http::{Request, Response},
     json,
+    sign::Aws,
 };
 
 use interaction::Session;
 use settings::Settings;
-use sigv4::Signer;
 
 /// Interactions or users in one request: what Personalize takes.
 const AT_ONCE: usize = 10;
@@ -83,21 +82,14 @@ fn put_events(session: &Session, interactions: &[Value], settings: &Settings) ->
 }
 
 fn post(path: &str, body: &Value, settings: &Settings) -> Result {
-    let origin = settings.origin();
-    let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
-    let body = body.to_string().into_bytes();
-    let signer = Signer {
+    let signer = Aws {
         access_key_id: &settings.access_key_id,
         secret_access_key: &settings.secret_access_key,
         region: &settings.region,
         service: "personalize",
     };
-    let headers = [("content-type", "application/json"), ("host", host)];
-    let mut request = Request::post(format!("{origin}{path}")).header("content-type", "application/json");
-    for (name, value) in signer.sign("POST", path, &headers, &body, clock::now()) {
-        request = request.header(name, value);
-    }
-    understand(request.body(body).send()?)
+    let request = Request::post(format!("{}{path}", settings.origin())).json(body).sign_aws(&signer);
+    understand(request.send()?)
 }
 
 /// AWS says what is wrong by a name more than by the status.

@@ -12,9 +12,13 @@ pub struct Settings {
     /// Of a user that may do nothing but personalize:PutEvents and personalize:PutUsers
     #[setting(label = "Access key ID", pattern = "[A-Z0-9]{16,128}")]
     pub access_key_id: String,
-    // No place in a request to bind it to: it signs and is never sent.
     /// Belongs to the access key ID; it signs requests and is never sent
-    #[setting(label = "Secret access key", secret, reveal)]
+    #[setting(
+        label = "Secret access key",
+        secret,
+        bind(origin = "https://personalize-events.{settings.region}.amazonaws.com", place = "sign-aws-sigv4"),
+        bind(origin = "{settings.endpoint}", place = "sign-aws-sigv4")
+    )]
     pub secret_access_key: String,
     /// Of the event tracker that records interactions
     #[setting(label = "Tracking ID", pattern = "[A-Za-z0-9-]{1,256}")]

@@ -118,6 +118,10 @@ impl Outlet for Answers {
     fn send(&self, request: OutboundRequest, _deadline: Instant, caps: ResponseCaps) -> SendFuture {
         Box::pin(ready(self.answer(request, caps)))
     }
+
+    fn hmac_sha256(&self, handle: &str, message: &[u8]) -> Result<[u8; 32], String> {
+        self.secrets.hmac_sha256(handle, message)
+    }
 }
 
 fn response(position: usize, answer: CannedAnswer) -> Result<Result<InboundResponse, EgressError>, AnswersError> {

@@ -4,7 +4,7 @@
 //! request is refused and nothing of it is sent, not even a DNS query; a value changes nothing around it: in a path it stays
 //! a path, in a query one parameter's value, in JSON a string, in a header one line. What is checked here is what is sent.
 //!
-//! Leaves to others: the rules of a request without secrets (`permit`), over which networks secrets travel (`gate`).
+//! Leaves to others: the rules of a request without secrets (`permit`), how AWS is signed for (`sigv4`), over which networks secrets travel (`gate`).
 
 use std::net::IpAddr;
 
@@ -27,6 +27,7 @@ use super::{
     permit::{GZIP, MAX_HEADER_BYTES, PermittedRequest, permit},
     reach::Reach,
     secrets::{Bound, Held, LENGTH, Secrets},
+    sigv4,
     verdict::{Denial, Rule},
 };
 use crate::model::Place;
@@ -92,8 +93,8 @@ fn in_authority(url: &str, secrets: &Secrets) -> Option<String> {
 }
 
 fn fill(mut request: PermittedRequest, secrets: &Secrets) -> Result<PermittedRequest, Denial> {
-    let mut filler = Filler { secrets, used: None, grown: 0 };
-    let origin = &request.origin;
+    let mut filler = Filler { secrets, used: None, grown: 0, signing: None };
+    let origin = &request.origin.clone();
     if let Some(path) = filler.path(origin, &request.path)? {
         request.path = path;
     }
@@ -105,6 +106,9 @@ fn fill(mut request: PermittedRequest, secrets: &Secrets) -> Result<PermittedReq
     if secrets.bound_to(origin).next().is_some() {
         // What is not readable cannot be searched for the secret.
         request.headers.insert(ACCEPT_ENCODING, GZIP);
+    }
+    if let Some(held) = filler.signing {
+        sign(&mut request, held)?;
     }
     request.secret = filler.used.map(|held| held.name.clone());
     if let (Some(name), Host::Address(address)) = (&request.secret, &origin.host) {
@@ -128,6 +132,8 @@ struct Filler<'a> {
     secrets: &'a Secrets,
     used: Option<&'a Held>,
     grown: usize,
+    /// What the request is to be signed with, once all else of it is there.
+    signing: Option<&'a Held>,
 }
 
 impl<'a> Filler<'a> {
@@ -219,6 +225,10 @@ impl<'a> Filler<'a> {
                     "the secret `{held}` stands in the name of a header, where no secret goes"
                 )));
             }
+            if name == AUTHORIZATION && value.as_bytes().starts_with(sigv4::SCHEME.as_bytes()) {
+                self.signed(origin, value)?;
+                continue;
+            }
             let filled = match value.to_str().ok().filter(|_| name == AUTHORIZATION).and_then(Basic::of) {
                 Some(basic) => self.basic(origin, &basic)?,
                 None => None,
@@ -249,6 +259,16 @@ impl<'a> Filler<'a> {
             spot.permits(held)?;
             one_line(held).map(|value| Some(value.to_owned()))
         })
+    }
+
+    /// `AWS4-HMAC-SHA256 …, Signature=HANDLE`: the handle is where the signature goes.
+    fn signed(&mut self, origin: &Origin, value: &HeaderValue) -> Result<(), Denial> {
+        let secrets = self.secrets;
+        for (_, held) in secrets.find(value.as_bytes()) {
+            Spot { origin, place: Place::SignAwsSigv4, name: None }.permits(held)?;
+            (self.signing, self.used) = (Some(held), Some(held));
+        }
+        Ok(())
     }
 
     /// User and password, which the function has put into base64 with the handles in them.
@@ -341,6 +361,19 @@ impl Spot<'_> {
     }
 }
 
+/// Puts the signature in the place of the handle.
+fn sign(request: &mut PermittedRequest, held: &Held) -> Result<(), Denial> {
+    let unfit = |why: &str| refused(format!("the secret `{}` cannot sign this request for AWS: {why}", held.name));
+    let Some(value) = request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
+        return Err(unfit("its `authorization` is no text"));
+    };
+    let signature = sigv4::signature(request, value, &held.handle, &held.value).map_err(unfit)?;
+    let signed = HeaderValue::try_from(value.replace(&*held.handle, &signature));
+    let signed = signed.map_err(|_| unfit("its `authorization` is no text"))?;
+    request.headers.insert(AUTHORIZATION, signed);
+    Ok(())
+}
+
 /// A place for people.
 fn said(place: Place, name: Option<&str>) -> String {
     match (place, name) {
@@ -353,6 +386,8 @@ fn said(place: Place, name: Option<&str>) -> String {
         (Place::BasicPassword, _) => "the password of basic authentication".to_owned(),
         (Place::Path, _) => "the path".to_owned(),
         (Place::Body, _) => "the body".to_owned(),
+        (Place::SignHmacSha256, _) => "`sign-hmac-sha256`, which is no place in a request".to_owned(),
+        (Place::SignAwsSigv4, _) => "the signature for AWS".to_owned(),
     }
 }
 

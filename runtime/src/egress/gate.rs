@@ -258,4 +258,8 @@ impl Outlet for GrantedGate {
             secrets.masked(&origin, gate.send(ready, deadline, caps).await?)
         })
     }
+
+    fn hmac_sha256(&self, handle: &str, message: &[u8]) -> Result<[u8; 32], String> {
+        self.secrets.hmac_sha256(handle, message)
+    }
 }

@@ -30,6 +30,7 @@ mod reach;
 mod resolve;
 mod secrets;
 mod send;
+mod sigv4;
 mod tls;
 mod verdict;
 

@@ -92,4 +92,15 @@ pub type SendFuture = Pin<Box<dyn Future<Output = Result<InboundResponse, Egress
 pub trait Outlet: Send + Sync {
     /// Sends one request and waits for its whole response, until `deadline` at the latest.
     fn send(&self, request: OutboundRequest, deadline: Instant, caps: ResponseCaps) -> SendFuture;
+
+    /// HMAC-SHA256 of a message under the secret that a handle stands for.
+    ///
+    /// # Errors
+    /// Why there is none, for the guest.
+    fn hmac_sha256(&self, _handle: &str, _message: &[u8]) -> Result<[u8; 32], String> {
+        Err(NO_HANDLE.to_owned())
+    }
 }
+
+/// What a guest is told that signs with something else.
+pub(super) const NO_HANDLE: &str = "the key is not the handle of a secret setting";

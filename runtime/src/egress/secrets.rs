@@ -16,12 +16,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use memchr::memmem;
 use serde_json::{Map, Value};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use super::{
     EgressError, InboundResponse,
     echo::Echo,
     fill::{BASE64, Basic},
     origin::Origin,
+    outlet::NO_HANDLE,
     policy::{AllowEntry, Opening, PolicyError},
 };
 use crate::model::{Manifest, Place, Secret};
@@ -49,15 +51,20 @@ impl HandleKey {
 
     /// The handle of this value in this place: the same for as long as nothing of it changes.
     fn handle(&self, scope: &str, name: &str, value: &str) -> String {
-        // HMAC takes keys of any length.
-        let mut code = Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| unreachable!("HMAC refuses no key"));
-        for part in [scope, name, value] {
-            code.update(&(part.len() as u64).to_le_bytes());
-            code.update(part.as_bytes());
-        }
-        let digits = code.finalize().into_bytes();
+        // Each with its length, so that no two sets of parts read alike.
+        let part = |part: &str| [&(part.len() as u64).to_le_bytes()[..], part.as_bytes()].concat();
+        let message = Zeroizing::new([part(scope), part(name), part(value)].concat());
+        let digits = hmac(&self.0, &message);
         digits.iter().take(RANDOM).fold(PREFIX.to_owned(), |handle, byte| handle + &format!("{byte:02x}"))
     }
+}
+
+/// HMAC-SHA256.
+pub(super) fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    // HMAC takes keys of any length.
+    let mut code = Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC refuses no key"));
+    code.update(message);
+    code.finalize().into_bytes().into()
 }
 
 /// The secrets of one destination. Cheap to clone.
@@ -192,6 +199,21 @@ impl Secrets {
             }
         }
         Ok(response)
+    }
+
+    /// HMAC-SHA256 of a message, keyed with the secret of this handle.
+    ///
+    /// # Errors
+    /// It is no handle, or that of a secret that is not bound to this.
+    pub(super) fn hmac_sha256(&self, handle: &str, message: &[u8]) -> Result<[u8; 32], String> {
+        let held = self.0.iter().find(|held| !held.revealed && *held.handle == *handle).ok_or(NO_HANDLE)?;
+        if !held.binds.iter().any(|bind| bind.place == Place::SignHmacSha256) {
+            return Err(format!(
+                "the secret `{0}` may not key an HMAC: add the place `sign-hmac-sha256` to `bind` below `[settings.{0}]`",
+                held.name
+            ));
+        }
+        Ok(hmac(held.value.expose().as_bytes(), message))
     }
 
     /// The text as people may see it, in records, logs and reports.

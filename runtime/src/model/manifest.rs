@@ -131,6 +131,10 @@ pub enum Place {
     Path,
     /// A string inside a JSON or form body.
     Body,
+    /// Nowhere: it keys an HMAC-SHA256 that the host makes.
+    SignHmacSha256,
+    /// Nowhere: the gate signs requests to AWS with it, Signature Version 4.
+    SignAwsSigv4,
 }
 
 impl Place {
@@ -144,6 +148,8 @@ impl Place {
             Self::Query => "query",
             Self::Path => "path",
             Self::Body => "body",
+            Self::SignHmacSha256 => "sign-hmac-sha256",
+            Self::SignAwsSigv4 => "sign-aws-sigv4",
         }
     }
 }

@@ -12,7 +12,7 @@ use wasmtime::{Engine, Result, Store};
 use crate::model::Event;
 
 use self::tidegate::destination::types::EventType;
-use self::tidegate::destination::{cache, clock, http, log, random, types};
+use self::tidegate::destination::{cache, clock, http, log, random, sign, types};
 
 wasmtime::component::bindgen!({
     path: "../wit",
@@ -109,6 +109,12 @@ impl clock::Host for Nothing {
 impl random::Host for Nothing {
     fn bytes(&mut self, count: u32) -> Vec<u8> {
         vec![0; count as usize]
+    }
+}
+
+impl sign::Host for Nothing {
+    fn hmac_sha256(&mut self, _: String, _: Vec<u8>) -> Result<Vec<u8>, String> {
+        Ok(vec![0; 32])
     }
 }
 

@@ -16,7 +16,7 @@ use crate::egress::{EgressError, InboundResponse, OutboundRequest};
 use crate::model::{Limit, LogLevel};
 
 use super::HostFault;
-use super::bindings::tidegate::destination::{cache, clock, http, log, random, types};
+use super::bindings::tidegate::destination::{cache, clock, http, log, random, sign, types};
 use super::budget::{Budget, LimitHit};
 use super::cache::CacheScope;
 use super::cpu::CpuMeter;
@@ -242,6 +242,15 @@ impl cache::Host for Run {
         self.budget.host_call(key.len())?;
         self.cache.delete(&key);
         Ok(())
+    }
+}
+
+impl sign::Host for Run {
+    fn hmac_sha256(&mut self, key: String, message: Vec<u8>) -> Result<Result<Vec<u8>, String>> {
+        self.budget.host_call(key.len() + message.len())?;
+        let code = self.requests.hmac_sha256(&key, &message).map(Vec::from);
+        self.budget.host_gives(code.as_ref().map_or_else(String::len, Vec::len))?;
+        Ok(code)
     }
 }
 

@@ -97,6 +97,11 @@ impl Requests {
         }
     }
 
+    /// HMAC-SHA256 under the secret that a handle stands for.
+    pub(super) fn hmac_sha256(&self, handle: &str, message: &[u8]) -> Result<[u8; 32], String> {
+        self.outlet.hmac_sha256(handle, message)
+    }
+
     pub(super) fn count(&self) -> u32 {
         // Never more than `most`, which is a `u32`.
         self.records.len() as u32
