@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod egress;
+pub mod hardening;
 pub mod ingest;
 pub mod model;
 pub mod replay;

@@ -71,6 +71,26 @@ async fn bad_tracking_bodies_are_refused_by_name_and_the_next_good_event_arrives
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_with_numbers_and_texts_that_many_cannot_read_is_delivered_and_shown() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let (host, write_key) = wired(data.path(), &partner).await;
+    let odd = r#"{"n":1e999,"digits":12345678901234567890123.50,"cut":"so \ud83d"}"#;
+    let event = format!(r#"{{"type":"track","event":"E","userId":"u","messageId":"odd","properties":{odd}}}"#);
+    let body = format!(r#"{{"writeKey":"{write_key}","batch":[{event}]}}"#).into_bytes();
+    assert_eq!(post(&host, &[("content-type", "application/json")], body).await.status, 200);
+    assert_eq!(host.drained().await["delivered"], 1);
+    let kept = r#"{"n":1e999,"digits":12345678901234567890123.50,"cut":"so \ufffd"}"#;
+    let sent = partner.received.lock().unwrap()[0].body.clone();
+    assert!(String::from_utf8_lossy(&sent).contains(kept), "{}", String::from_utf8_lossy(&sent));
+    let deliveries = host.api("GET", "/api/v1/deliveries", Value::Null).await;
+    let path = format!("/api/v1/deliveries/{}", deliveries["items"][0]["id"].as_str().unwrap());
+    let bearer = format!("Bearer {}", host.token);
+    let shown = http::send(host.admin, "GET", &path, &[("authorization", &bearer)], Vec::new()).await;
+    assert_eq!(shown.status, 200, "{}", shown.text());
+    assert!(shown.text().contains(kept), "{}", shown.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn uploads_that_are_no_components_are_refused_by_what_they_are() {
     let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
     let host = Host::start(data.path(), partner.address, None);

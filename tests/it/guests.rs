@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use tidegate::catalog::component_from_core;
+use tidegate::catalog::component::{WIT, component_from_core};
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -19,19 +19,27 @@ impl Guest {
     /// As a component.
     pub fn component(&self) -> Vec<u8> {
         let manifest = format!("name = \"{}\"\nversion = \"1\"\nevents = [\"track\"]\n", self.name.replace('_', "-"));
-        let core = if self.wat.contains("\"wasi:") { with_wasi(self.wat) } else { self.wat.into() };
+        let core = match self.wat {
+            wat if wat.contains("\"wasi:") => embedded(wat, include_str!("wasi.wit"), "guest"),
+            wat if wat.contains("[export]things") => embedded(wat, WITH_RESOURCE, "with-resource"),
+            wat => wat.into(),
+        };
         component_from_core(&core, &manifest).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 }
 
-/// A core module with what a toolchain for WASI leaves in it: the world that it was made for.
-fn with_wasi(wat: &str) -> Vec<u8> {
+/// What a guest with a resource of its own exports besides a function's handler.
+const WITH_RESOURCE: &str = "package tests:hostile;
+    world with-resource { include tidegate:destination/destination@0.1.0; export things: interface { resource thing; } }";
+
+/// A core module with what a toolchain leaves in it: the world that it was made for.
+fn embedded(wat: &str, wit: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    resolve.push_str("destination.wit", tidegate::catalog::component::WIT).unwrap();
-    let package = resolve.push_str("wasi.wit", include_str!("wasi.wit")).unwrap();
-    let world = resolve.select_world(&[package], Some("guest")).unwrap();
-    let mut module = wat::parse_str(wat).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    resolve.push_str("destination.wit", WIT).expect("the contract");
+    let package = resolve.push_str("guest.wit", wit).expect("a package");
+    let world = resolve.select_world(&[package], Some(world)).expect("a world");
+    let mut module = wat::parse_str(wat).expect("a module");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it can be embedded");
     module
 }
 
@@ -59,6 +67,7 @@ macro_rules! guests {
 }
 
 guests! {
+    AMPLIFIED_HEADERS "amplified_headers"
     CACHE_COUNTER "cache_counter"
     CACHE_FLOOD "cache_flood"
     CACHE_OVERSIZE "cache_oversize"
@@ -70,6 +79,7 @@ guests! {
     FORGED_HANDLE "forged_handle"
     FORGED_LIST_LENGTH "forged_list_length"
     FORGED_TEXT_POINTER "forged_text_pointer"
+    GIANT_LIST "giant_list"
     GROW_MEMORY "grow_memory"
     GROW_MEMORY_POLITELY "grow_memory_politely"
     GROW_TABLE "grow_table"
@@ -81,12 +91,16 @@ guests! {
     RANDOM "random"
     RANDOM_FLOOD "random_flood"
     REALLOC_OUT_OF_BOUNDS "realloc_out_of_bounds"
+    REALLOC_OVERLAPS "realloc_overlaps"
     REALLOC_REENTERS "realloc_reenters"
     REALLOC_UNALIGNED "realloc_unaligned"
     RECURSE "recurse"
     REQUEST_STORM "request_storm"
+    RESOURCE_FLOOD "resource_flood"
     SEND "send"
+    SEND_FOREVER "send_forever"
     SLEEP_FOREVER "sleep_forever"
+    SPIN_DESTRUCTOR "spin_destructor"
     SPIN_HANDLER "spin_handler"
     SPIN_POST_RETURN "spin_post_return"
     SPIN_REALLOC "spin_realloc"

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
@@ -15,6 +16,26 @@ impl Outlet for Ok200 {
         let headers = vec![("retry-after".to_owned(), "7".to_owned())];
         Box::pin(async { Ok(InboundResponse { status: 200, headers, body: Bytes::from_static(b"ok") }) })
     }
+}
+
+/// Answers 200 after this much of a processor's time.
+pub struct Busy(pub Duration);
+
+impl Outlet for Busy {
+    fn send(&self, _: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
+        let work = self.0;
+        Box::pin(async move {
+            let began = on_processor();
+            while on_processor() < began + work {}
+            Ok(InboundResponse { status: 200, headers: Vec::new(), body: Bytes::new() })
+        })
+    }
+}
+
+/// How long this thread has been on a processor.
+fn on_processor() -> Duration {
+    let times = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    Duration::from_nanos(times.split(' ').next().and_then(|first| first.parse().ok()).expect("a number"))
 }
 
 /// Refuses everything, as the policy would.

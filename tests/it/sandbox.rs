@@ -11,7 +11,7 @@ use tidegate::model::{Answer, Digest, Ending, Event, EventType, InvocationReport
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
 use crate::guests::{self, Guest};
-use crate::outlets::{Denied, Ok200, Silent};
+use crate::outlets::{Busy, Denied, Ok200, Silent};
 
 /// A sandbox and what the tests need around it.
 pub struct Bench {
@@ -112,10 +112,13 @@ async fn a_guest_that_uses_up_a_budget_is_stopped_and_told_which() {
         (guests::SPIN_START, Limit::CpuMs, "`limits.cpu_ms` in function.toml"),
         (guests::SPIN_REALLOC, Limit::CpuMs, "`limits.cpu_ms` in function.toml"),
         (guests::SPIN_POST_RETURN, Limit::CpuMs, "`limits.cpu_ms` in function.toml"),
+        (guests::SPIN_DESTRUCTOR, Limit::CpuMs, "`limits.cpu_ms` in function.toml"),
         (guests::GROW_MEMORY, Limit::MemoryBytes, "more than 67108864 bytes of memory; ask for more with"),
         (guests::LARGE_MEMORY, Limit::MemoryBytes, "more than 67108864 bytes of memory"),
         (guests::RECURSE, Limit::Stack, "stack of 512 KiB"),
         (guests::HOST_CALL_STORM, Limit::HostCalls, "more than 1000 times; only the operator's `limits.host_calls`"),
+        (guests::AMPLIFIED_HEADERS, Limit::BytesOut, "only the operator's `limits.bytes_out`"),
+        (guests::GIANT_LIST, Limit::BytesOut, "only the operator's `limits.bytes_out`"),
         (guests::HUGE_ANSWER, Limit::BytesOut, "more than 8388608 bytes; only the operator's `limits.bytes_out`"),
     ] {
         let ending = bench.ending(&guest, one()).await;
@@ -137,6 +140,27 @@ async fn a_guest_that_takes_a_refusal_of_memory_well_may_answer() {
     let report = Bench::new().run(&guests::GROW_MEMORY_POLITELY, one()).await;
     assert_eq!(report.ending, Ending::Answered(vec![Answer::Delivered]));
     assert!((60 << 20..=64 << 20).contains(&report.used.memory_bytes), "{}", report.used.memory_bytes);
+    let said = format!("used {} of 67108864 bytes of memory (`limits.memory_bytes`)", report.used.memory_bytes);
+    assert!(report.log.iter().any(|line| line.text.contains(&said)), "{:?}", report.log);
+}
+
+#[tokio::test]
+async fn allocations_that_overlap_are_the_guests_own_loss() {
+    let ending = Bench::new().ending(&guests::REALLOC_OVERLAPS, one()).await;
+    assert_eq!(ending, Ending::Answered(vec![Answer::Delivered]));
+}
+
+#[tokio::test]
+async fn what_the_host_computes_for_a_guest_is_charged_to_it() {
+    let bench = Bench::new();
+    let busy = || through(Busy(Duration::from_millis(25)));
+    // While the guest waits for it, and beside the guest.
+    for guest in [guests::SEND, guests::WAIT_ANY] {
+        let report = bench.run(&guest, busy()).await;
+        assert!(report.used.cpu_ms >= 20.0, "{}: {} ms", guest.name, report.used.cpu_ms);
+    }
+    let ending = bench.ending(&guests::SEND_FOREVER, busy()).await;
+    assert_eq!(limit(&ending).0, Limit::CpuMs);
 }
 
 #[tokio::test]
@@ -149,6 +173,7 @@ async fn forged_values_end_as_traps_with_readable_texts() {
         (guests::FORGED_HANDLE, one(), "handle"),
         (guests::REALLOC_OUT_OF_BOUNDS, one(), "realloc"),
         (guests::REALLOC_UNALIGNED, one(), "realloc"),
+        (guests::RESOURCE_FLOOD, one(), "handle limit exceeded"),
         (guests::REALLOC_REENTERS, one(), "cannot leave component instance"),
         (guests::RANDOM_FLOOD, one(), "65536 is the most"),
         (guests::TRAP, one(), "integer divide by zero, in `average` called by `handle-event`"),
@@ -164,7 +189,14 @@ async fn forged_values_end_as_traps_with_readable_texts() {
 async fn the_deadline_covers_a_guest_that_waits_and_one_that_spins() {
     let bench = Bench::new();
     let limits = Limits { deadline_ms: 50, cpu_ms: 60_000, ..Limits::default() };
-    for guest in [guests::SLEEP_FOREVER, guests::SPIN_HANDLER, guests::SPIN_START, guests::SPIN_POST_RETURN] {
+    for guest in [
+        guests::SLEEP_FOREVER,
+        guests::SPIN_HANDLER,
+        guests::SPIN_START,
+        guests::SPIN_REALLOC,
+        guests::SPIN_POST_RETURN,
+        guests::SPIN_DESTRUCTOR,
+    ] {
         let ending = bench.ending(&guest, with(limits.clone())).await;
         assert_eq!(ending, Ending::DeadlineExceeded { after: Duration::from_millis(50) }, "{}", guest.name);
     }

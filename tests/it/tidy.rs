@@ -9,6 +9,7 @@ use serde_json::Value;
 const DIRECTION: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &["model"]),
+    ("hardening", &[]),
     ("shutdown", &[]),
     ("telemetry", &["model"]),
     ("config", &["model", "store"]),
@@ -64,6 +65,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("oxc_sourcemap", &["catalog"]),
     ("notify", &["cli"]),
     ("similar", &["cli"]),
+    ("landlock", &["hardening"]),
+    ("seccompiler", &["hardening"]),
+    ("libc", &["hardening"]),
 ];
 
 /// Lines of one file. Beyond it, a file has more than one reason to change.
@@ -204,6 +208,26 @@ fn files_stay_small_and_begin_with_their_purpose() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_attack_in_the_security_page_names_tests_that_there_are() {
+    let page = std::fs::read_to_string(root().join("runtime/SECURITY.md")).expect("the page");
+    let table = page.split("| attack | what stops it | test |").nth(1).expect("its table of attacks");
+    let all: Vec<String> = ["runtime/src", "tests"].into_iter().flat_map(sources).map(|(_, text)| text).collect();
+    let mut rows = 0;
+    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let [_, _, tests] = cells[..] else { panic!("three cells: {row}") };
+        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "no test: {row}");
+        for name in named {
+            let function = format!("fn {name}(");
+            assert!(all.iter().any(|text| text.contains(&function)), "there is no test `{name}`");
+        }
+        rows += 1;
+    }
+    assert!(rows > 40, "{rows} attacks");
 }
 
 #[test]

@@ -118,6 +118,41 @@ async fn the_host_serves_while_a_bomb_compiles_and_a_process_that_is_killed_leav
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partners_bomb_delays_no_other_partners_upload() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    let mut tokens = Vec::new();
+    for name in ["bombers", "others"] {
+        let made = host.api("POST", "/api/v1/partners", json!({"name": name})).await;
+        let key = json!({"name": name, "role": "partner-developer", "partner": made["id"]});
+        tokens.push(host.api("POST", "/api/v1/keys", key).await["token"].as_str().unwrap().to_owned());
+    }
+    let upload = async |token: &str, component: Vec<u8>| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/wasm")];
+        http::send(host.admin, "POST", "/api/v1/functions", &headers, component).await
+    };
+    let attack = async {
+        // Each waits for the one before it, and none of them has compiled when the others have.
+        tokio::join!(upload(&tokens[0], compile_bomb()), upload(&tokens[0], compile_bomb()));
+    };
+    let others = async {
+        let bomb = worker(&host).await;
+        for version in 1..=3 {
+            let manifest = format!("name = \"calm\"\nversion = \"{version}\"\nevents = [\"track\"]\n");
+            let component = component_from_core(DELIVERED.as_bytes(), &manifest).unwrap();
+            let made = upload(&tokens[1], component).await;
+            assert_eq!(made.status, 201, "{}", made.text());
+        }
+        assert!(Path::new(&format!("/proc/{bomb}")).exists(), "it was compiling all the time");
+    };
+    tokio::select! {
+        () = attack => panic!("the bombs were compiled before the others' uploads"),
+        () = others => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn javascript_is_uploaded_as_it_is_and_delivers_under_its_name() {
     let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
     let host = Host::start(data.path(), partner.address, None);

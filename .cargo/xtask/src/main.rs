@@ -19,6 +19,9 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 cargo xtask demo [-- ARGS]   build everything and run `tidegate demo ARGS`
 cargo xtask test [-- ARGS]   set up the stock clients and run `cargo test --workspace ARGS`
+cargo xtask fuzz [-- TARGET] [--seconds N] [--seed S]
+                             try the parsers that strangers reach for N seconds each, 60 by default;
+                             targets are the folders of `tests/fuzz`
 cargo xtask guests           only find or make the wasm target and build the functions";
 
 /// What went wrong, for the person at the terminal, with the fix.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "demo" => demo(&rest),
         "test" => test(&rest),
+        "fuzz" => fuzz(&rest),
         "guests" => guests(),
         _ => {
             eprintln!("{USAGE}");
@@ -69,6 +73,28 @@ fn test(args: &[String]) -> Result<ExitCode, Error> {
     process::code(&mut cargo)
 }
 
+/// The targets of `cargo xtask test`, for longer.
+fn fuzz(args: &[String]) -> Result<ExitCode, Error> {
+    let root = root()?;
+    let mut cargo = process::cargo(root);
+    cargo.args(["test", "--workspace", "--test", "it", "--", "--nocapture", "--test-threads=1"]);
+    let (mut seconds, mut target, mut rest) = ("60", "", args.iter());
+    while let Some(arg) = rest.next() {
+        let mut number = |name: &str| match rest.next().filter(|text| text.parse::<u64>().is_ok()) {
+            Some(text) => Ok(text.as_str()),
+            None => Err(format!("`{name}` takes a number\n{USAGE}")),
+        };
+        match arg.as_str() {
+            "--seconds" => seconds = number(arg)?,
+            "--seed" => drop(cargo.env("TIDEGATE_FUZZ_SEED", number(arg)?)),
+            name if root.join("tests/fuzz").join(name).is_dir() => target = name,
+            other => return Err(format!("`{other}` is no folder of `tests/fuzz`\n{USAGE}")),
+        }
+    }
+    cargo.arg(format!("fuzz::{target}")).env("TIDEGATE_FUZZ_SECONDS", seconds);
+    process::code(&mut cargo)
+}
+
 fn guests() -> Result<ExitCode, Error> {
     let built = build(true)?;
     println!("TIDEGATE_GUEST_RUSTC={}", built.guest_rustc.display());
@@ -76,9 +102,14 @@ fn guests() -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn root() -> Result<&'static Path, Error> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    root.ok_or_else(|| "xtask lives in `.cargo/xtask`".to_owned())
+}
+
 /// The host's binary and every function as a component; those in Python, whose toolchain is to be fetched, only if asked.
 fn build(python: bool) -> Result<Built, Error> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).ok_or("xtask lives in `.cargo/xtask`")?;
+    let root = root()?;
     let guest_rustc = rustc::find_or_make(root)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
     engine::build(root, &target, &guest_rustc)?;

@@ -3,5 +3,7 @@
 //! Guarantees: what is compared is measured in the same run, in turns, so that a busy machine slows both; figures
 //! are medians over the turns.
 
+pub mod attacks;
 pub mod invoke;
+pub mod soak;
 pub mod store;

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Map;
+
 use crate::egress::{AllowEntry, PolicyError, belongs_to_host};
 use crate::model::{Bind, Manifest, Place, Setting, SettingType};
 
@@ -175,7 +177,7 @@ fn check_egress(manifest: &Manifest) -> Result<(), ManifestError> {
         return wrong("egress.allow", allow.len(), format!("at most {MAX_ORIGINS} origins are allowed"));
     }
     for entry in allow {
-        let parsed = match AllowEntry::parse(entry) {
+        let parsed = match AllowEntry::parse(entry).and_then(|parsed| parsed.check(&Map::new()).map(|()| parsed)) {
             Ok(parsed) => parsed,
             Err(PolicyError::Entry { reason, .. } | PolicyError::Setting { reason, .. }) => {
                 return wrong("egress.allow", entry, reason);
@@ -295,6 +297,11 @@ max_wait_ms = 10000
             ("[\"track\", \"identify\"]", "[\"track\", \"track\"]", "named twice"),
             ("https://hooks.slack.com\", \"https", "ftp://hooks.slack.com\", \"https", "`ftp://hooks.slack.com`"),
             ("https://hooks.slack.com\", \"https", "https://*.co.uk\", \"https", "other people's names"),
+            (
+                "https://hooks.slack.com\", \"https",
+                "http://169.254.169.254\", \"https",
+                "can never be reached: cloud metadata",
+            ),
             ("settings.region}", "settings.regoin}", "no `[settings.regoin]`"),
             ("settings.region}", "settings.webhook_path}", "host names are public"),
             ("settings.region}", "settings.loud}", "must be of type `string`"),

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
+use crate::egress::{AllowEntry, PolicyError};
 use crate::model::{Manifest, Setting, SettingType};
 
 /// Bytes of one text: a token, a certificate or a template fit.
@@ -90,7 +91,25 @@ pub fn validate_with(
     for (name, setting) in manifest.settings.iter().filter(|(name, _)| !kept.contains(*name)) {
         errors.extend(problem(name, setting, settings.get(name).filter(|value| !value.is_null())));
     }
+    if errors.is_empty() {
+        errors = unfit_origins(manifest, &with_defaults(manifest, settings));
+    }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Settings from which no origin can be made where the manifest makes one of them. The gate looks again at every use.
+fn unfit_origins(manifest: &Manifest, settings: &Map<String, Value>) -> Vec<SettingError> {
+    let unfit = |text: &String| {
+        let entry = AllowEntry::parse(text).ok()?;
+        let (name, reason) = match entry.check(settings).err()? {
+            PolicyError::Setting { setting, reason, .. } => (setting, reason),
+            PolicyError::Entry { reason, .. } => (entry.settings().next()?.to_owned(), reason),
+        };
+        let value = settings.get(&name).unwrap_or(&Value::Null).to_string().chars().take(200).collect();
+        let expected = format!("give an origin in the place of `{text}` (`egress.allow`): {reason}");
+        Some(SettingError::Unfit { name, value, expected })
+    };
+    manifest.egress.allow.iter().filter_map(unfit).collect()
 }
 
 /// What the guest gets: the customer's values, and the manifest's defaults where there are none.
@@ -240,6 +259,41 @@ mod tests {
             assert!(errors[0].to_string().starts_with(expected), "{}", errors[0]);
         }
         assert_eq!(validate(&manifest(), &object(json!({"loud": 1, "x": 1}))).unwrap_err().len(), 3);
+    }
+
+    #[test]
+    fn settings_that_give_no_origin_are_refused_when_they_are_saved() {
+        let manifest = super::super::manifest::parse(
+            r#"
+            name = "probe"
+            version = "1"
+            events = ["track"]
+            egress.allow = ["https://{settings.region}.api.example.com", "{settings.url}"]
+            [settings]
+            region = { type = "string", default = "eu" }
+            url = { type = "string" }
+            "#,
+        )
+        .unwrap();
+        for (settings, expected) in [
+            (
+                json!({"region": "eu.evil"}),
+                "`region` is `\"eu.evil\"`: it must give an origin in the place of `https://{settings",
+            ),
+            (json!({"region": "x".repeat(64)}), "`region` is"),
+            (json!({"url": "example.com"}), "`url` is `\"example.com\"`"),
+            (json!({"url": "https://localhost/"}), "`url` is"),
+            (json!({"url": "http://169.254.169.254/"}), "`url` is"),
+            (json!({"url": "http://[::ffff:10.0.0.1]/"}), "`url` is"),
+        ] {
+            let errors = validate(&manifest, &object(settings)).unwrap_err();
+            assert!(errors[0].to_string().starts_with(expected), "{}", errors[0]);
+        }
+        for good in
+            [json!({}), json!({"region": "us-1", "url": "https://a.example/x"}), json!({"url": "http://127.0.0.1:9/"})]
+        {
+            assert_eq!(validate(&manifest, &object(good)), Ok(()));
+        }
     }
 
     #[test]

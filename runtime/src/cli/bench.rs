@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::print::{self, Format};
-use super::{bench_push, bench_replay, bench_restart, local, partner};
+use super::{bench_hostile, bench_push, bench_replay, bench_restart, local, partner};
 use crate::app::App;
 use crate::bench::{
     self,
@@ -72,6 +72,18 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         pending: u64,
     },
+    /// How much later a neighbour's events arrive while somebody attacks the same host, beside calm.
+    Hostile {
+        /// How many events of the neighbour's for each figure.
+        #[arg(long, default_value_t = 500)]
+        samples: usize,
+    },
+    /// Whether invocations that crash at random points, or are given up, leave anything behind.
+    Soak {
+        /// How many invocations.
+        #[arg(long, default_value_t = 100_000)]
+        invocations: u64,
+    },
     /// Block rows beside a row for every delivery, with failures and with a reader beside the writer.
     Store {
         /// How many events for each case.
@@ -91,6 +103,8 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Invoke { functions, calls } => invoke(&functions, calls, format).await?,
         Command::Build { file } => build(&file).await?,
         Command::Push => bench_push::run().await?,
+        Command::Hostile { samples } => bench_hostile::run(samples.max(1)).await?,
+        Command::Soak { invocations } => serde_json::to_value(bench::soak::soak(invocations).await?)?,
         Command::Path { component, events } => path(read(&component)?, events).await?,
         Command::Replay { component, dead, rate, live } => {
             bench_replay::run(read(&component)?, dead, rate, live).await?

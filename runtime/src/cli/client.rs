@@ -59,6 +59,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ANSWER_BYTES: usize = 64 << 20;
 
 /// A client of one host.
+#[derive(Clone)]
 pub(super) struct Client {
     http: Http<HttpConnector, Full<Bytes>>,
     args: ServerArgs,

@@ -1,4 +1,5 @@
-//! `tidegate egress check`: asks the gate whom a function may reach, without sending anything.
+//! `tidegate egress check`: asks the gate whom a function may reach, without sending anything; `tidegate egress
+//! ranges` prints the table of closed addresses.
 //!
 //! The verdict is the first word on stdout, then which rule answered and why. Exit code 0 for allow, 1 for deny.
 
@@ -7,9 +8,12 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, str::FromStr};
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-use super::{Exit, print::Format};
+use super::{
+    Exit,
+    print::{self, Format},
+};
 use crate::{
-    egress::{Denial, EgressConfig, Gate, Grant, Rule, Target, Verdict},
+    egress::{Denial, EgressConfig, Gate, Grant, Range, Rule, Target, Verdict, ranges},
     model::Manifest,
 };
 
@@ -17,6 +21,9 @@ use crate::{
 pub(super) enum Command {
     /// Say whether a request for a URL would be sent, and which rule says so.
     Check(CheckArgs),
+    /// List the addresses that are closed although a name may lead there, each range with its source. An IPv6 address outside
+    /// of 2000::/3, or one that carries an IPv4 address, is closed too.
+    Ranges,
 }
 
 #[derive(clap::Args)]
@@ -69,7 +76,10 @@ pub(super) async fn run(
     config: &EgressConfig,
     load: impl AsyncFnOnce(&str) -> anyhow::Result<Manifest>,
 ) -> anyhow::Result<u8> {
-    let Command::Check(args) = command;
+    let args = match command {
+        Command::Check(args) => args,
+        Command::Ranges => return Ok(closed(output)),
+    };
     let manifest = match &args.function {
         Some(function) => Some(load(function).await?),
         None => None,
@@ -110,6 +120,17 @@ async fn check(
         ),
     }
     Ok(code)
+}
+
+fn closed(output: Format) -> u8 {
+    let row = |range: &Range| {
+        let opens = if range.always { "never" } else { "allow_addresses" };
+        json!({"range": range.to_string(), "name": range.name, "source": range.source, "opens": opens})
+    };
+    let rows: Vec<Value> = ranges().map(row).collect();
+    let columns = [("range", "/range"), ("opens", "/opens"), ("name", "/name"), ("source", "/source")];
+    print::list(output, &json!({ "items": rows }), &rows, &columns);
+    0
 }
 
 /// The URL, and every origin of `--allow`.

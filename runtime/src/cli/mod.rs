@@ -9,6 +9,7 @@ use crate::config::Config;
 
 mod audit;
 mod bench;
+mod bench_hostile;
 mod bench_push;
 mod bench_replay;
 mod bench_restart;
@@ -149,7 +150,7 @@ pub fn run() -> anyhow::Result<u8> {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match command {
         Command::Demo(args) => runtime()?.block_on(demo::run(args)),
-        Command::Serve(args) => runtime()?.block_on(serve::run(args)),
+        Command::Serve(args) => serve::run(args),
         Command::Config(command) => config::run(command),
         Command::Function(command) => runtime()?.block_on(function::run(command, output)),
         Command::Workspace(command) => runtime()?.block_on(tenant::run("workspaces", command, output)),

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use serde_json::json;
 
 use super::Exit;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::hardening::{self, Wanted};
 use crate::shutdown;
 
 #[derive(clap::Args)]
@@ -20,13 +22,24 @@ pub(super) struct Args {
     data: Option<PathBuf>,
 }
 
-pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
+/// Runs on the process's only thread: what that gives up here, the threads that it starts have not.
+pub(super) fn run(args: Args) -> anyhow::Result<u8> {
     let mut config =
         Config::from_process(args.config.as_deref()).map_err(|error| Exit::BadConfig(error.to_string()))?;
     if let Some(data) = args.data {
         config.data_dir = data;
     }
     super::log::start(&config.log).map_err(|error| Exit::BadConfig(error.to_string()))?;
+    let made = std::fs::create_dir_all(&config.data_dir);
+    made.with_context(|| format!("the data directory `{}` cannot be made", config.data_dir.display()))?;
+    let wanted = Wanted { landlock: config.hardening.landlock, seccomp: config.hardening.seccomp };
+    for gap in hardening::serving(wanted, &config.data_dir) {
+        tracing::warn!("{gap}; the host goes on without it (`[hardening]` says what it is for)");
+    }
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<u8> {
     let stop = shutdown::on_signal()?;
     let app = App::start(&config, Clock::System).await?;
     let mut ready = json!({ "ready": true, "listen": app.listen, "admin_listen": app.admin_listen });

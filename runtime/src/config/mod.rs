@@ -14,7 +14,9 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use raw::{Control, Delivery, Egress, Http, Ingest, Log, LogFormat, RawConfig, Replay, Sandbox, Store, Vault};
+pub use raw::{
+    Control, Delivery, Egress, Hardening, Http, Ingest, Log, LogFormat, RawConfig, Replay, Sandbox, Store, Vault,
+};
 
 use crate::model::Limits;
 use crate::store::StoreConfig;
@@ -75,6 +77,8 @@ pub struct Config {
     pub egress: Egress,
     /// How the store works.
     pub store: StoreConfig,
+    /// What the serving process gives up.
+    pub hardening: Hardening,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -227,6 +231,7 @@ impl TryFrom<RawConfig> for Config {
             replay: raw.replay,
             egress: raw.egress,
             store: store(&raw.store, &raw.vault)?,
+            hardening: raw.hardening,
             log: raw.log,
         };
         check_limits(&config.limits)?;

@@ -47,6 +47,8 @@ sections! {
         store: Store,
         /// Where the keys to secrets are.
         vault: Vault,
+        /// What the serving process gives up.
+        hardening: Hardening,
         /// What is logged, and how.
         log: Log,
     }
@@ -167,6 +169,14 @@ sections! {
     Vault {
         /// The file with the master keys; empty for the one in the data directory.
         key_file: PathBuf,
+    }
+
+    /// `[hardening]`
+    Hardening {
+        /// Which files may be written and run.
+        landlock: bool,
+        /// Which system calls may be made.
+        seccomp: bool,
     }
 
     /// `[log]`

@@ -24,6 +24,8 @@ pub fn report(report: &InvocationReport, outcome: &Outcome, secrets: &Secrets, b
             "memory_bytes": report.limits.memory_bytes,
             "host_calls": report.limits.host_calls,
             "requests": report.limits.requests,
+            "bytes_in": report.limits.bytes_in,
+            "bytes_out": report.limits.bytes_out,
         },
     });
     if !secrets.is_empty() {

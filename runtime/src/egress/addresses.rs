@@ -8,15 +8,20 @@
 //! Sources: IANA's special-purpose address registries for IPv4 and IPv6 and the RFC of each row; for metadata
 //! services the providers' own documentation.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// One range that is not the public internet.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Range {
     /// Its first address; an IPv4 address stands in the lowest 32 bits.
     first: u128,
-    /// How many leading bits its addresses share: 32 at most for IPv4, 128 for IPv6.
+    /// How many leading bits its addresses share, `width` at most.
     prefix: u8,
+    /// Bits of an address: 32 for IPv4, 128 for IPv6.
+    width: u8,
     /// What it is for.
     pub name: &'static str,
     /// Where that is written.
@@ -25,13 +30,40 @@ pub struct Range {
     pub always: bool,
 }
 
+impl Range {
+    /// Its first address.
+    pub fn first(&self) -> IpAddr {
+        self.address(self.first)
+    }
+
+    /// Its last address.
+    pub fn last(&self) -> IpAddr {
+        self.address(
+            self.first | 1u128.checked_shl(u32::from(self.width - self.prefix)).map_or(u128::MAX, |size| size - 1),
+        )
+    }
+
+    fn address(&self, bits: u128) -> IpAddr {
+        match u32::try_from(bits) {
+            Ok(bits) if self.width == 32 => IpAddr::V4(Ipv4Addr::from_bits(bits)),
+            _ => IpAddr::V6(Ipv6Addr::from_bits(bits)),
+        }
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first(), self.prefix)
+    }
+}
+
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8, name: &'static str, source: &'static str) -> Range {
-    Range { first: Ipv4Addr::new(a, b, c, d).to_bits() as u128, prefix, name, source, always: false }
+    Range { first: Ipv4Addr::new(a, b, c, d).to_bits() as u128, prefix, width: 32, name, source, always: false }
 }
 
 const fn v6(high: [u16; 4], low: [u16; 4], prefix: u8, name: &'static str, source: &'static str) -> Range {
     let address = Ipv6Addr::new(high[0], high[1], high[2], high[3], low[0], low[1], low[2], low[3]);
-    Range { first: address.to_bits(), prefix, name, source, always: false }
+    Range { first: address.to_bits(), prefix, width: 128, name, source, always: false }
 }
 
 const fn always(range: Range) -> Range {
@@ -102,24 +134,37 @@ static V6: &[Range] = &[
 ];
 
 /// An interface identifier that carries an IPv4 address, under any prefix.
-static ISATAP: Range = Range { first: 0, prefix: 0, name: "ISATAP", source: "RFC 5214", always: true };
+static ISATAP: Range = Range { first: 0, prefix: 0, width: 128, name: "ISATAP", source: "RFC 5214", always: true };
 /// What is neither a row nor 2000::/3.
-static NOT_GLOBAL: Range =
-    Range { first: 0, prefix: 0, name: "not global unicast, which is 2000::/3", source: "RFC 4291", always: false };
+static NOT_GLOBAL: Range = Range {
+    first: 0,
+    prefix: 0,
+    width: 128,
+    name: "not global unicast, which is 2000::/3",
+    source: "RFC 4291",
+    always: false,
+};
+
+/// Every row, in the order in which they are asked.
+pub fn ranges() -> impl Iterator<Item = &'static Range> {
+    V4.iter().chain(V6)
+}
 
 /// The row that keeps an address off the public internet, if one does.
 pub fn special(address: IpAddr) -> Option<&'static Range> {
     match address {
-        IpAddr::V4(address) => find(V4, u128::from(address.to_bits()), 32),
+        IpAddr::V4(address) => find(V4, u128::from(address.to_bits())),
         IpAddr::V6(address) => {
             let bits = address.to_bits();
-            find(V6, bits, 128).or_else(|| isatap(bits)).or_else(|| (bits >> 125 != 1).then_some(&NOT_GLOBAL))
+            find(V6, bits).or_else(|| isatap(bits)).or_else(|| (bits >> 125 != 1).then_some(&NOT_GLOBAL))
         }
     }
 }
 
-fn find(table: &'static [Range], bits: u128, width: u8) -> Option<&'static Range> {
-    table.iter().find(|range| (bits ^ range.first).checked_shr(u32::from(width - range.prefix)).unwrap_or(0) == 0)
+fn find(table: &'static [Range], bits: u128) -> Option<&'static Range> {
+    let holds =
+        |range: &&Range| (bits ^ range.first).checked_shr(u32::from(range.width - range.prefix)).unwrap_or(0) == 0;
+    table.iter().find(holds)
 }
 
 fn isatap(bits: u128) -> Option<&'static Range> {
@@ -131,38 +176,29 @@ fn isatap(bits: u128) -> Option<&'static Range> {
 mod tests {
     use super::*;
 
-    fn last(range: &Range, width: u8) -> u128 {
-        range.first | 1u128.checked_shl(u32::from(width - range.prefix)).map_or(u128::MAX, |size| size - 1)
-    }
-
-    fn address(bits: u128, width: u8) -> IpAddr {
-        match u32::try_from(bits) {
-            Ok(bits) if width == 32 => IpAddr::V4(Ipv4Addr::from_bits(bits)),
-            _ => IpAddr::V6(Ipv6Addr::from_bits(bits)),
+    fn bits(address: IpAddr) -> u128 {
+        match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
         }
-    }
-
-    fn most(width: u8) -> u128 {
-        if width == 32 { u128::from(u32::MAX) } else { u128::MAX }
     }
 
     #[test]
     fn every_row_is_refused_from_its_first_to_its_last_address_and_not_beyond() {
-        for (table, width) in [(V4, 32), (V6, 128)] {
+        for (table, most) in [(V4, u128::from(u32::MAX)), (V6, u128::MAX)] {
             for (at, range) in table.iter().enumerate() {
-                let (first, last) = (range.first, last(range, width));
+                let (first, last) = (range.first, bits(range.last()));
                 assert!(!range.name.is_empty() && !range.source.is_empty());
                 assert_eq!(first & (last ^ first), 0, "{}: bits beyond the prefix", range.name);
                 for bits in [first, last, first + (last - first) / 2] {
-                    let found = special(address(bits, width)).unwrap_or_else(|| panic!("{} is public", range.name));
+                    let found = special(range.address(bits)).unwrap_or_else(|| panic!("{} is public", range.name));
                     let place = table.iter().position(|row| row == found).unwrap_or(usize::MAX);
                     assert!(place <= at, "{} is named {} instead", range.name, found.name);
                 }
-                for bits in [first.checked_sub(1), last.checked_add(1).filter(|bits| *bits <= most(width))]
-                    .into_iter()
-                    .flatten()
+                for bits in
+                    [first.checked_sub(1), last.checked_add(1).filter(|bits| *bits <= most)].into_iter().flatten()
                 {
-                    assert_ne!(special(address(bits, width)), Some(range), "beyond {}", range.name);
+                    assert_ne!(special(range.address(bits)), Some(range), "beyond {}", range.name);
                 }
             }
         }

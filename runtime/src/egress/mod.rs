@@ -34,6 +34,7 @@ mod sigv4;
 mod tls;
 mod verdict;
 
+pub use addresses::{Range, ranges};
 pub use answers::{Answers, AnswersError, CannedAnswer, CannedError, CannedResponse};
 pub use config::EgressConfig;
 pub use gate::{Gate, GateError, GrantedGate};

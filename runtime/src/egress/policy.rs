@@ -17,6 +17,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use super::addresses;
 use super::origin::{Host, Origin, Scheme, Target, check_label};
 
 /// Second labels under which countries register names, as in `co.uk` and `com.au`. Under two-letter suffixes these
@@ -184,6 +185,20 @@ impl AllowEntry {
         (pattern.scheme, pattern.port) == (origin.scheme, origin.port)
             && pattern_name.split('.').count() == name.split('.').count()
             && pattern_name.split('.').zip(name.split('.')).all(fits)
+    }
+
+    /// Whether what it opens with these settings can be reached at all: an address that no operator can open is
+    /// refused before anybody relies on it. [`crate::egress::permit()`] judges every request all the same.
+    pub fn check(&self, settings: &Map<String, Value>) -> Result<(), PolicyError> {
+        let Some(Opening::Exact(Origin { host: Host::Address(address), .. })) = self.resolve(settings)? else {
+            return Ok(());
+        };
+        let Some(range) = addresses::special(address).filter(|range| range.always) else { return Ok(()) };
+        let reason = format!("`{address}` can never be reached: {} ({})", range.name, range.source);
+        Err(match &self.form {
+            Form::Whole(name) => self.unfit(name, reason),
+            Form::Spelled(_) => PolicyError::Entry { entry: self.as_str().into(), reason },
+        })
     }
 
     fn opening(&self, spelled: &str) -> Result<Opening, PolicyError> {

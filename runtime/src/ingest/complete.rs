@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, text};
+use super::halves;
 use super::validate::Checked;
 use crate::model::{Event, Integrations, SourceId, Timestamp};
 
@@ -184,6 +185,7 @@ impl Json {
 
     fn close(mut self) -> Bytes {
         self.0.push(b'}');
+        halves::replace(&mut self.0);
         self.0.into()
     }
 }

@@ -3,7 +3,7 @@
 //! Guarantees: any bytes become events or a [`BodyError`], never a panic; an event that is not valid is dropped
 //! alone, counted with its [`Code`] for its source, and does not harm its batch; every connection of the source gets
 //! an entry for every event, pending or filtered with the reason. Values of an event are copied as they were
-//! written: numbers keep their digits.
+//! written: numbers keep their digits. Only halves of characters are replaced, since many could not read the event then.
 //!
 //! Leaves to others: who may send (`api`), repeated events and durability (`store`).
 
@@ -11,6 +11,7 @@ mod complete;
 mod counts;
 mod fan_out;
 mod fields;
+mod halves;
 mod inflate;
 mod memory;
 mod parse;

@@ -59,7 +59,7 @@ pub enum LogLevel {
     Error,
 }
 
-/// One line that a guest wrote, escaped for terminals.
+/// One line that a guest wrote, escaped for terminals, or that the host adds about limits, in brackets.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LogLine {
     /// How much it matters.
@@ -70,6 +70,7 @@ pub struct LogLine {
 
 /// What an invocation used of its limits.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Used {
     /// Guest CPU time in milliseconds.
     pub cpu_ms: f64,
@@ -81,4 +82,8 @@ pub struct Used {
     pub host_calls: u64,
     /// Outbound requests.
     pub requests: u32,
+    /// Bytes from host to guest.
+    pub bytes_in: u64,
+    /// Bytes from guest to host.
+    pub bytes_out: u64,
 }

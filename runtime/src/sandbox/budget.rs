@@ -66,6 +66,16 @@ impl Budget {
         self.host_calls
     }
 
+    /// Bytes from host to guest so far.
+    pub(super) fn bytes_in(&self) -> u64 {
+        self.bytes_in
+    }
+
+    /// Bytes from guest to host so far.
+    pub(super) fn bytes_out(&self) -> u64 {
+        self.bytes_out
+    }
+
     /// One call into the host that brings this many bytes.
     pub(super) fn host_call(&mut self, bytes: usize) -> Result<(), LimitHit> {
         self.host_calls += 1;

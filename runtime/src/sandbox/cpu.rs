@@ -1,13 +1,27 @@
-//! What an invocation costs in CPU time.
+//! What an invocation costs in CPU time, and whose turn it is among those that compute for long.
 //!
-//! Guarantees: counts the time that this thread really ran the guest and the host calls in it, poll by poll; time
-//! spent waiting, and time in which the machine ran something else, costs nothing.
+//! Guarantees: counts the time that this thread really ran the guest and the host calls in it, poll by poll, and what
+//! requests beside it take on whatever thread; time spent waiting, and time in which the machine ran something else, costs
+//! nothing. An invocation that has used more than [`LIGHT`], or has more memory than [`SMALL`], goes on only in its turn,
+//! and there are fewer turns at a time than processors: whoever is done soon finds one that nobody computes on for long.
+//! Who waits for anything holds no turn.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+/// What an invocation may use before it has to wait for its turn: a function in JavaScript takes less than a millisecond
+/// for an event, and every further one is waited for by neighbours as often as there are such guests.
+const LIGHT: Duration = Duration::from_millis(2);
+
+/// Bytes of memory that an invocation may have before it has to: touching new memory takes the kernel's time, in pieces that
+/// nothing interrupts. A function in JavaScript has 4 to 8 MB.
+pub(super) const SMALL: usize = 16 << 20;
 
 /// Adds up the CPU time of one invocation. Shared between the future that polls and the tick that checks; both run
 /// on the polling thread, so plain loads and stores are enough.
@@ -18,30 +32,88 @@ pub(super) struct CpuMeter(Arc<Counts>);
 struct Counts {
     finished_ns: AtomicU64,
     poll_began_ns: AtomicU64,
+    /// Of requests that run beside the guest. Added to by other threads.
+    beside_ns: AtomicU64,
+    /// Whether it has much memory.
+    large: AtomicBool,
+}
+
+/// The turns of all invocations.
+#[derive(Clone)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+/// One that was asked for.
+type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+
+impl Turns {
+    /// One fewer than there are processors.
+    pub(super) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self(Arc::new(Semaphore::new(processors.saturating_sub(1).max(1))))
+    }
 }
 
 impl CpuMeter {
-    /// Runs a future and counts what its polls take.
-    pub(super) async fn measure<F: Future>(&self, future: F) -> F::Output {
+    /// Runs a future, each poll in its turn where it needs one, and counts what its polls take.
+    pub(super) async fn measure<F: Future>(&self, turns: &Turns, future: F) -> F::Output {
         let mut future = pin!(future);
+        let mut asked: Option<Turn> = None;
         std::future::poll_fn(|context| {
+            // Given back when this poll is over.
+            let _turn = if self.needs_turn() {
+                let turn = asked.get_or_insert_with(|| Box::pin(Arc::clone(&turns.0).acquire_owned()));
+                let Poll::Ready(turn) = turn.as_mut().poll(context) else { return Poll::Pending };
+                asked = None;
+                // Nothing closes the semaphore.
+                turn.ok()
+            } else {
+                None
+            };
             self.0.poll_began_ns.store(thread_cpu_ns(), Ordering::Relaxed);
             let polled = future.as_mut().poll(context);
-            self.0.finished_ns.store(self.used_ns_now(), Ordering::Relaxed);
+            self.0.finished_ns.store(self.polled_ns_now(), Ordering::Relaxed);
             polled
         })
         .await
     }
 
+    /// From the next poll on it needs a turn, whatever it has used.
+    pub(super) fn is_large(&self) {
+        self.0.large.store(true, Ordering::Relaxed);
+    }
+
+    fn needs_turn(&self) -> bool {
+        self.0.large.load(Ordering::Relaxed) || u128::from(self.used_ns()) > LIGHT.as_nanos()
+    }
+
+    /// Runs a future beside the invocation and counts what its polls take.
+    pub(super) fn beside<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        let counts = Arc::clone(&self.0);
+        async move {
+            let mut future = pin!(future);
+            std::future::poll_fn(|context| {
+                let began = thread_cpu_ns();
+                let polled = future.as_mut().poll(context);
+                counts.beside_ns.fetch_add(thread_cpu_ns().saturating_sub(began), Ordering::Relaxed);
+                polled
+            })
+            .await
+        }
+    }
+
     /// The sum so far. To be asked inside a poll of [`Self::measure`]'s future.
     pub(super) fn used_ns_now(&self) -> u64 {
-        let poll = thread_cpu_ns().saturating_sub(self.0.poll_began_ns.load(Ordering::Relaxed));
-        self.used_ns() + poll
+        self.polled_ns_now() + self.0.beside_ns.load(Ordering::Relaxed)
     }
 
     /// The sum of all finished polls.
     pub(super) fn used_ns(&self) -> u64 {
-        self.0.finished_ns.load(Ordering::Relaxed)
+        self.0.finished_ns.load(Ordering::Relaxed) + self.0.beside_ns.load(Ordering::Relaxed)
+    }
+
+    fn polled_ns_now(&self) -> u64 {
+        let poll = thread_cpu_ns().saturating_sub(self.0.poll_began_ns.load(Ordering::Relaxed));
+        self.0.finished_ns.load(Ordering::Relaxed) + poll
     }
 }
 
@@ -56,17 +128,45 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_turn_lasts_for_one_poll_and_comes_to_everybody() {
+        let turns = Turns(Arc::new(Semaphore::new(1)));
+        let rounds = async |meter: CpuMeter, needs: usize| {
+            let rounds = async {
+                meter.is_large();
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                    assert_eq!(turns.0.available_permits(), needs);
+                }
+            };
+            meter.measure(&turns, rounds).await;
+        };
+        tokio::join!(rounds(CpuMeter::default(), 0), rounds(CpuMeter::default(), 0));
+        assert_eq!(turns.0.available_permits(), 1);
+        let held = Arc::clone(&turns.0).acquire_owned().await;
+        // Who is small and done soon needs none.
+        CpuMeter::default().measure(&turns, tokio::task::yield_now()).await;
+        drop(held);
+    }
+
+    #[tokio::test]
     async fn only_time_on_the_processor_counts() {
-        let meter = CpuMeter::default();
-        meter.measure(tokio::time::sleep(std::time::Duration::from_millis(30))).await;
+        let (meter, turns) = (CpuMeter::default(), Turns::new());
+        meter.measure(&turns, tokio::time::sleep(std::time::Duration::from_millis(30))).await;
         let asleep = meter.used_ns();
         let seen = meter
-            .measure(async {
+            .measure(&turns, async {
                 while meter.used_ns_now() < asleep + 2_000_000 {}
                 meter.used_ns_now()
             })
             .await;
         assert!(asleep < 30_000_000, "{asleep} ns for a pause");
         assert!(seen >= asleep + 2_000_000 && meter.used_ns() >= seen);
+        let before = meter.used_ns();
+        let busy = meter.beside(async {
+            let began = thread_cpu_ns();
+            while thread_cpu_ns() < began + 2_000_000 {}
+        });
+        tokio::spawn(busy).await.unwrap();
+        assert!(meter.used_ns() >= before + 2_000_000, "a request beside the guest counts too");
     }
 }

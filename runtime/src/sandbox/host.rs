@@ -131,7 +131,7 @@ impl http::Host for Run {
             return Err(LimitHit::new(Limit::Handles, self.budget.limits()).into());
         }
         Ok(match self.requests.add(request) {
-            Ok((record, sending)) => Ok(self.table.push(Pending::start(record, sending))?),
+            Ok((record, sending)) => Ok(self.table.push(Pending::start(record, self.cpu.beside(sending)))?),
             Err(used_up) => Err(http::Error::Limit(used_up)),
         })
     }

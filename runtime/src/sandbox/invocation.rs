@@ -20,11 +20,12 @@ use super::bindings::exports::tidegate::destination::handler;
 use super::bindings::tidegate::destination::types;
 use super::budget::{Budget, LimitHit};
 use super::cache::CacheScope;
-use super::cpu::CpuMeter;
+use super::cpu::{CpuMeter, Turns};
 use super::ending::{DeadlinePassed, answer_bytes, answered, unanswered};
 use super::host::Run;
 use super::log::LogBook;
 use super::memory::MemoryBudget;
+use super::nearly::nearly;
 use super::requests::{Pending, Requests};
 use super::version::LoadedVersion;
 
@@ -61,14 +62,19 @@ pub struct Invocation {
 }
 
 /// Runs a guest once.
-pub(super) async fn run(engine: &Engine, version: &LoadedVersion, invocation: Invocation) -> InvocationReport {
+pub(super) async fn run(
+    engine: &Engine,
+    turns: &Turns,
+    version: &LoadedVersion,
+    invocation: Invocation,
+) -> InvocationReport {
     let began = Instant::now();
     let after = Duration::from_millis(invocation.limits.deadline_ms);
     // A deadline beyond the clock's end is refused by configuration long before; a day stands in for it.
     let deadline = began.checked_add(after).unwrap_or(began + Duration::from_secs(86_400));
     let cpu = CpuMeter::default();
     let mut store = store(engine, &invocation, deadline, cpu.clone());
-    let called = timeout_at(deadline, cpu.measure(call(&mut store, version, &invocation))).await;
+    let called = timeout_at(deadline, cpu.measure(turns, call(&mut store, version, &invocation))).await;
     let ending = match called {
         Ok(Ok(answers)) => answered(answers, invocation.events.len()),
         Ok(Err(error)) => unanswered(&error, store.data()),
@@ -80,7 +86,7 @@ pub(super) async fn run(engine: &Engine, version: &LoadedVersion, invocation: In
 fn store(engine: &Engine, invocation: &Invocation, deadline: Instant, cpu: CpuMeter) -> Store<Run> {
     let limits = invocation.limits.clone();
     let run = Run {
-        memory: MemoryBudget::new(limits.memory_bytes),
+        memory: MemoryBudget::new(limits.memory_bytes, cpu.clone()),
         cpu,
         log: LogBook::new(&limits),
         requests: Requests::new(Arc::clone(&invocation.outlet), deadline, &limits, invocation.clock),
@@ -95,7 +101,7 @@ fn store(engine: &Engine, invocation: &Invocation, deadline: Instant, cpu: CpuMe
     };
     let mut store = Store::new(engine, run);
     let limits = &invocation.limits;
-    store.limiter(|run| &mut run.memory);
+    store.limiter_async(|run| &mut run.memory);
     // One call cannot bring more than all calls together. What is left over is counted by the budget.
     store.set_hostcall_fuel(usize::try_from(limits.bytes_out).unwrap_or(usize::MAX));
     store.set_max_component_handles(limits.handles as usize);
@@ -184,7 +190,14 @@ fn report(mut run: Run, ending: Ending, began: Instant) -> InvocationReport {
         memory_bytes: run.memory.used(),
         host_calls: run.budget.host_calls(),
         requests: run.requests.count(),
+        bytes_in: run.budget.bytes_in(),
+        bytes_out: run.budget.bytes_out(),
     };
     let limits = run.budget.limits().clone();
-    InvocationReport { ending, requests: run.requests.into_records(), log: run.log.finish(&limits), used, limits }
+    let mut log = run.log.finish(&limits);
+    // Where a limit was met, the ending says so already.
+    if matches!(ending, Ending::Answered(_)) {
+        log.extend(nearly(&used, &limits));
+    }
+    InvocationReport { ending, requests: run.requests.into_records(), log, used, limits }
 }

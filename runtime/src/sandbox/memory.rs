@@ -3,7 +3,11 @@
 //! Guarantees: the sum never exceeds the limit; a refusal is remembered, because a guest that is refused memory
 //! usually crashes over it a moment later and the crash alone does not say why.
 
-use wasmtime::{Error, ResourceLimiter, Result};
+use std::pin::Pin;
+
+use wasmtime::{Error, ResourceLimiterAsync, Result};
+
+use super::cpu::{CpuMeter, SMALL};
 
 /// What one table element takes: a pointer.
 const ELEMENT_BYTES: usize = size_of::<usize>();
@@ -22,11 +26,27 @@ pub(super) struct MemoryBudget {
     used: usize,
     last: usize,
     refused: Option<usize>,
+    cpu: CpuMeter,
 }
 
+/// The answer to a guest that wants more.
+type Granted<'a> = Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>>;
+
 impl MemoryBudget {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), used: 0, last: 0, refused: None }
+    /// What grows large needs its turn from then on: this meter is told.
+    pub(super) fn new(limit: u64, cpu: CpuMeter) -> Self {
+        Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), used: 0, last: 0, refused: None, cpu }
+    }
+
+    /// Grants or refuses; one that becomes large goes on in its turn, before it can touch what it got.
+    async fn asked(&mut self, current: usize, desired: usize, maximum: Option<usize>, unit: usize) -> Result<bool> {
+        let was_small = self.used <= SMALL;
+        let granted = self.grow(current, desired, maximum, unit);
+        if was_small && self.used > SMALL {
+            self.cpu.is_large();
+            tokio::task::yield_now().await;
+        }
+        Ok(granted)
     }
 
     /// Bytes in use. Memories and tables never shrink, so this is also the most there ever was.
@@ -59,9 +79,17 @@ impl MemoryBudget {
     }
 }
 
-impl ResourceLimiter for MemoryBudget {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        Ok(self.grow(current, desired, maximum, 1))
+impl ResourceLimiterAsync for MemoryBudget {
+    fn memory_growing<'budget, 'answer>(
+        &'budget mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Granted<'answer>
+    where
+        'budget: 'answer,
+    {
+        Box::pin(self.asked(current, desired, maximum, 1))
     }
 
     fn memory_grow_failed(&mut self, _: Error) -> Result<()> {
@@ -69,8 +97,16 @@ impl ResourceLimiter for MemoryBudget {
         Ok(())
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        Ok(self.grow(current, desired, maximum, ELEMENT_BYTES))
+    fn table_growing<'budget, 'answer>(
+        &'budget mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Granted<'answer>
+    where
+        'budget: 'answer,
+    {
+        Box::pin(self.asked(current, desired, maximum, ELEMENT_BYTES))
     }
 
     fn table_grow_failed(&mut self, _: Error) -> Result<()> {
@@ -97,7 +133,7 @@ mod tests {
 
     #[test]
     fn memories_and_tables_share_one_budget() {
-        let mut budget = MemoryBudget::new(100);
+        let mut budget = MemoryBudget::new(100, CpuMeter::default());
         assert!(budget.grow(0, 40, None, 1));
         assert!(budget.grow(0, 5, None, ELEMENT_BYTES));
         assert_eq!((budget.used(), budget.refused()), (80, None));
@@ -108,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_guests_own_maximum_and_a_failed_growth_cost_nothing() {
-        let mut budget = MemoryBudget::new(100);
+        let mut budget = MemoryBudget::new(100, CpuMeter::default());
         assert!(!budget.grow(0, 20, Some(10), 1));
         assert_eq!(budget.refused(), None);
         assert!(budget.grow(0, 20, Some(20), 1));

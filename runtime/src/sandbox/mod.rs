@@ -6,7 +6,8 @@
 //! Guarantees: a fresh store and instance for every invocation, so nothing of one event is seen by the next but what
 //! it puts into its destination's cache; one
 //! deadline and one set of budgets over everything that an invocation does; whatever a guest does is a value in an
-//! [`InvocationReport`]; guests that spin share the processor with everybody else, tick by tick.
+//! [`InvocationReport`]; guests that spin share the processor with everybody else, tick by tick, and after some
+//! milliseconds leave one processor to those that do not.
 //!
 //! Leaves to others: whom a guest may reach ([`crate::egress`]), which guest gets which event and what its ending
 //! means (`delivery`). Knows no database, no tenant, no retry.
@@ -24,6 +25,7 @@ mod host;
 mod invocation;
 mod log;
 mod memory;
+mod nearly;
 mod requests;
 mod snapshot;
 mod source_map;
@@ -53,6 +55,7 @@ pub use version::{LoadError, LoadedVersion};
 pub use wasi::WASI;
 
 use code_cache::CodeCache;
+use cpu::Turns;
 use source_map::SourceMaps;
 use ticker::Ticker;
 use version::Versions;
@@ -129,6 +132,7 @@ pub struct Sandbox {
     versions: Versions,
     source_maps: SourceMaps,
     permits: Semaphore,
+    turns: Turns,
     ticker: Ticker,
 }
 
@@ -163,6 +167,7 @@ impl Sandbox {
             versions,
             source_maps: SourceMaps::new(),
             permits: Semaphore::new(config.max_instances as usize),
+            turns: Turns::new(),
             ticker,
         })
     }
@@ -205,7 +210,7 @@ impl Sandbox {
         // Nothing closes the semaphore; were it closed, the engine's own pools would still hold the bound.
         let _permit = self.permits.acquire().await;
         let _ticking = self.ticker.run();
-        invocation::run(&self.engine, version, invocation).await
+        invocation::run(&self.engine, &self.turns, version, invocation).await
     }
 
     /// The report of an invocation of this component, with places in code that was made of a partner's files replaced by

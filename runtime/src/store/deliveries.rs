@@ -1,7 +1,7 @@
 //! Looking at deliveries: lists, one with its event, its attempts.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::cache::Cache;
 use super::claim::{damaged, data};
@@ -192,7 +192,7 @@ pub(super) fn show(
     let snapshot = sql.unchecked_transaction()?;
     let (block, position) = find(&snapshot, actor, delivery)?;
     let (summary, event) = summary(&snapshot, cache, &block, position)?;
-    let event: Value = serde_json::from_slice(&event.json).map_err(|error| StoreError::Damaged {
+    let event: Box<RawValue> = serde_json::from_slice(&event.json).map_err(|error| StoreError::Damaged {
         what: "event of delivery",
         id: delivery.to_string(),
         why: error.to_string(),

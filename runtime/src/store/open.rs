@@ -67,6 +67,8 @@ pub(super) fn writer(places: &Places) -> Result<Connection, StoreError> {
 pub(super) fn reader(places: &Places) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sql = Connection::open_with_flags(&places.database, flags)?;
+    // A host writes nowhere but into its data directory, so not into the system's folder for such files either.
+    sql.execute_batch("PRAGMA temp_store = MEMORY;")?;
     sql.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(sql)
 }

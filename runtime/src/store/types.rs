@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::model::{
@@ -479,13 +480,13 @@ pub struct DeliverySummary {
 }
 
 /// One delivery with its event.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct DeliveryDetail {
     /// What a list shows.
     #[serde(flatten)]
     pub summary: DeliverySummary,
-    /// The whole event.
-    pub event: Value,
+    /// The whole event, as it is: it may have numbers that no number here holds.
+    pub event: Box<RawValue>,
     /// The last attempt that was recorded, with its requests, answers and log.
     pub last_attempt: Option<AttemptRecord>,
 }

@@ -1,6 +1,6 @@
 //! Certificates: the right one, the wrong name, nobody's, yesterday's.
 
-use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
@@ -8,27 +8,27 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
 };
 use tempfile::TempDir;
-use tidegate::egress::{EgressConfig, EgressError, Gate, InboundResponse};
-use tokio::io::AsyncWriteExt;
+use tidegate::egress::{EgressConfig, EgressError, Gate, InboundResponse, Outlet};
+use tokio::{io::AsyncWriteExt, time::Instant};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    gate, get, granted,
-    names::{NameServer, Reply},
-    open,
+    caps, gate, get, granted,
+    name_server::{NameServer, Reply},
+    open, request,
     server::{Server, read_head},
 };
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// An authority of our own, with its certificate in a file.
-struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
@@ -37,17 +37,22 @@ impl Authority {
         Self { issuer, folder }
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.folder.path().join("root.pem")
     }
 
-    /// A server with a certificate for this name, changed as the test wants.
-    async fn serve(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Server {
+    /// What a server needs that has a certificate for these names, changed as the test wants.
+    pub fn acceptor(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::new(self.config(names, change)))
+    }
+
+    fn config(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
         let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_no_client_auth()
@@ -55,14 +60,22 @@ impl Authority {
                 vec![CertificateDer::from(certificate.der().to_vec())],
                 PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
             )
-            .expect("a configuration");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+            .expect("a configuration")
+    }
+
+    /// A server with a certificate for this name, changed as the test wants.
+    async fn serve(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Server {
+        self.answering(self.acceptor(&[name], change), OK).await
+    }
+
+    /// A server that says these bytes to every request.
+    async fn answering(&self, acceptor: TlsAcceptor, answer: &'static [u8]) -> Server {
         Server::start("127.0.0.1", move |stream| {
             let acceptor = acceptor.clone();
             async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
                 while read_head(&mut stream).await.is_some() {
-                    stream.write_all(OK).await.expect("written");
+                    stream.write_all(answer).await.expect("written");
                 }
             }
         })
@@ -71,7 +84,7 @@ impl Authority {
 }
 
 async fn ask(server: &Server, roots: Vec<PathBuf>) -> Result<InboundResponse, EgressError> {
-    let names = NameServer::start(vec![Reply::Addresses(vec![Ipv4Addr::LOCALHOST])]).await;
+    let names = NameServer::start(vec![Reply::Addresses(vec![Ipv4Addr::LOCALHOST.into()])]).await;
     let config = EgressConfig { dns_servers: vec![names.address], extra_roots: roots, ..open(&[server.address]) };
     let url = format!("https://api.partner.test:{}", server.address.port());
     get(&granted(&gate(&config), &url, "test"), &url).await
@@ -81,7 +94,7 @@ async fn ask(server: &Server, roots: Vec<PathBuf>) -> Result<InboundResponse, Eg
 async fn the_operators_authority_is_believed_for_the_judged_name() {
     let authority = Authority::new();
     let server = authority.serve("api.partner.test", |_| {}).await;
-    let names = NameServer::start(vec![Reply::Addresses(vec![Ipv4Addr::LOCALHOST])]).await;
+    let names = NameServer::start(vec![Reply::Addresses(vec![Ipv4Addr::LOCALHOST.into()])]).await;
     let config = EgressConfig {
         dns_servers: vec![names.address],
         extra_roots: vec![authority.file()],
@@ -112,6 +125,36 @@ async fn bad_certificates_are_a_tls_error() {
     }
     let untrusted = authority.serve("api.partner.test", |_| {}).await;
     assert!(matches!(ask(&untrusted, Vec::new()).await, Err(EgressError::Tls(_))));
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_only_http_2_is_an_error_whether_it_says_so_or_not() {
+    let authority = Authority::new();
+    let mut config = authority.config(&["api.partner.test"], |_| {});
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let honest = authority.answering(TlsAcceptor::from(Arc::new(config)), OK).await;
+    let ended = ask(&honest, vec![authority.file()]).await;
+    assert!(matches!(ended, Err(EgressError::Tls(_))), "{ended:?}");
+    let acceptor = authority.acceptor(&["api.partner.test"], |_| {});
+    let rude = authority.answering(acceptor, b"\0\0\0\x04\0\0\0\0\0").await;
+    let ended = ask(&rude, vec![authority.file()]).await;
+    assert!(matches!(ended, Err(EgressError::Protocol(_))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn handshakes_that_stall_or_never_end_are_bounded() {
+    // The beginning of a server's first message; then nothing, or the same byte for ever.
+    let hello: &[u8] = b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03";
+    let stalls = Server::stalling(hello).await;
+    let flood = Server::endless(hello, b"\0").await;
+    // Warnings without end, each a record of its own.
+    let alerts = Server::endless(b"", b"\x15\x03\x03\x00\x02\x01\x5a").await;
+    for (server, what) in [(&stalls, "stalls"), (&flood, "flood"), (&alerts, "alerts")] {
+        let url = format!("https://{}", server.address);
+        let outlet = granted(&gate(&open(&[server.address])), &url, "test");
+        let ended = outlet.send(request("GET", &url, ""), Instant::now() + Duration::from_millis(300), caps()).await;
+        assert!(matches!(ended, Err(EgressError::Timeout(_) | EgressError::Tls(_))), "{what}: {ended:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! The gate against hostile servers, name servers and certificates. Nothing here leaves this machine: partners live on
 //! 127.0.0.x, and sentinels on other addresses must never see a connection.
 
+mod agreement;
 mod authorities;
+mod name_server;
 mod names;
 mod partners;
-mod server;
+pub mod server;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -2,114 +2,30 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
+    net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
 
-use tidegate::egress::{EgressConfig, EgressError, Gate, Grant, Outlet, Rule, Verdict};
-use tokio::{net::UdpSocket, time::Instant};
+use tidegate::egress::{EgressConfig, EgressError, Gate, Grant, Outlet, Rule, Verdict, ranges};
+use tokio::time::Instant;
 
 use super::{
-    caps, gate, get, granted, open, request,
+    caps, gate, get, granted,
+    name_server::{NameServer, Reply},
+    open, request,
     server::{Server, is_untouched, sentinel},
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-const NO_ERROR: u8 = 0;
 const SERVER_FAILURE: u8 = 2;
 const NO_SUCH_NAME: u8 = 3;
 
-/// What a name server says to one question for IPv4 addresses. It says nothing about IPv6.
-#[derive(Clone)]
-pub enum Reply {
-    /// These addresses, valid for no time at all.
-    Addresses(Vec<Ipv4Addr>),
-    /// Another name, and that name's addresses.
-    Alias(&'static str, Vec<Ipv4Addr>),
-    /// An error.
-    Code(u8),
-    /// "Ask again over TCP", where nobody listens.
-    Truncated,
-    /// Nothing.
-    Silence,
+fn ip(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    Ipv4Addr::new(a, b, c, d).into()
 }
 
-/// A name server on this machine.
-pub struct NameServer {
-    pub address: SocketAddr,
-    questions: Arc<AtomicUsize>,
-}
-
-impl NameServer {
-    /// Gives the replies in their order, and the last one for ever.
-    pub async fn start(replies: Vec<Reply>) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
-        let address = socket.local_addr().expect("an address");
-        let questions = Arc::new(AtomicUsize::new(0));
-        let count = questions.clone();
-        tokio::spawn(async move {
-            let mut packet = [0; 1_500];
-            while let Ok((length, from)) = socket.recv_from(&mut packet).await {
-                let question = question(&packet[..length]);
-                let for_ipv4 = question[question.len() - 4..question.len() - 2] == [0, 1];
-                let reply = if for_ipv4 {
-                    let at = count.fetch_add(1, SeqCst);
-                    replies.get(at).or(replies.last()).cloned().expect("a reply")
-                } else {
-                    Reply::Addresses(Vec::new())
-                };
-                if let Some(answer) = answer(&packet[..2], question, reply) {
-                    socket.send_to(&answer, from).await.expect("sent");
-                }
-            }
-        });
-        Self { address, questions }
-    }
-
-    fn questions(&self) -> usize {
-        self.questions.load(SeqCst)
-    }
-}
-
-/// The name, type and class that a packet asks for.
-fn question(packet: &[u8]) -> &[u8] {
-    let mut end = 12;
-    while packet[end] != 0 {
-        end += usize::from(packet[end]) + 1;
-    }
-    &packet[12..end + 5]
-}
-
-fn answer(id: &[u8], question: &[u8], reply: Reply) -> Option<Vec<u8>> {
-    let (truncated, code, alias, addresses) = match reply {
-        Reply::Addresses(addresses) => (0, NO_ERROR, None, addresses),
-        Reply::Alias(name, addresses) => (0, NO_ERROR, Some(name), addresses),
-        Reply::Code(code) => (0, code, None, Vec::new()),
-        Reply::Truncated => (2, NO_ERROR, None, Vec::new()),
-        Reply::Silence => return None,
-    };
-    let records = u8::try_from(addresses.len() + usize::from(alias.is_some())).expect("few records");
-    let mut packet = [id, &[0x81 | truncated, 0x80 | code, 0, 1, 0, records, 0, 0, 0, 0], question].concat();
-    let mut owner = vec![0xc0, 12];
-    if let Some(alias) = alias {
-        let mut name: Vec<u8> =
-            alias.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
-        name.push(0);
-        packet.extend([&owner[..], &[0, 5, 0, 1, 0, 0, 0, 0, 0, name.len() as u8], &name].concat());
-        owner = name;
-    }
-    for address in addresses {
-        packet.extend([&owner[..], &[0, 1, 0, 1, 0, 0, 0, 0, 0, 4], &address.octets()].concat());
-    }
-    Some(packet)
-}
-
-const fn ip(a: u8, b: u8, c: u8, d: u8) -> Ipv4Addr {
-    Ipv4Addr::new(a, b, c, d)
+fn at(octets: [u8; 4]) -> Reply {
+    Reply::Addresses(vec![Ipv4Addr::from(octets).into()])
 }
 
 fn config(server: &Server, names: &NameServer) -> EgressConfig {
@@ -123,7 +39,7 @@ fn named(server: &Server) -> String {
 #[tokio::test]
 async fn a_name_leads_to_its_opened_address() {
     let server = Server::answering(OK).await;
-    for reply in [Reply::Addresses(vec![ip(127, 0, 0, 1)]), Reply::Alias("edge.partner.test", vec![ip(127, 0, 0, 1)])] {
+    for reply in [at([127, 0, 0, 1]), Reply::Alias("edge.partner.test", vec![ip(127, 0, 0, 1)])] {
         let names = NameServer::start(vec![reply]).await;
         let url = named(&server);
         let response = get(&granted(&gate(&config(&server, &names)), &url, "test"), &url).await.expect("a response");
@@ -151,9 +67,7 @@ async fn one_bad_address_refuses_the_name() {
 #[tokio::test]
 async fn a_name_that_is_rebound_is_judged_again() {
     let server = Server::answering(OK).await;
-    let names =
-        NameServer::start(vec![Reply::Addresses(vec![ip(127, 0, 0, 1)]), Reply::Addresses(vec![ip(127, 0, 0, 6)])])
-            .await;
+    let names = NameServer::start(vec![at([127, 0, 0, 1]), at([127, 0, 0, 6])]).await;
     let inside = sentinel("127.0.0.6");
     let gate = gate(&config(&server, &names));
     let url = named(&server);
@@ -172,13 +86,123 @@ async fn failing_name_servers_are_a_dns_error() {
         Reply::Code(SERVER_FAILURE),
         Reply::Addresses(Vec::new()),
         Reply::Addresses(vec![ip(127, 0, 0, 1); 40]),
-        Reply::Truncated,
+        // A thousand addresses, which no datagram holds.
+        Reply::OverTcp(Box::new(Reply::Addresses(vec![ip(127, 0, 0, 1); 1_000]))),
+        // "Ask again over TCP", where nothing is ever said.
+        Reply::OverTcp(Box::new(Reply::Code(SERVER_FAILURE))),
+        // An alias that leads nowhere, and one that leads to itself.
+        Reply::Alias("edge.partner.test", Vec::new()),
+        Reply::Alias("api.partner.test", Vec::new()),
     ] {
         let names = NameServer::start(vec![reply]).await;
         let url = named(&server);
         let ended = get(&granted(&gate(&config(&server, &names)), &url, "test"), &url).await;
         assert!(matches!(ended, Err(EgressError::Dns(_))), "{ended:?}");
     }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_truncated_answer_is_asked_for_again_over_tcp_and_judged_alike() {
+    let server = Server::answering(OK).await;
+    let inside = sentinel("127.0.0.6");
+    let url = named(&server);
+    let over_tcp = |address| Reply::OverTcp(Box::new(Reply::Addresses(vec![address])));
+    let names = NameServer::start(vec![over_tcp(ip(127, 0, 0, 1))]).await;
+    let response = get(&granted(&gate(&config(&server, &names)), &url, "test"), &url).await.expect("a response");
+    assert_eq!(response.body, "ok");
+    let names = NameServer::start(vec![over_tcp(ip(127, 0, 0, 6))]).await;
+    let ended = get(&granted(&gate(&config(&server, &names)), &url, "test"), &url).await;
+    assert!(matches!(ended, Err(EgressError::Denied(_))), "{ended:?}");
+    assert!(is_untouched(&inside) && server.connections() == 1);
+}
+
+#[tokio::test]
+async fn an_alias_to_an_internal_name_or_address_opens_nothing() {
+    let inside = sentinel("127.0.0.1");
+    let port = inside.local_addr().expect("an address").port();
+    let url = format!("http://api.partner.test:{port}");
+    let opened = (Ipv4Addr::new(127, 0, 0, 9), port).into();
+    for (alias, addresses) in [
+        // What every resolver knows without asking.
+        ("localhost", vec![]),
+        ("metadata.google.internal", vec![ip(169, 254, 169, 254)]),
+        ("instance-data.ec2.internal", vec![ip(10, 0, 0, 1)]),
+        ("edge.partner.test", vec!["fd00:ec2::254".parse().expect("an address")]),
+    ] {
+        let names = NameServer::start(vec![Reply::Alias(alias, addresses)]).await;
+        let gate = gate(&EgressConfig { dns_servers: vec![names.address], ..open(&[opened]) });
+        let ended = get(&granted(&gate, &url, "test"), &url).await;
+        assert!(matches!(ended, Err(EgressError::Denied(_) | EgressError::Dns(_))), "{alias}: {ended:?}");
+    }
+    assert!(is_untouched(&inside));
+}
+
+#[tokio::test]
+async fn answers_that_are_none_are_not_believed() {
+    let server = Server::answering(OK).await;
+    let url = named(&server);
+    for reply in [
+        Reply::Garbage(Vec::new()),
+        Reply::Garbage(vec![0xff; 600]),
+        // A name that points to itself.
+        Reply::Garbage([&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0][..], &[0xc0, 12, 0, 1, 0, 1]].concat()),
+        // Another question's answer.
+        Reply::Foreign(vec![ip(127, 0, 0, 1)]),
+    ] {
+        let names = NameServer::start(vec![reply.clone()]).await;
+        let outlet = granted(&gate(&config(&server, &names)), &url, "test");
+        let ended = outlet.send(request("GET", &url, ""), Instant::now() + Duration::from_millis(300), caps()).await;
+        assert!(matches!(ended, Err(EgressError::Dns(_) | EgressError::Timeout(_))), "{reply:?}: {ended:?}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn every_row_of_the_address_table_is_refused_as_literal_as_answer_and_as_manifest_entry() {
+    let opened = Server::answering(OK).await;
+    let manifest = |url: &str| {
+        let text = format!("name = \"probe\"\nversion = \"1\"\nevents = [\"track\"]\negress.allow = [\"{url}\"]\n");
+        tidegate::catalog::manifest::parse(&text).is_ok()
+    };
+    let mut rows = 0;
+    for range in ranges() {
+        for address in [range.first(), range.last()] {
+            let literal = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+            for scheme in ["https", "http"] {
+                let url = format!("{scheme}://{literal}:9");
+                // Manifests do not even name what no operator can open; other rows are refused when they are dialled.
+                let named = ranges().find(|row| (row.first()..=row.last()).contains(&address)).expect("a row");
+                assert_ne!(manifest(&url), named.always, "{named}: `{url}` in a manifest");
+                let gate = gate(&open(&[opened.address]));
+                let ended = get(&granted(&gate, &url, "test"), &url).await;
+                assert!(matches!(ended, Err(EgressError::Denied(_))), "{range}: {url}: {ended:?}");
+            }
+            let names = NameServer::start(vec![Reply::Addresses(vec![address])]).await;
+            let url = "https://api.partner.test";
+            let ended = get(&granted(&gate(&config(&opened, &names)), url, "test"), url).await;
+            // The answer was read, and it was the address that was refused.
+            assert!(
+                matches!(&ended, Err(EgressError::Denied(why)) if why.contains("not a public address")),
+                "{range}: {address}: {ended:?}"
+            );
+        }
+        rows += 1;
+    }
+    assert!(rows > 50, "{rows} rows");
+    assert_eq!(opened.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_late_answer_is_too_late_and_dials_nothing() {
+    let server = Server::answering(OK).await;
+    let late = Reply::Late(Duration::from_millis(500), Box::new(at([127, 0, 0, 1])));
+    let names = NameServer::start(vec![late]).await;
+    let url = named(&server);
+    let outlet = granted(&gate(&config(&server, &names)), &url, "test");
+    let ended = outlet.send(request("GET", &url, ""), Instant::now() + Duration::from_millis(200), caps()).await;
+    assert!(matches!(ended, Err(EgressError::Timeout(_))), "{ended:?}");
+    names.late().await;
     assert_eq!(server.connections(), 0);
 }
 
@@ -195,7 +219,7 @@ async fn a_silent_name_server_uses_the_requests_own_time() {
 #[tokio::test]
 async fn what_the_policy_refuses_is_never_asked_for() {
     let server = Server::answering(OK).await;
-    let names = NameServer::start(vec![Reply::Addresses(vec![ip(127, 0, 0, 1)])]).await;
+    let names = NameServer::start(vec![at([127, 0, 0, 1])]).await;
     let gate = gate(&config(&server, &names));
     let outlet = granted(&gate, &named(&server), "test");
     for url in [

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate::egress::{EgressConfig, EgressError, InboundResponse, Outlet, ResponseCaps};
+use tidegate::egress::{EgressConfig, EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
@@ -80,6 +80,61 @@ async fn nothing_outlives_the_deadline() {
     let outlet = granted(&gate(&open(&[silent.address])), &url, "test");
     let ended = outlet.send(request("GET", &url, ""), Instant::now() + SHORT, caps()).await;
     assert!(matches!(ended, Err(EgressError::Timeout(_))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_drip_of_bytes_does_not_stretch_the_deadline() {
+    for begin in [
+        &b"HTTP/1.1 200 OK\r\nx: "[..],
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3e8\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n\x1f\x8b\x08\x10\0\0\0\0\0\xff",
+    ] {
+        let server = Server::start("127.0.0.1", move |mut stream| async move {
+            read_head(&mut stream).await;
+            let mut sent = stream.write_all(begin).await;
+            while sent.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                sent = stream.write_all(b"z").await;
+            }
+        })
+        .await;
+        let ended = ask_briefly(&server).await;
+        assert!(matches!(ended, Err(EgressError::Timeout(_))), "{}: {ended:?}", begin.escape_ascii());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_reads_holds_a_large_request_until_its_deadline_and_no_longer() {
+    let server = Server::start("127.0.0.1", |stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let outlet = granted(&gate(&open(&[server.address])), &server.url(), "test");
+    let large = OutboundRequest { body: vec![b'x'; 8 << 20].into(), ..request("POST", &server.url(), "") };
+    let ended = outlet.send(large, Instant::now() + SHORT, caps()).await;
+    assert!(matches!(ended, Err(EgressError::Timeout(_))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_server_of_another_protocol_is_a_broken_protocol_however_long_it_goes_on() {
+    // Frames of HTTP/2: settings, pings, resets of streams; and a server that echoes.
+    for frame in
+        [&b"\0\0\0\x04\0\0\0\0\0"[..], b"\0\0\x08\x06\0\0\0\0\0\0\0\0\0\0\0\0\0", b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08"]
+    {
+        let server = Server::endless(b"", frame).await;
+        let ended = ask(&server).await;
+        assert!(matches!(ended, Err(EgressError::Protocol(_))), "{}: {ended:?}", frame.escape_ascii());
+    }
+    let echo = Server::start("127.0.0.1", |mut stream| async move {
+        let (mut from, mut to) = stream.split();
+        drop(tokio::io::copy(&mut from, &mut to).await);
+    })
+    .await;
+    let ended = ask(&echo).await;
+    assert!(matches!(ended, Err(EgressError::Protocol(_))), "{ended:?}");
 }
 
 #[tokio::test]

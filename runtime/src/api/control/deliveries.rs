@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -69,7 +70,8 @@ struct DeliveryView {
     replay: Option<String>,
     /// The whole event; only where one delivery is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<Value>,
+    #[schema(value_type = Option<Value>)]
+    event: Option<Box<RawValue>>,
     /// The last attempt that was recorded, with its requests, answers and log; only where one delivery is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_attempt: Option<AttemptView>,

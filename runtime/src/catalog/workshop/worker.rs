@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use bytes::Bytes;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
 
 use super::wire::{self, Job, Refusal, Reply, Wrong};
 use crate::catalog::build::{BuildError, build_source};
@@ -25,6 +25,9 @@ const ADDRESSES: u64 = 64 << 30;
 /// Bytes of one file. The engine puts the memory that a function begins with into one without a name: a snapshot of
 /// JavaScript has at most 32 MiB, and so has what comes in a component.
 const IMAGE_BYTES: u64 = 64 << 20;
+
+/// How much it stands back behind the process that serves, where both want a processor: a tenth is left to it.
+const NICE: i32 = 10;
 
 /// Bounds of the process.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +73,8 @@ pub fn work(bounds: Bounds) -> io::Result<()> {
 
 /// From here on: no more than this, no core file with a partner's code in it, and no file larger than an image.
 fn confine(bounds: Bounds) -> io::Result<()> {
+    // A courtesy, which not every system allows.
+    let _ = nice(NICE);
     let all = [
         // At the first limit the process gets a signal that names it, a second later it is killed.
         (Resource::Cpu, bounds.cpu_s, bounds.cpu_s + 1),

@@ -1,0 +1,254 @@
+//! Before the first event: the process gives up what it will never need, so that whoever breaks out of everything else
+//! finds little to do with it.
+//!
+//! Guarantees: what is given up is given up for the calling thread and for every thread and process that it starts
+//! later, for good; what the kernel does not offer is said, and stops nothing.
+//!
+//! Leaves to others: users, namespaces, what may be read and how much may be used, which whoever starts the process sets
+//! (`runtime/deploy/tidegate.service`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+/// The newest Landlock whose every right is known here (Linux 6.12); an older kernel keeps what it has.
+const LANDLOCK: ABI = ABI::V6;
+
+/// Calls that no part of a host makes: debugging others, kernel parts, mounts, namespaces, clocks, keys, and the large
+/// interfaces that kernel faults were found in most often. The rest is left alone, so that a new libc needs no new list.
+#[rustfmt::skip]
+const REFUSED: &[i64] = &[
+    libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_kcmp, libc::SYS_pidfd_getfd,
+    libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module, libc::SYS_kexec_load, libc::SYS_reboot,
+    libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_chroot, libc::SYS_move_mount,
+    libc::SYS_open_tree, libc::SYS_fsopen, libc::SYS_fsconfig, libc::SYS_fsmount, libc::SYS_fspick, libc::SYS_mount_setattr,
+    libc::SYS_setns, libc::SYS_unshare, libc::SYS_sethostname, libc::SYS_setdomainname,
+    libc::SYS_swapon, libc::SYS_swapoff, libc::SYS_quotactl, libc::SYS_acct, libc::SYS_vhangup, libc::SYS_syslog,
+    libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_adjtimex, libc::SYS_clock_adjtime,
+    libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl,
+    libc::SYS_bpf, libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_fanotify_init,
+    libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register,
+    libc::SYS_open_by_handle_at, libc::SYS_name_to_handle_at, libc::SYS_personality, libc::SYS_mknodat,
+];
+
+/// Which of it the operator wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// Landlock: which files may be written and run.
+    pub landlock: bool,
+    /// Seccomp: which system calls may be made.
+    pub seccomp: bool,
+}
+
+/// Something that is wanted and not in force.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} is not in force: {why}")]
+pub struct Gap {
+    /// What is missing.
+    pub what: &'static str,
+    /// Why.
+    pub why: String,
+}
+
+fn gap(what: &'static str, why: impl ToString) -> Gap {
+    Gap { what, why: why.to_string() }
+}
+
+/// For a process that serves: writes only below `data_dir`, runs no program but this one (which compiles uploads),
+/// gains no privileges, leaves no core file with customers' data in it. To be called before any other thread runs.
+///
+/// What is not in force after it is returned, each with the reason.
+pub fn serving(wanted: Wanted, data_dir: &Path) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    let mut tried = |what, done: Result<(), String>| gaps.extend(done.err().map(|why| gap(what, why)));
+    tried("no_new_privs", no_new_privileges().map_err(|error| error.to_string()));
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    tried("the ban on core files", setrlimit(Resource::Core, none).map_err(|error| error.to_string()));
+    if wanted.landlock {
+        tried("landlock", own_folder(data_dir));
+    }
+    if wanted.seccomp {
+        tried("seccomp", refuse_calls());
+    }
+    gaps
+}
+
+/// For a process that compiles one upload and talks over pipes that are open already: no file at all, no program, no
+/// connection.
+///
+/// What is not in force after it is returned, each with the reason.
+pub fn compiling() -> Vec<Gap> {
+    let closed = || {
+        let rules = Ruleset::default().handle_access(AccessFs::from_all(LANDLOCK))?;
+        let rules =
+            rules.handle_access(AccessNet::from_all(LANDLOCK))?.scope(Scope::AbstractUnixSocket | Scope::Signal)?;
+        rules.create()
+    };
+    closed()
+        .map_err(|error| error.to_string())
+        .and_then(enforce)
+        .err()
+        .map(|why| gap("landlock", why))
+        .into_iter()
+        .collect()
+}
+
+fn no_new_privileges() -> io::Result<()> {
+    // SAFETY: sets a flag of the calling thread; no argument is an address.
+    let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn own_folder(data_dir: &Path) -> Result<(), String> {
+    let writes = AccessFs::from_write(LANDLOCK);
+    let device = AccessFs::WriteFile | AccessFs::Truncate;
+    let mut rules = (|| {
+        let rules = Ruleset::default().handle_access(writes | AccessFs::Execute)?;
+        rules.scope(Scope::AbstractUnixSocket | Scope::Signal)?.create()
+    })()
+    .map_err(|error: RulesetError| error.to_string())?;
+    rules = allow(rules, data_dir, writes)?;
+    // Where the output of a process that nobody listens to goes.
+    rules = allow(rules, Path::new("/dev/null"), device)?;
+    rules = allow(rules, Path::new("/proc/self/exe"), AccessFs::Execute.into())?;
+    if let Some(loader) = loader().map_err(|error| format!("`/proc/self/maps` cannot be read: {error}"))? {
+        rules = allow(rules, &loader, AccessFs::Execute.into())?;
+    }
+    enforce(rules)
+}
+
+fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, String> {
+    let open = PathFd::new(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+    rules.add_rule(PathBeneath::new(open, access)).map_err(|error| format!("`{}`: {error}", path.display()))
+}
+
+fn enforce(rules: RulesetCreated) -> Result<(), String> {
+    let status = rules.restrict_self().map_err(|error| error.to_string())?;
+    match status.ruleset {
+        RulesetStatus::FullyEnforced => Ok(()),
+        RulesetStatus::PartiallyEnforced => Err("this kernel has an older one, and keeps a part of it".to_owned()),
+        RulesetStatus::NotEnforced => Err("this kernel has none, or it is switched off".to_owned()),
+    }
+}
+
+/// The file that loads this program's libraries, if it has any: it is what the kernel really runs first.
+fn loader() -> io::Result<Option<PathBuf>> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let files = maps.lines().filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
+    let mut loaders =
+        files.filter(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld-")));
+    Ok(loaders.next().map(Path::to_owned))
+}
+
+fn refuse_calls() -> Result<(), String> {
+    let filter = filter().map_err(|error| error.to_string())?;
+    seccompiler::apply_filter(&filter).map_err(|error| error.to_string())
+}
+
+/// Refused calls fail with EPERM, as if the user might not make them. Sockets are for the internet and for this machine.
+fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let families = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX];
+    let is_not = |family: i32| {
+        // They are small positive numbers.
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family as u64)
+    };
+    let other = SeccompRule::new(families.into_iter().map(is_not).collect::<Result<_, _>>()?)?;
+    rules.insert(libc::SYS_socket, vec![other]);
+    let eperm = SeccompAction::Errno(libc::EPERM as u32);
+    SeccompFilter::new(rules, SeccompAction::Allow, eperm, std::env::consts::ARCH.try_into()?)?.try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::process::Command;
+
+    use super::*;
+
+    /// What is given up stays given up for this thread alone.
+    fn in_a_thread(test: impl FnOnce() + Send + 'static) {
+        std::thread::spawn(test).join().unwrap();
+    }
+
+    fn is_refused<T: std::fmt::Debug>(done: io::Result<T>) {
+        assert_eq!(done.unwrap_err().kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_serving_process_writes_below_its_folder_only_and_runs_no_other_program() {
+        let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(other.path().join("there"), "before").unwrap();
+        in_a_thread(move || {
+            let gaps = serving(Wanted { landlock: true, seccomp: false }, own.path());
+            assert!(gaps.is_empty(), "{gaps:?}");
+            fs::create_dir(own.path().join("folder")).unwrap();
+            fs::write(own.path().join("folder/file"), "x").unwrap();
+            fs::rename(own.path().join("folder/file"), own.path().join("file")).unwrap();
+            fs::write("/dev/null", "x").unwrap();
+            is_refused(fs::write(other.path().join("new"), "x"));
+            is_refused(fs::write(other.path().join("there"), "after"));
+            is_refused(fs::remove_file(other.path().join("there")));
+            std::os::unix::fs::symlink(other.path(), own.path().join("out")).unwrap();
+            is_refused(fs::write(own.path().join("out/new"), "x"));
+            assert_eq!(fs::read_to_string(other.path().join("there")).unwrap(), "before");
+            is_refused(Command::new("/bin/true").status());
+            // This program, whose tests are listed and not run.
+            let again = Command::new("/proc/self/exe").arg("--list").output().unwrap();
+            assert!(again.status.success());
+        });
+    }
+
+    #[test]
+    fn a_compiling_process_opens_nothing() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        in_a_thread(move || {
+            let gaps = compiling();
+            assert!(gaps.is_empty(), "{gaps:?}");
+            is_refused(fs::read("/etc/passwd"));
+            is_refused(fs::read_dir("/"));
+            is_refused(fs::write("/tmp/tidegate-hardening", "x"));
+            is_refused(TcpStream::connect(address));
+            is_refused(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+            is_refused(Command::new("/proc/self/exe").arg("--list").output());
+        });
+    }
+
+    #[test]
+    fn refused_calls_fail_and_others_do_not() {
+        in_a_thread(|| {
+            // SAFETY: asks for the personality, which it changes with no other argument than this one.
+            let personality = || unsafe { libc::syscall(libc::SYS_personality, 0xffff_ffff_u64) };
+            assert!(personality() >= 0);
+            let gaps = serving(Wanted { landlock: false, seccomp: true }, Path::new("/nowhere"));
+            assert!(gaps.is_empty(), "{gaps:?}");
+            assert_eq!((personality(), io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
+            // SAFETY: makes a socket, or none; nothing is done with it.
+            let socket = |family| unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+            assert_eq!((socket(libc::AF_NETLINK), io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            assert!(fs::read_to_string("/proc/thread-self/status").unwrap().contains("NoNewPrivs:\t1"));
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_said_and_stops_nothing() {
+        in_a_thread(|| {
+            let gaps = serving(Wanted { landlock: true, seccomp: false }, Path::new("/no/such/folder"));
+            assert_eq!(gaps.len(), 1);
+            assert!(gaps[0].to_string().contains("landlock is not in force: `/no/such/folder`"), "{}", gaps[0]);
+        });
+    }
+}

@@ -1,0 +1,26 @@
+;; Sends 65,536 header fields whose names and values are all the same kilobyte of its memory.
+(module
+  (import "tidegate:destination/http@0.1.0" "send" (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+  (memory (export "memory") 18)
+  (global $free (mut i32) (i32.const 4096))
+  ;; A bump allocator that never frees: the instance lives for one call.
+  (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.set $free (i32.add (local.get $at) (local.get $size)))
+    (local.get $at))
+  (data (i32.const 64) "POSThttps://partner.example/in")
+  (func (export "tidegate:destination/handler@0.1.0#handle-event") (param i32) (result i32)
+    (local $at i32)
+    ;; Each field is two texts, each of them a place (0, since memory is empty there) and a length.
+    (local.set $at (i32.const 65536))
+    (loop $more
+      (i32.store offset=4 (local.get $at) (i32.const 1024))
+      (i32.store offset=12 (local.get $at) (i32.const 1024))
+      (local.set $at (i32.add (local.get $at) (i32.const 16)))
+      (br_if $more (i32.lt_u (local.get $at) (i32.const 1114112))))
+    (call $send
+      (i32.const 64) (i32.const 4) (i32.const 68) (i32.const 26) (i32.const 65536) (i32.const 65536) (i32.const 0) (i32.const 0)
+      (i32.const 256))
+    (i32.const 0))
+  (func (export "tidegate:destination/handler@0.1.0#handle-batch") (param i32 i32 i32 i32) (result i32) (i32.const 0)))
