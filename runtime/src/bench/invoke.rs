@@ -25,6 +25,8 @@ pub struct Subject {
     pub event: Event,
     /// The settings, a JSON object.
     pub settings: Arc<str>,
+    /// A way to a server that answers, and the settings with which the function posts there.
+    pub posting: Option<(Arc<dyn Outlet>, Arc<str>)>,
 }
 
 /// How long to measure.
@@ -56,6 +58,8 @@ pub struct InvokeFigures {
     pub per_second: f64,
     /// How many processors that were.
     pub processors: usize,
+    /// Microseconds of one invocation whose request is really sent, one after the other.
+    pub post_us: Option<f64>,
 }
 
 /// Why nothing was measured.
@@ -88,7 +92,7 @@ struct Bench {
     sandbox: Sandbox,
     version: Arc<LoadedVersion>,
     bare: Option<Bare>,
-    outlet: Arc<dyn Outlet>,
+    stub: Arc<dyn Outlet>,
     subject: Subject,
     json: String,
 }
@@ -99,15 +103,22 @@ struct Bench {
 /// If the function does not load, or does not deliver.
 pub async fn invoke(subject: Subject, effort: Effort) -> Result<InvokeFigures, InvokeError> {
     let bench = Arc::new(Bench::new(subject).await?);
-    let mut turns = Vec::new();
+    let (mut turns, mut posts) = (Vec::new(), Vec::new());
     // The first turn warms both ways up and does not count.
     for _ in 0..=effort.rounds {
         let began = Instant::now();
-        bench.sandboxed(effort.calls).await?;
+        bench.sandboxed(&bench.stub, &bench.subject.settings, effort.calls).await?;
         let sandbox = began.elapsed();
         let began = Instant::now();
         bench.bare(effort.calls)?;
         turns.push((sandbox.as_secs_f64(), bench.bare.as_ref().map(|_| began.elapsed().as_secs_f64())));
+        if let Some((outlet, settings)) = &bench.subject.posting {
+            // Each takes several times as long.
+            let calls = effort.calls.div_ceil(5);
+            let began = Instant::now();
+            bench.sandboxed(outlet, settings, calls).await?;
+            posts.push(began.elapsed().as_secs_f64() * 1e6 / f64::from(calls));
+        }
     }
     turns.remove(0);
     let per_call = 1e6 / f64::from(effort.calls);
@@ -118,6 +129,7 @@ pub async fn invoke(subject: Subject, effort: Effort) -> Result<InvokeFigures, I
         ratio: median(turns.iter().filter_map(|(sandbox, bare)| bare.map(|bare| sandbox / bare))),
         per_second,
         processors,
+        post_us: median(posts.into_iter().skip(1)),
     })
 }
 
@@ -129,18 +141,18 @@ impl Bench {
         let version = sandbox.load(digest, async { Ok::<_, String>(component) }).await?;
         let bare = sandbox.bare(&version).map_err(InvokeError::Bare)?;
         let json = String::from_utf8_lossy(&subject.event.json).into_owned();
-        Ok(Self { sandbox, version, bare, outlet: Arc::new(Stub), subject, json })
+        Ok(Self { sandbox, version, bare, stub: Arc::new(Stub), subject, json })
     }
 
-    async fn sandboxed(&self, calls: u32) -> Result<(), InvokeError> {
+    async fn sandboxed(&self, outlet: &Arc<dyn Outlet>, settings: &Arc<str>, calls: u32) -> Result<(), InvokeError> {
         for _ in 0..calls {
             let event = GuestEvent { event: self.subject.event.clone(), attempt: 1 };
             let invocation = Invocation {
                 events: vec![event],
                 batch: false,
-                settings: Arc::clone(&self.subject.settings),
+                settings: Arc::clone(settings),
                 limits: Limits::default(),
-                outlet: Arc::clone(&self.outlet),
+                outlet: Arc::clone(outlet),
                 clock: Clock::System,
                 seed: None,
                 cache: CacheScope::alone(),
@@ -173,7 +185,7 @@ async fn throughput(bench: &Arc<Bench>, effort: Effort) -> Result<(f64, usize), 
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..processors {
         let bench = Arc::clone(bench);
-        tasks.spawn(async move { bench.sandboxed(calls).await });
+        tasks.spawn(async move { bench.sandboxed(&bench.stub, &bench.subject.settings, calls).await });
     }
     tasks.join_all().await.into_iter().collect::<Result<(), _>>()?;
     Ok((f64::from(calls) * processors as f64 / began.elapsed().as_secs_f64(), processors))
@@ -211,10 +223,12 @@ mod tests {
                 json: Bytes::from_static(b"{}"),
             },
             settings: Arc::from("{}"),
+            posting: Some((Arc::new(Stub), Arc::from("{}"))),
         };
         let effort = Effort { rounds: 3, calls: 2 };
         let figures = invoke(subject(DELIVERS), effort).await.unwrap();
         assert!(figures.sandbox_us > 0.0 && figures.bare_us > Some(0.0) && figures.per_second > 0.0);
+        assert!(figures.post_us.unwrap() > 0.0);
         let rejects = DELIVERS.replace("(memory", "(data (i32.const 0) \"\\01\") (memory");
         assert!(matches!(invoke(subject(&rejects), effort).await, Err(InvokeError::NotDelivered(_))));
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::print::{self, Format};
-use super::{bench_hostile, bench_push, bench_replay, bench_restart, local, partner};
+use super::{bench_hostile, bench_push, bench_replay, bench_restart, local, once, partner};
 use crate::app::App;
 use crate::bench::{
     self,
@@ -20,11 +20,13 @@ use crate::bench::{
 use crate::catalog;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::egress::Outlet;
 use crate::sandbox::Sandbox;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
-    /// Fresh invocations of a function with a stubbed gate, beside the same component through bare wasmtime.
+    /// Fresh invocations of a function with a stubbed gate, beside the same component through bare wasmtime, and with a
+    /// real request to a server on this machine.
     Invoke {
         /// Components, or JavaScript files; each must deliver the track event that it is given. Further ones are held
         /// against the first.
@@ -136,9 +138,12 @@ async fn invoke(functions: &[PathBuf], calls: u32, format: Format) -> anyhow::Re
     });
     let mut first = None;
     let mut all = Vec::new();
+    let server = format!("http://{}", partner::start(|_| {}).await?);
     for function in functions {
+        let component = local::component(function).await?;
         let subject = Subject {
-            component: local::component(function).await?.into(),
+            posting: posting(&component, &server).await?,
+            component: component.into(),
             event: local::event(&event(1), Clock::System)?,
             settings: settings.to_string().into(),
         };
@@ -157,6 +162,19 @@ async fn invoke(functions: &[PathBuf], calls: u32, format: Format) -> anyhow::Re
             Ok(rows.map(|(name, figures)| (name.to_owned(), figures.clone())).collect::<serde_json::Map<_, _>>().into())
         }
     }
+}
+
+/// The real gate to a server on this machine, and the settings that send a function there; nothing for a function that
+/// can be sent nowhere.
+async fn posting(component: &[u8], server: &str) -> anyhow::Result<Option<(Arc<dyn Outlet>, Arc<str>)>> {
+    let local = local::Local::load(component.to_vec()).await?;
+    if !local.manifest.settings.contains_key("base_url") {
+        return Ok(None);
+    }
+    let settings = json!({ "webhook_path": "/services/T0/B0/bench", "base_url": server });
+    let settings = settings.as_object().cloned().unwrap_or_default();
+    let passage = once::passage(&local, &settings, &[server.to_owned()], None)?;
+    Ok(Some((passage.outlet, Value::Object(passage.settings).to_string().into())))
 }
 
 /// A file's way to life: the first build in a process, which compiles the language's engine, and later ones.
