@@ -1,12 +1,14 @@
 //! Everything that looks at more than one part from outside, in one program so that it is linked once.
 
 mod api;
+mod backups;
 mod bad_input;
 mod cache;
 mod clients;
 mod crash;
 mod delivering;
 mod deploy;
+mod destinations;
 mod egress;
 mod functions;
 mod fuzz;

@@ -5,12 +5,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
@@ -56,17 +57,55 @@ pub(super) async fn authorise(
     let action = policy::action(&parts.method, path.as_str()).ok_or_else(Problem::method_not_allowed)?;
     let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let mut actor = authenticate(&state, &parts.headers, peer).await?;
+    let left = state.rates.take(actor.key, state.clock.now());
+    let rate = rate_headers(&state, &left);
+    let answer = match left {
+        Ok(_) => {
+            let admitted = admit(&state, &mut actor, action, &parts, path.as_str()).await;
+            match admitted {
+                Ok(()) => {
+                    parts.extensions.insert(actor);
+                    next.run(Request::from_parts(parts, body)).await
+                }
+                Err(problem) => problem.into_response(),
+            }
+        }
+        Err(wait) => {
+            let most = state.control.key_requests_per_s;
+            let detail = format!("this key calls more than {most} times a second (`control.key_requests_per_s`)");
+            Problem::too_many("too_many_requests", detail, wait).into_response()
+        }
+    };
+    Ok((rate, answer).into_response())
+}
+
+/// Lets a role do what it may, in the tenants that the call names.
+async fn admit(
+    state: &ApiState,
+    actor: &mut Actor,
+    action: policy::Action,
+    call: &Parts,
+    path: &str,
+) -> Result<(), Problem> {
     if !policy::allows(actor.role, action) {
-        return Err(forbidden(actor.role, &parts.method, path.as_str(), policy::roles(action)));
+        return Err(forbidden(actor.role, &call.method, path, policy::roles(action)));
     }
-    if let Some(workspace) = named::<WorkspaceId>(&state, &actor, &parts.headers, WORKSPACE).await? {
+    if let Some(workspace) = named::<WorkspaceId>(state, actor, &call.headers, WORKSPACE).await? {
         actor.workspace = workspace;
     }
-    if let Some(partner) = named::<PartnerId>(&state, &actor, &parts.headers, PARTNER).await? {
+    if let Some(partner) = named::<PartnerId>(state, actor, &call.headers, PARTNER).await? {
         actor.partner = partner;
     }
-    parts.extensions.insert(actor);
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    Ok(())
+}
+
+/// How many calls the key has left at this moment, and in how many seconds it has all of them again.
+fn rate_headers(state: &ApiState, left: &Result<u64, Duration>) -> [(HeaderName, HeaderValue); 3] {
+    let limit = state.control.key_burst.get();
+    let remaining = *left.as_ref().unwrap_or(&0);
+    let reset = (limit - remaining.min(limit)).div_ceil(state.control.key_requests_per_s.get());
+    [("ratelimit-limit", limit), ("ratelimit-remaining", remaining), ("ratelimit-reset", reset)]
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from(value)))
 }
 
 async fn authenticate(state: &ApiState, headers: &HeaderMap, peer: IpAddr) -> Result<Actor, Problem> {

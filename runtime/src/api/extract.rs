@@ -66,12 +66,36 @@ pub(super) struct PageQuery {
     /// The `next` of the page before; absent for the first page.
     after: Option<String>,
     /// How many items at most, 1 to 1,000; 100 if absent.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<Limit>,
 }
 
 impl From<PageQuery> for Page {
     fn from(query: PageQuery) -> Self {
-        Self { after: query.after, limit: query.limit.unwrap_or(Self::default().limit) }
+        Self { after: query.after, limit: Limit::or_default(query.limit) }
+    }
+}
+
+/// How many items of a list.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u32")]
+pub(super) struct Limit(u32);
+
+impl TryFrom<u32> for Limit {
+    type Error = String;
+
+    fn try_from(limit: u32) -> Result<Self, String> {
+        if (1..=Page::MAX).contains(&limit) {
+            return Ok(Self(limit));
+        }
+        Err(format!("`{limit}` is no number of items: use 1 to {}", Page::MAX))
+    }
+}
+
+impl Limit {
+    /// The limit, or what a list has without one.
+    pub(super) fn or_default(limit: Option<Self>) -> u32 {
+        limit.map_or(Page::default().limit, |limit| limit.0)
     }
 }
 

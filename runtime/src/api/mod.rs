@@ -9,11 +9,14 @@
 mod auth;
 mod body;
 pub mod control;
+mod etags;
 mod extract;
 mod health;
 mod metrics;
+mod once;
 mod policy;
 mod problem;
+mod problems;
 mod serve;
 mod state;
 mod tracking;

@@ -109,6 +109,7 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/destinations/{id}", ReadWorkspace),
     (Method::PATCH, "/api/v1/destinations/{id}", ChangeWorkspace),
     (Method::DELETE, "/api/v1/destinations/{id}", ChangeWorkspace),
+    (Method::POST, "/api/v1/destinations/{id}/test", ChangeWorkspace),
     (Method::GET, "/api/v1/connections", ReadWorkspace),
     (Method::POST, "/api/v1/connections", ChangeWorkspace),
     (Method::GET, "/api/v1/connections/{id}", ReadWorkspace),

@@ -7,15 +7,16 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::problems;
 use crate::catalog::{self, Severity};
 use crate::store::StoreError;
 
 /// What went wrong, for a person and for a program.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct Problem {
-    /// `about:blank`: the title says what the status means, and `code` says what this is.
-    #[serde(rename = "type")]
-    #[schema(example = "about:blank")]
+    /// The page that says what the code means and what helps.
+    #[serde(rename = "type", serialize_with = "page")]
+    #[schema(value_type = String, example = "/problems/not_found")]
     kind: &'static str,
     /// What the status means.
     #[schema(example = "Not Found")]
@@ -72,12 +73,21 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, 
     to.serialize_u16(status.as_u16())
 }
 
+/// A code's page. A code that has none is one whose title says enough.
+fn page<S: serde::Serializer>(code: &str, to: S) -> Result<S::Ok, S::Error> {
+    if problems::is_known(code) {
+        to.collect_str(&format_args!("/problems/{code}"))
+    } else {
+        to.serialize_str("about:blank")
+    }
+}
+
 impl Problem {
     /// A problem with this status, code and detail.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
         Self {
-            kind: "about:blank",
+            kind: code,
             title,
             status,
             code,

@@ -4,17 +4,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 
 use crate::catalog::workshop::Workshop;
 use crate::clock::Clock;
 use crate::config::{Config, ControlConfig, HttpConfig, Replay};
-use crate::ingest::Ingest;
-use crate::model::{Trial, TrialError};
+use crate::ingest::{Ingest, Quota};
+use crate::model::{KeyId, Trial, TrialError};
 use crate::store::Store;
 use crate::telemetry::DeliveryMetrics;
 
 use super::metrics::Metrics;
+use super::once::UnderWay;
 use super::wrong_keys::WrongKeys;
 
 /// Tries a function: what the handlers are given of delivery, which they cannot name.
@@ -36,6 +37,12 @@ pub struct ApiState {
     pub(super) control: ControlConfig,
     pub(super) wrong_keys: WrongKeys,
     pub(super) replay: Replay,
+    /// How often each key may call.
+    pub(super) rates: Quota<KeyId>,
+    /// Calls that are to take place once, and have not ended.
+    pub(super) under_way: UnderWay,
+    /// Held alone by a change that first looks.
+    pub(super) changing: RwLock<()>,
     http: HttpConfig,
 }
 
@@ -59,6 +66,9 @@ impl ApiState {
             workshop,
             trials,
             control: config.control,
+            rates: Quota::new(config.control.key_requests_per_s, config.control.key_burst),
+            under_way: UnderWay::default(),
+            changing: RwLock::default(),
             wrong_keys: WrongKeys::new(config.control.wrong_keys, config.control.wrong_key_pause),
             replay: config.replay.clone(),
             http: config.http,

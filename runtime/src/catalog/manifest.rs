@@ -67,6 +67,9 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
     for (name, setting) in &manifest.settings {
         check_setting(name, setting)?;
     }
+    for (name, setting) in &manifest.settings {
+        check_when(name, setting, &manifest)?;
+    }
     check_egress(&manifest)?;
     for (name, setting) in &manifest.settings {
         if setting.bind.len() > MAX_BINDS {
@@ -169,6 +172,26 @@ fn check_form(name: &str, setting: &Setting) -> Result<(), ManifestError> {
         Ok(_) => Ok(()),
         Err(error) => wrong(pattern, text, format!("it must be a regular expression of moderate size: {error}")),
     }
+}
+
+/// What a setting depends on: another one, at values that it can have.
+fn check_when(name: &str, setting: &Setting, manifest: &Manifest) -> Result<(), ManifestError> {
+    for (other, wanted) in &setting.when {
+        let key = format!("settings.{name}.when.{other}");
+        let Some(on) = manifest.settings.get(other).filter(|_| other != name) else {
+            return wrong(key, wanted, "it must name another setting");
+        };
+        if on.secret {
+            return wrong(key, "…", "nothing depends on a secret's value");
+        }
+        let values = wanted.as_array().map_or(std::slice::from_ref(wanted), Vec::as_slice);
+        let unfit =
+            |value: &&serde_json::Value| !settings::fits(on.kind, value) || settings::unmet(on, value).is_some();
+        if let Some(value) = values.iter().find(unfit) {
+            return wrong(key, value, format!("`{other}` never has this value"));
+        }
+    }
+    Ok(())
 }
 
 fn check_egress(manifest: &Manifest) -> Result<(), ManifestError> {
@@ -317,6 +340,10 @@ max_wait_ms = 10000
             ("type = \"boolean\"", "type = \"boolean\"\nreveal = true", "is revealed"),
             ("origin = \"https://hooks", "origin = \"https://other", "one of the entries of `egress.allow`"),
             ("[settings.loud]", "[settings.1oud]", "a setting's name"),
+            ("type = \"boolean\"", "type = \"boolean\"\nwhen = { regoin = \"eu\" }", "it must name another setting"),
+            ("type = \"boolean\"", "type = \"boolean\"\nwhen = { loud = true }", "it must name another setting"),
+            ("type = \"boolean\"", "type = \"boolean\"\nwhen = { zone = \"asia\" }", "`zone` never has this value"),
+            ("type = \"boolean\"", "type = \"boolean\"\nwhen = { webhook_path = \"x\" }", "depends on a secret"),
             ("default = \"us\"", "default = \"asia\"", "`settings.zone.default` in `function.toml` is `\"asia\"`"),
             ("\"[a-z]+\"", "\"[a-z]{4}\"", "it must match `[a-z]{4}`"),
             ("\"[a-z]+\"", "\"a)|(b\"", "regular expression"),

@@ -89,7 +89,9 @@ pub fn validate_with(
         .map(|name| SettingError::Unknown { name: name.chars().take(80).collect(), known: known(manifest) })
         .collect();
     for (name, setting) in manifest.settings.iter().filter(|(name, _)| !kept.contains(*name)) {
-        errors.extend(problem(name, setting, settings.get(name).filter(|value| !value.is_null())));
+        let value = settings.get(name).filter(|value| !value.is_null());
+        let counts = value.is_some() || counts(manifest, setting, settings);
+        errors.extend(counts.then(|| problem(name, setting, value)).flatten());
     }
     if errors.is_empty() {
         errors = unfit_origins(manifest, &with_defaults(manifest, settings));
@@ -110,6 +112,15 @@ fn unfit_origins(manifest: &Manifest, settings: &Map<String, Value>) -> Vec<Sett
         Some(SettingError::Unfit { name, value, expected })
     };
     manifest.egress.allow.iter().filter_map(unfit).collect()
+}
+
+/// Whether a setting counts beside these others.
+fn counts(manifest: &Manifest, setting: &Setting, settings: &Map<String, Value>) -> bool {
+    setting.when.iter().all(|(name, wanted)| {
+        let given = settings.get(name).filter(|value| !value.is_null());
+        let value = given.or_else(|| manifest.settings.get(name)?.default.as_ref());
+        value.is_some_and(|value| wanted.as_array().map_or(wanted == value, |any| any.contains(value)))
+    })
 }
 
 /// What the guest gets: the customer's values, and the manifest's defaults where there are none.
@@ -229,6 +240,7 @@ mod tests {
             fields = { type = "map" }
             zone = { type = "string", choices = ["eu", "us"] }
             path = { type = "string", secret = true, pattern = "/[a-z]+|-" }
+            user = { type = "string", required = true, when = { zone = "us", region = ["eu", "ap"] } }
             "#,
         )
         .unwrap()
@@ -249,6 +261,9 @@ mod tests {
             (json!({"token": "t", "tags": ["a", 1]}), "`tags` is `[\"a\",1]`: it must be an array of strings"),
             (json!({"token": "t", "fields": []}), "`fields` is `[]`: it must be an object whose values are strings"),
             (json!({"token": "x".repeat(20_000)}), "`token` has 20002 bytes: at most 16384 are allowed"),
+            (json!({"token": "t", "zone": "us"}), "`user` is required: it must be a string"),
+            (json!({"token": "t", "zone": "us", "region": "ap"}), "`user` is required: it must be a string"),
+            (json!({"token": "t", "user": 1}), "`user` is `1`: it must be a string"),
             (json!({"token": "t", "zone": "asia"}), "`zone` is `\"asia\"`: it must be one of `eu`, `us`"),
             (json!({"token": "t", "path": "/a-"}), "`path` is `…`: it must match `/[a-z]+|-`"),
             (json!({"token": "t", "regoin": "us"}), "`regoin` is not a setting of this function; it has `fields`"),
@@ -302,7 +317,12 @@ mod tests {
         assert_eq!(filled(json!({"token": "t"})), json!({"region": "eu", "token": "t"}));
         assert_eq!(filled(json!({"token": "t", "region": null})), json!({"region": "eu", "token": "t"}));
         assert_eq!(filled(json!({"region": "us", "loud": true})), json!({"loud": true, "region": "us"}));
-        for good in [json!({"token": "t", "region": null}), json!({"token": "t", "zone": "eu", "path": "/a"})] {
+        for good in [
+            json!({"token": "t", "zone": "us", "region": "us"}),
+            json!({"token": "t", "zone": "us", "user": "u"}),
+            json!({"token": "t", "region": null}),
+            json!({"token": "t", "zone": "eu", "path": "/a"}),
+        ] {
             assert_eq!(validate(&manifest(), &object(good)), Ok(()));
         }
         assert_eq!(validate(&manifest(), &object(json!({"token": "t", "zone": "", "path": ""}))), Ok(()));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Exit;
 use super::client::{Client, ServerArgs, encode};
@@ -19,9 +19,12 @@ pub(super) enum Command {
         /// The function, by name or id.
         #[arg(long)]
         function: String,
-        /// Stay on this version instead of following the function's current one.
+        /// Stay on this version, by id or by its own text, instead of following the function's current one.
         #[arg(long, value_name = "VERSION")]
         pin: Option<String>,
+        /// Leave it off, to test it first; `destination enable` switches it on.
+        #[arg(long)]
+        off: bool,
         #[command(flatten)]
         settings: SettingsArgs,
         #[command(flatten)]
@@ -51,8 +54,48 @@ pub(super) enum Command {
         /// Whether it gets events; while it is off they are filtered and counted.
         #[arg(long)]
         enabled: Option<bool>,
+        /// Stay on this version, by id or by its own text.
+        #[arg(long, value_name = "VERSION", conflicts_with = "follow")]
+        pin: Option<String>,
+        /// Follow the function's current version again.
+        #[arg(long)]
+        follow: bool,
         #[command(flatten)]
         settings: SettingsArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Send one test event with the destination's settings, on or off; exits 1 if the partner does not take it.
+    Test {
+        /// Its id, `dst_…`.
+        id: String,
+        /// A file with the event, `-` reads standard input; without it, one that says it is a test.
+        #[arg(long, value_name = "FILE")]
+        event: Option<PathBuf>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Switch a destination on, or let a paused one go on.
+    Enable {
+        /// Its id, `dst_…`.
+        id: String,
+        /// Test it first, and leave it as it is if the partner does not take the test event.
+        #[arg(long)]
+        test: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Let a destination's events wait; nothing is lost, and `destination enable` lets them go on.
+    Pause {
+        /// Its id, `dst_…`.
+        id: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Switch a destination off: what comes is filtered and counted, and what it already owes waits.
+    Disable {
+        /// Its id, `dst_…`.
+        id: String,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -109,16 +152,23 @@ pub(super) fn json_object(file: &PathBuf) -> anyhow::Result<Map<String, Value>> 
     serde_json::from_str(&text(file)?).with_context(|| format!("`{}` is not a JSON object", file.display()))
 }
 
-const COLUMNS: &[(&str, &str)] =
-    &[("id", "/id"), ("name", "/name"), ("function", "/function"), ("enabled", "/enabled"), ("updated", "/updated_at")];
+const COLUMNS: &[(&str, &str)] = &[
+    ("id", "/id"),
+    ("name", "/name"),
+    ("function", "/function"),
+    ("enabled", "/enabled"),
+    ("paused", "/paused"),
+    ("updated", "/updated_at"),
+];
 
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
-        Command::Create { name, function, pin, settings, server } => {
+        Command::Create { name, function, pin, off, settings, server } => {
             let body = changes([
                 ("name", Some(Value::from(name))),
                 ("function", Some(Value::from(function))),
                 ("pinned", pin.map(Value::from)),
+                ("enabled", off.then_some(Value::from(false))),
                 ("settings", settings.read()?),
             ]);
             print::one(format, &Client::new(server).post("/api/v1/destinations", &body).await?);
@@ -130,14 +180,37 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Show { id, server } => {
             print::one(format, &Client::new(server).get(&format!("/api/v1/destinations/{}", encode(&id))).await?);
         }
-        Command::Update { id, name, enabled, settings, server } => {
+        Command::Update { id, name, enabled, pin, follow, settings, server } => {
             let body = changes([
                 ("name", name.map(Value::from)),
+                ("pinned", pin.map(Value::from).or(follow.then_some(Value::Null))),
                 ("enabled", enabled.map(Value::from)),
                 ("settings", settings.read()?),
             ]);
-            let path = format!("/api/v1/destinations/{}", encode(&id));
-            print::one(format, &Client::new(server).patch(&path, &body).await?);
+            print::one(format, &Client::new(server).patch(&at(&id), &body).await?);
+        }
+        Command::Test { id, event, server } => {
+            let tested = test(&Client::new(server), &id, event.as_ref()).await?;
+            print::json(&tested["report"]);
+            return Ok(u8::from(tested["ok"] != true));
+        }
+        Command::Enable { id, test: first, server } => {
+            let client = Client::new(server);
+            if first {
+                let tested = test(&client, &id, None).await?;
+                let outcome = &tested["report"]["outcome"];
+                anyhow::ensure!(
+                    tested["ok"] == true,
+                    "the test event was not taken, and {id} stays as it is: {outcome}"
+                );
+            }
+            print::one(format, &client.patch(&at(&id), &json!({"enabled": true, "paused": false})).await?);
+        }
+        Command::Pause { id, server } => {
+            print::one(format, &Client::new(server).patch(&at(&id), &json!({"paused": true})).await?);
+        }
+        Command::Disable { id, server } => {
+            print::one(format, &Client::new(server).patch(&at(&id), &json!({"enabled": false})).await?);
         }
         Command::Delete { id, server } => {
             Client::new(server).delete(&format!("/api/v1/destinations/{}", encode(&id))).await?;
@@ -145,6 +218,15 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         }
     }
     Ok(0)
+}
+
+fn at(id: &str) -> String {
+    format!("/api/v1/destinations/{}", encode(id))
+}
+
+async fn test(client: &Client, id: &str, event: Option<&PathBuf>) -> anyhow::Result<Value> {
+    let event = event.map(json_object).transpose()?.map(Value::Object);
+    client.post(&format!("{}/test", at(id)), &changes([("event", event)])).await
 }
 
 #[cfg(test)]

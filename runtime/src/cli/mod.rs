@@ -8,6 +8,7 @@ use crate::app;
 use crate::config::Config;
 
 mod audit;
+mod backup;
 mod bench;
 mod bench_hostile;
 mod bench_push;
@@ -59,6 +60,10 @@ enum Command {
     Demo(demo::Args),
     /// Run the host.
     Serve(serve::Args),
+    /// Copy a host's data directory into a folder, also while the host runs.
+    Backup(backup::BackupArgs),
+    /// Make a data directory of a backup.
+    Restore(backup::RestoreArgs),
     /// Look at the effective configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -151,6 +156,8 @@ pub fn run() -> anyhow::Result<u8> {
     match command {
         Command::Demo(args) => runtime()?.block_on(demo::run(args)),
         Command::Serve(args) => serve::run(args),
+        Command::Backup(args) => backup::backup(args, output),
+        Command::Restore(args) => backup::restore(args, output),
         Command::Config(command) => config::run(command),
         Command::Function(command) => runtime()?.block_on(function::run(command, output)),
         Command::Workspace(command) => runtime()?.block_on(tenant::run("workspaces", command, output)),

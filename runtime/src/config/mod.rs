@@ -130,6 +130,10 @@ pub struct ControlConfig {
     pub upload_memory_bytes: u64,
     /// How long that process may take.
     pub upload_deadline: Duration,
+    /// Calls that one key may make in a second, on average.
+    pub key_requests_per_s: NonZeroU64,
+    /// Calls of one key at once.
+    pub key_burst: NonZeroU64,
     /// Wrong keys that one address may show at once.
     pub wrong_keys: NonZeroU64,
     /// After how long it may show one more.
@@ -271,6 +275,8 @@ fn control(raw: &Control) -> Result<ControlConfig, ConfigError> {
         upload_cpu: seconds("control.upload_cpu_s", raw.upload_cpu_s)?,
         upload_memory_bytes: count("control.upload_memory_bytes", raw.upload_memory_bytes, 64 << 20)? as u64,
         upload_deadline: seconds("control.upload_deadline_s", raw.upload_deadline_s)?,
+        key_requests_per_s: positive("control.key_requests_per_s", raw.key_requests_per_s)?,
+        key_burst: positive("control.key_burst", raw.key_burst)?,
         wrong_keys: positive("control.wrong_keys", raw.wrong_keys)?,
         wrong_key_pause: seconds("control.wrong_key_pause_s", raw.wrong_key_pause_s)?,
     })

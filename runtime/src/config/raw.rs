@@ -97,6 +97,10 @@ sections! {
         upload_memory_bytes: u64,
         /// Seconds for one upload.
         upload_deadline_s: u64,
+        /// Calls that one key may make in a second.
+        key_requests_per_s: u64,
+        /// Calls of one key at once.
+        key_burst: u64,
         /// Wrong keys that one address may show at once.
         wrong_keys: u64,
         /// Seconds after which it may show one more.

@@ -80,8 +80,8 @@ impl Attempts {
     /// One attempt at each of these deliveries, all of one destination, none of them claimed by anybody else. Those that are to run the
     /// same version share an invocation.
     pub(super) async fn run(&self, destination: DestinationId, deliveries: Vec<ClaimedDelivery>) -> Attempted {
-        // Deleted or switched off since the claim: the store knows what becomes of what such a destination is owed.
-        let route = self.store.routes().destination(destination).filter(|route| route.destination.enabled).cloned();
+        // Deleted, paused or switched off since the claim: the store knows what becomes of what such a destination is owed.
+        let route = self.store.routes().destination(destination).filter(|route| route.destination.is_served()).cloned();
         let Some(route) = route else {
             self.prepared.retain(|(prepared, _), _| *prepared != destination);
             return Attempted { settlements: released(&deliveries), host_fault: false };
@@ -193,18 +193,8 @@ impl Attempts {
         let DestinationRoute { destination, version, .. } = route;
         let manifest = &version.manifest;
         let opened = self.store.open_secrets(destination).map_err(|error| Unready::Host(error.to_string()))?;
-        for (name, value) in opened {
-            let Some(setting) = manifest.settings.get(&name) else { continue };
-            let consented = destination.secrets.get(&name).is_some_and(|sealed| sealed.revealed);
-            if (setting.reveal || !setting.secret) && !consented {
-                return Err(Unready::Settings(format!(
-                    "the setting `{name}` was saved as a secret, and version {} of the function wants to read it: save it again \
-                     to allow that",
-                    manifest.version
-                )));
-            }
-            settings.insert(name, Value::from(value.expose()));
-        }
+        let given = destination.with_secrets(manifest, std::mem::take(settings), opened);
+        *settings = given.map_err(|error| Unready::Settings(error.to_string()))?;
         let (wrong, scope) = (|error: PolicyError| Unready::Settings(error.to_string()), destination.id.to_string());
         let grant = Grant::new(&manifest.egress.allow, settings, &scope).map_err(wrong)?;
         let secrets = Secrets::take(manifest, settings, &scope, &self.handles).map_err(wrong)?;

@@ -32,7 +32,7 @@ use complete::Parts;
 use fields::{Entry, Fields};
 
 use crate::config::IngestConfig;
-use crate::model::{Event, EventType, Integrations};
+use crate::model::{Event, EventType, Integrations, SourceId};
 
 /// What a request's path asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,7 +57,7 @@ pub struct Ingest {
     /// What was dropped.
     pub counts: Counts,
     /// What each source may send.
-    pub quota: Quota,
+    pub quota: Quota<SourceId>,
     /// What the process uses.
     pub memory: Memory,
 }

@@ -1,11 +1,12 @@
-//! How many requests one source may send: a bucket of tokens that fills with time.
+//! How many requests one source may send, or one key make: a bucket of tokens that fills with time.
 
+use std::hash::Hash;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::model::{SourceId, Timestamp};
+use crate::model::Timestamp;
 
 /// A bucket in thousandths of a token, so that a slow rate fills evenly by the millisecond.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,36 +30,37 @@ fn take(bucket: Bucket, now: Timestamp, per_second: NonZeroU64, burst: NonZeroU6
     (Bucket { thousandths: filled, at: now }, Some(wait))
 }
 
-/// The buckets of all sources.
+/// A bucket for each of those whose quota it is.
 #[derive(Debug)]
-pub struct Quota {
+pub struct Quota<K: Eq + Hash> {
     per_second: NonZeroU64,
     burst: NonZeroU64,
-    buckets: DashMap<SourceId, Bucket>,
+    buckets: DashMap<K, Bucket>,
 }
 
-impl Quota {
-    /// Buckets that start full. Only sources that exist get one, so their number is bounded by the sources'.
+impl<K: Eq + Hash> Quota<K> {
+    /// Buckets that start full. Only who exists may get one: so their number is bounded.
     pub fn new(per_second: NonZeroU64, burst: NonZeroU64) -> Self {
         Self { per_second, burst, buckets: DashMap::new() }
     }
 
-    /// Takes one request of this source.
+    /// Takes one request of this one; how many are left.
     ///
     /// # Errors
     /// How long until the next one will be taken.
-    pub fn take(&self, source: SourceId, now: Timestamp) -> Result<(), Duration> {
+    pub fn take(&self, of: K, now: Timestamp) -> Result<u64, Duration> {
         let full = Bucket { thousandths: self.burst.get().saturating_mul(1000), at: now };
-        let mut bucket = self.buckets.entry(source).or_insert(full);
+        let mut bucket = self.buckets.entry(of).or_insert(full);
         let (next, wait) = take(*bucket, now, self.per_second, self.burst);
         *bucket = next;
-        wait.map_or(Ok(()), Err)
+        wait.map_or(Ok(next.thousandths / 1000), Err)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SourceId;
 
     #[test]
     fn a_burst_passes_then_the_rate_and_each_source_has_its_own() {
@@ -71,7 +73,7 @@ mod tests {
             .to_vec();
         let (yes, no) = (true, false);
         assert_eq!(results, [yes, yes, yes, no, no, yes, no, yes, yes, yes, no, no, no, yes]);
-        assert_eq!(quota.take(other, at(1000)), Ok(()));
+        assert_eq!(quota.take(other, at(1000)), Ok(2));
         assert_eq!(quota.take(one, at(1000)), Err(Duration::from_millis(500)));
     }
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    ConnectionId, DestinationId, FunctionId, Manifest, PartnerId, Sealed, SourceId, Timestamp, VersionId, VersionState,
-    WorkspaceId,
+    ConnectionId, DestinationId, FunctionId, Manifest, PartnerId, Sealed, Secret, SourceId, Timestamp, VersionId,
+    VersionState, WorkspaceId,
 };
 
 /// The SHA-256 of a component's bytes. Text and JSON are `sha256:` and 64 hexadecimal digits.
@@ -107,10 +107,51 @@ pub struct Destination {
     pub secrets: BTreeMap<String, Sealed>,
     /// Whether it gets events; events for one that is off are filtered and counted.
     pub enabled: bool,
+    /// Whether its deliveries wait. Events go on to be accepted for it.
+    pub paused: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+impl Destination {
+    /// Whether its deliveries are made at this time.
+    pub const fn is_served(&self) -> bool {
+        self.enabled && !self.paused
+    }
+
+    /// Its settings for a version of its function: `settings`, and in their places the secrets that were `opened`.
+    ///
+    /// # Errors
+    /// The version would read a value that was saved as a secret, which the customer has not allowed.
+    pub fn with_secrets(
+        &self,
+        manifest: &Manifest,
+        mut settings: Map<String, Value>,
+        opened: BTreeMap<String, Secret>,
+    ) -> Result<Map<String, Value>, NotAllowed> {
+        for (name, value) in opened {
+            let Some(setting) = manifest.settings.get(&name) else { continue };
+            let allowed = self.secrets.get(&name).is_some_and(|sealed| sealed.revealed);
+            if (setting.reveal || !setting.secret) && !allowed {
+                return Err(NotAllowed { setting: name, version: manifest.version.clone() });
+            }
+            settings.insert(name, Value::from(value.expose()));
+        }
+        Ok(settings)
+    }
+}
+
+/// A version would read what was saved as a secret.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "the setting `{setting}` was saved as a secret, and version {version} of the function wants to read it: save it again to \
+     allow that"
+)]
+pub struct NotAllowed {
+    setting: String,
+    version: String,
 }
 
 /// The edge from a source to a destination.

@@ -79,6 +79,10 @@ pub struct Setting {
     /// A regular expression that the whole text must match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
+    /// Other settings with the value at which this one counts, or a list of such values. Where they have others, it is not
+    /// required. Empty: it always counts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub when: BTreeMap<String, Value>,
     /// Where a secret may be written into a request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bind: Vec<Bind>,

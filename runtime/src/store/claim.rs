@@ -299,7 +299,7 @@ pub(super) fn refill(sql: &Connection, lanes: &Lanes, now: Timestamp) -> rusqlit
     while let Some(row) = rows.next()? {
         lanes.were_due(id(row, 0, DestinationId::from_uuid)?, time(row, 1)?, now);
     }
-    let mut off = sql.prepare("SELECT id FROM destinations WHERE NOT enabled")?;
+    let mut off = sql.prepare("SELECT id FROM destinations WHERE NOT enabled OR paused")?;
     let mut rows = off.query([])?;
     while let Some(row) = rows.next()? {
         lanes.pause(id(row, 0, DestinationId::from_uuid)?, true);

@@ -15,7 +15,7 @@ use super::types::{DestinationPatch, NewDestination, Page, Paged};
 use super::work::Commit;
 use crate::model::{Actor, ConnectionId, Destination, DestinationId, FilterReason, FunctionId, VersionId, WorkspaceId};
 
-const COLUMNS: &str = "id, workspace, name, function, pinned, settings, enabled, created_at, updated_at";
+const COLUMNS: &str = "id, workspace, name, function, pinned, settings, enabled, created_at, updated_at, paused";
 
 /// The columns and, as the last one, all secrets.
 fn select() -> String {
@@ -33,7 +33,8 @@ fn from(row: &Row<'_>) -> rusqlite::Result<Destination> {
         enabled: row.get(6)?,
         created_at: time(row, 7)?,
         updated_at: time(row, 8)?,
-        secrets: secrets::read(row, 9)?,
+        paused: row.get(9)?,
+        secrets: secrets::read(row, 10)?,
     })
 }
 
@@ -65,10 +66,11 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
         settings: new.settings,
         secrets: BTreeMap::new(),
         enabled: new.enabled,
+        paused: false,
         created_at: commit.now,
         updated_at: commit.now,
     };
-    let insert = format!("INSERT INTO destinations ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)");
+    let insert = format!("INSERT INTO destinations ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0)");
     commit
         .sql
         .prepare_cached(&insert)?
@@ -86,14 +88,14 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
     secrets::replace(commit.sql, &commit.shared.vault, &mut destination, new.secrets)?;
     let owner = Owner::Workspace(destination.workspace);
     audit::write(commit, actor, owner, "destination.create", destination.id, None, Some(&destination))?;
-    let (id, paused) = (destination.id, !destination.enabled);
+    let (id, paused) = (destination.id, !destination.is_served());
     commit.memory.destinations.insert(id);
     commit.effects.push(Box::new(move |shared| shared.lanes.pause(id, paused)));
     changed(commit);
     Ok(destination)
 }
 
-/// Changes a destination. While it is off, what it already owes stays owed and is not claimed.
+/// Changes a destination. While it is off or paused, what it already owes stays owed and is not claimed.
 pub(super) fn update(
     commit: &mut Commit<'_>,
     actor: &Actor,
@@ -107,6 +109,7 @@ pub(super) fn update(
     let new_secrets = patch.settings.is_some().then_some(patch.secrets);
     destination.settings = patch.settings.unwrap_or(destination.settings);
     destination.enabled = patch.enabled.unwrap_or(destination.enabled);
+    destination.paused = patch.paused.unwrap_or(destination.paused);
     destination.updated_at = commit.now;
     // Whoever runs a version that was yanked goes on with it; nobody else begins.
     if destination.pinned != before.pinned {
@@ -115,7 +118,7 @@ pub(super) fn update(
     commit
         .sql
         .prepare_cached(
-            "UPDATE destinations SET name = ?3, pinned = ?4, settings = ?5, enabled = ?6, updated_at = ?7
+            "UPDATE destinations SET name = ?3, pinned = ?4, settings = ?5, enabled = ?6, updated_at = ?7, paused = ?8
              WHERE workspace = ?1 AND id = ?2",
         )?
         .execute(params![
@@ -126,6 +129,7 @@ pub(super) fn update(
             Value::Object(destination.settings.clone()).to_string(),
             destination.enabled,
             ms(commit.now),
+            destination.paused,
         ])
         .map_err(|error| unique(error, "destination", &destination.name))?;
     if let Some(new) = new_secrets {
@@ -133,7 +137,7 @@ pub(super) fn update(
     }
     let owner = Owner::Workspace(destination.workspace);
     audit::write(commit, actor, owner, "destination.update", id, Some(&before), Some(&destination))?;
-    let paused = !destination.enabled;
+    let paused = !destination.is_served();
     commit.effects.push(Box::new(move |shared| shared.lanes.pause(id, paused)));
     changed(commit);
     Ok(destination)

@@ -147,6 +147,7 @@ impl StoreError {
             | Self::NotNow { .. }
             | Self::BadCursor(_)
             | Self::Damaged { .. }
+            | Self::Vault(_)
             | Self::Stopped(_) => false,
         }
     }

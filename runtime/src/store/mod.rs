@@ -17,6 +17,7 @@
 mod accept;
 mod audit;
 mod backlog;
+mod backup;
 pub(crate) mod baseline;
 mod cache;
 mod candidates;
@@ -35,6 +36,7 @@ mod keys;
 mod lanes;
 mod ledger;
 mod logs;
+mod once;
 mod open;
 mod plane;
 mod prune;
@@ -60,10 +62,12 @@ mod work;
 mod writer;
 
 pub use audit::AuditVerdict;
+pub use backup::{BackupError, BackupFile, BackupRecord, backup, restore};
 pub use candidates::{Candidate, Candidates, Wanted};
 pub use error::{AcceptError, KeyError, StoreError};
 pub use handle::Store;
 pub use lanes::Cursor;
+pub use once::{KeptAnswer, Once};
 pub use readmit::{Readmission, ReplayStep};
 pub use replays::{NewReplay, Replay, RunningReplay};
 pub use routes::{ConnectionRoute, DestinationRoute, Routes, SourceRoute};

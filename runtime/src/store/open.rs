@@ -15,7 +15,7 @@ use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceI
 use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
@@ -23,6 +23,8 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0005_versions.sql"),
     include_str!("migrations/0006_replays.sql"),
     include_str!("migrations/0007_secrets.sql"),
+    include_str!("migrations/0008_once.sql"),
+    include_str!("migrations/0009_pause.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.
@@ -73,13 +75,16 @@ pub(super) fn reader(places: &Places) -> Result<Connection, StoreError> {
     Ok(sql)
 }
 
+/// Whether this program knows a schema of this version.
+pub(super) fn check_version(found: i64, dir: &Path) -> Result<(), StoreError> {
+    let known = MIGRATIONS.len() as i64;
+    if found > known { Err(StoreError::TooNew { dir: dir.to_owned(), found, known }) } else { Ok(()) }
+}
+
 /// Brings the schema up to date, each step in a transaction of its own.
 pub(super) fn migrate(sql: &mut Connection, places: &Places) -> Result<(), StoreError> {
     let found: i64 = sql.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = MIGRATIONS.len() as i64;
-    if found > known {
-        return Err(StoreError::TooNew { dir: places.dir.clone(), found, known });
-    }
+    check_version(found, &places.dir)?;
     for (version, migration) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
         let step = sql.transaction()?;
         step.execute_batch(migration)?;

@@ -413,6 +413,8 @@ pub struct DestinationPatch {
     pub secrets: BTreeMap<String, NewSecret>,
     /// On or off.
     pub enabled: Option<bool>,
+    /// Whether its deliveries wait.
+    pub paused: Option<bool>,
 }
 
 /// A connection to be made.

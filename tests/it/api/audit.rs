@@ -7,7 +7,7 @@ use super::tenancy::{Neighbours, call};
 use super::{Apis, send};
 
 /// Calls that change nothing although they are no `GET`.
-const HARMLESS: [&str; 1] = ["/api/v1/functions/{id}/test"];
+const HARMLESS: [&str; 2] = ["/api/v1/functions/{id}/test", "/api/v1/destinations/{id}/test"];
 
 async fn lines(apis: &Apis, query: &str) -> Vec<Value> {
     let answer = apis.control("GET", &format!("/api/v1/audit?limit=1000{query}"), None).await;

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::List;
-use crate::api::extract::Asked;
+use crate::api::extract::{Asked, Limit};
 use crate::api::{ApiState, Problem};
 use crate::model::Actor;
 use crate::store::{AuditFilter, AuditLine, Page};
@@ -51,7 +51,8 @@ struct Which {
     /// The `next` of the page before; absent for the first page.
     after: Option<String>,
     /// How many items at most, 1 to 1,000; 100 if absent.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<Limit>,
     /// Only this action, such as `key.revoke`.
     action: Option<String>,
     /// Only about the thing with this id.
@@ -105,7 +106,7 @@ async fn list(
     actor: Actor,
     Asked(which): Asked<Which>,
 ) -> Result<Json<List<AuditView>>, Problem> {
-    let page = Page { after: which.after, limit: which.limit.unwrap_or(Page::default().limit) };
+    let page = Page { after: which.after, limit: Limit::or_default(which.limit) };
     let filter = AuditFilter { action: which.action, id: which.id };
     let page = state.store.list_audit(&actor, &filter, &page).await?;
     Ok(Json(List::of(page, AuditView::from)))

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::List;
-use crate::api::extract::{Asked, id};
+use crate::api::extract::{Asked, Limit, id};
 use crate::api::{ApiState, Problem};
 use crate::model::{
     Actor, ConnectionId, DeliveryState, DestinationId, EventType, Outcome, OutcomeCode, SourceId, Timestamp,
@@ -118,7 +118,8 @@ struct Which {
     /// The `next` of the page before; absent for the first page.
     after: Option<String>,
     /// How many items at most, 1 to 1,000; 100 if absent.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<Limit>,
     /// Only of events from this source.
     #[param(value_type = Option<String>)]
     source: Option<SourceId>,
@@ -222,7 +223,7 @@ async fn list(
         event_type: which.event_type,
         event: which.event,
     };
-    let page = Page { after: which.after, limit: which.limit.unwrap_or(Page::default().limit) };
+    let page = Page { after: which.after, limit: Limit::or_default(which.limit) };
     let page = state.store.list_deliveries(&actor, &filter, &page).await?;
     Ok(Json(List::of(page, DeliveryView::of)))
 }

@@ -16,7 +16,7 @@ use super::{List, functions, masking};
 use crate::api::extract::{Asked, Body, PageQuery, given, id};
 use crate::api::{ApiState, Problem};
 use crate::catalog::settings;
-use crate::model::{Actor, Destination, Manifest, VersionId};
+use crate::model::{Actor, Destination, Function, FunctionVersion, Manifest, VersionId};
 use crate::store::{DestinationPatch, NewDestination};
 
 /// A destination. Secret settings are masked.
@@ -36,8 +36,10 @@ struct DestinationView {
     settings: Map<String, Value>,
     /// The secrets whose values the function itself gets to read, by the names of their settings.
     reveals: Vec<String>,
-    /// Whether it gets events.
+    /// Whether it gets events; while it does not, they are filtered and counted.
     enabled: bool,
+    /// Whether its deliveries wait; events go on to be accepted for it.
+    paused: bool,
     /// When it was made.
     created_at: String,
     /// When it was last changed.
@@ -52,9 +54,8 @@ struct DestinationToMake {
     name: String,
     /// The function's id or name.
     function: String,
-    /// The version to stay on; absent to follow the function's current one.
-    #[schema(value_type = Option<String>)]
-    pinned: Option<VersionId>,
+    /// The version to stay on, by id or by its own text; absent to follow the function's current one.
+    pinned: Option<String>,
     /// Values for the settings that the function's manifest names.
     #[serde(default)]
     settings: Map<String, Value>,
@@ -68,14 +69,16 @@ struct DestinationToMake {
 struct DestinationChange {
     /// A new name.
     name: Option<String>,
-    /// Another version to stay on; `null` to follow the function's current one.
+    /// Another version to stay on, by id or by its own text; `null` to follow the function's current one.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
-    pinned: Option<Option<VersionId>>,
+    pinned: Option<Option<String>>,
     /// New settings instead of all old ones. A secret that is given as `••••` stays as it is.
     settings: Option<Map<String, Value>>,
-    /// Whether it gets events.
+    /// Whether it gets events; while it does not, they are filtered and counted, and what it already owes waits.
     enabled: Option<bool>,
+    /// Whether its deliveries wait; events go on to be accepted for it.
+    paused: Option<bool>,
 }
 
 impl DestinationView {
@@ -91,6 +94,7 @@ impl DestinationView {
             settings,
             reveals: revealed.map(|(name, _)| name.clone()).collect(),
             enabled: destination.enabled,
+            paused: destination.paused,
             created_at: destination.created_at.to_string(),
             updated_at: destination.updated_at.to_string(),
         }
@@ -101,14 +105,36 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show, change, delete))
 }
 
+/// The version that a destination is to stay on, if any.
+async fn pin(
+    state: &ApiState,
+    actor: &Actor,
+    function: &Function,
+    wanted: Option<String>,
+) -> Result<Option<VersionId>, Problem> {
+    match wanted {
+        Some(key) => Ok(Some(functions::find_version(state, actor, function, &key).await?)),
+        None => Ok(None),
+    }
+}
+
 /// The manifest of what a destination runs.
 async fn manifest(state: &ApiState, actor: &Actor, destination: &Destination) -> Result<Manifest, Problem> {
+    Ok(running(state, actor, destination).await?.manifest)
+}
+
+/// The version that a destination runs.
+pub(super) async fn running(
+    state: &ApiState,
+    actor: &Actor,
+    destination: &Destination,
+) -> Result<FunctionVersion, Problem> {
     let function = destination.function;
     let version = match destination.pinned {
         Some(pinned) => pinned,
         None => state.store.get_function(actor, function).await?.current,
     };
-    Ok(state.store.get_version(actor, function, version).await?.manifest)
+    Ok(state.store.get_version(actor, function, version).await?)
 }
 
 async fn view(state: &ApiState, actor: &Actor, destination: Destination) -> Result<DestinationView, Problem> {
@@ -138,14 +164,15 @@ async fn create(
 ) -> Result<(StatusCode, Json<DestinationView>), Problem> {
     super::check_name("name", &new.name)?;
     let function = functions::find(&state, &actor, &new.function).await?;
-    let version = state.store.get_version(&actor, function.id, new.pinned.unwrap_or(function.current)).await?;
+    let pinned = pin(&state, &actor, &function, new.pinned).await?;
+    let version = state.store.get_version(&actor, function.id, pinned.unwrap_or(function.current)).await?;
     let kept = masking::kept(&version.manifest, &mut new.settings, None)?;
     check_settings(&version.manifest, &new.settings, &kept)?;
     let secrets = masking::secrets(&version.manifest, &mut new.settings, kept);
     let new = NewDestination {
         name: new.name,
         function: function.id,
-        pinned: new.pinned,
+        pinned,
         settings: new.settings,
         secrets,
         enabled: new.enabled.unwrap_or(true),
@@ -194,13 +221,18 @@ async fn change(
     change.name.iter().try_for_each(|name| super::check_name("name", name))?;
     let old = state.store.get_destination(&actor, id(&destination)?).await?;
     let mut after = old.clone();
-    after.pinned = change.pinned.unwrap_or(old.pinned);
+    if let Some(pinned) = change.pinned {
+        let function = state.store.get_function(&actor, old.function).await?;
+        after.pinned = pin(&state, &actor, &function, pinned).await?;
+    }
+    let repinned = (after.pinned != old.pinned).then_some(after.pinned);
     let manifest = manifest(&state, &actor, &after).await?;
     let mut patch = DestinationPatch {
         name: change.name,
-        pinned: change.pinned,
+        pinned: repinned,
         settings: change.settings,
         enabled: change.enabled,
+        paused: change.paused,
         ..DestinationPatch::default()
     };
     if let Some(settings) = &mut patch.settings {

@@ -12,10 +12,10 @@ use utoipa_axum::routes;
 
 use super::deliveries::OutcomeView;
 use super::functions::{find, find_version};
-use crate::api::extract::Asked;
+use crate::api::extract::{Asked, Limit};
 use crate::api::{ApiState, Problem};
 use crate::model::{Actor, OutcomeCode};
-use crate::store::{LogEntry, LogFilter, LogPart, Page};
+use crate::store::{LogEntry, LogFilter, LogPart};
 
 /// Which attempts: those that fit all that is given.
 #[derive(Deserialize, IntoParams)]
@@ -28,7 +28,8 @@ struct Which {
     /// answer, it gives every attempt once.
     since: Option<String>,
     /// How many items at most, 1 to 1,000; 100 if absent.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<Limit>,
     /// Only of this version, by id or by its own text.
     version: Option<String>,
     /// Only those that ended so, such as `bad_request`.
@@ -117,7 +118,7 @@ async fn logs(
         }
     };
     let filter = LogFilter { version, outcome: which.outcome, part };
-    let limit = which.limit.unwrap_or(Page::default().limit);
+    let limit = Limit::or_default(which.limit);
     let page = state.store.logs(&actor, function.id, filter, limit).await?;
     let items = page.items.into_iter().map(LogView::from).collect();
     Ok(Json(Logs { items, next: page.next, newest: page.newest }))

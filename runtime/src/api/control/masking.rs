@@ -99,6 +99,7 @@ mod tests {
             settings: map(settings),
             secrets: [("key".to_owned(), sealed)].into(),
             enabled: true,
+            paused: false,
             created_at: now,
             updated_at: now,
         }

@@ -27,14 +27,18 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::authorise;
-use super::{ApiState, Problem, health, policy};
+use super::etags::etags;
+use super::once::once;
+use super::{ApiState, Problem, health, policy, problems};
 use crate::model::Tenant;
 use crate::store::{Paged, TenantId};
 
@@ -57,15 +61,20 @@ impl<T> List<T> {
 pub fn admin_router(state: &Arc<ApiState>) -> Router {
     let (router, api) = described().with_state(Arc::clone(state)).split_for_parts();
     let api = Arc::new(finish(api));
-    router
+    let router = router
+        .route_layer(middleware::from_fn_with_state(Arc::clone(state), once))
         .route_layer(middleware::from_fn_with_state(Arc::clone(state), authorise))
         // Every body is read by our own bounded reader; a second bound would only hide the first.
         .layer(DefaultBodyLimit::disable())
+        .route("/problems", axum::routing::get(problems::list))
+        .route("/problems/{code}", axum::routing::get(problems::show))
         .route("/openapi.json", axum::routing::get(async move || Json(OpenApi::clone(&api))))
         .fallback(async |uri: Uri| {
             Problem::not_found(format!("`{}` is no path of the control API; /openapi.json lists them", uri.path()))
         })
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed());
+    // Around the whole router, and not in it: before a change it asks for the thing as any client would.
+    Router::new().fallback_service(router).layer(middleware::from_fn_with_state(Arc::clone(state), etags))
 }
 
 fn described() -> OpenApiRouter<Arc<ApiState>> {
@@ -175,6 +184,7 @@ fn finish(mut api: OpenApi) -> OpenApi {
                 let before = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
                 operation.description = Some(format!("{before}Roles: {}.", roles.join(", ")));
             }
+            describe_headers(&method, path, operation);
             operation.responses.responses.insert("default".to_owned(), RefOr::T(problem.clone()));
             if path.starts_with("/api/") {
                 operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
@@ -182,6 +192,24 @@ fn finish(mut api: OpenApi) -> OpenApi {
         }
     }
     OpenApiBuilder::from(api).build()
+}
+
+/// The headers that hold for all calls of a kind.
+fn describe_headers(method: &Method, path: &str, operation: &mut Operation) {
+    let header = |name: &str, description: &str, pattern: Option<&str>| {
+        let text = ObjectBuilder::new().schema_type(Type::String).pattern(pattern).build();
+        let header = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).required(Required::False);
+        RefOr::T(header.description(Some(description)).schema(Some(RefOr::T(Schema::Object(text)))).build())
+    };
+    let parameters = operation.parameters.get_or_insert_default();
+    if path.starts_with("/api/") && *method == Method::POST {
+        let description = "The same key with the same request is answered as the first time, for a day.";
+        parameters.push(header("idempotency-key", description, Some("^[!-~]{1,200}$")));
+    }
+    if path.starts_with("/api/") && (*method == Method::PATCH || *method == Method::DELETE) && path.ends_with("{id}") {
+        let description = "The `etag` of what is to be changed; if it has another one by now, nothing is.";
+        parameters.push(header("if-match", description, None));
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `/api/v1/functions/{id}/test`: tries a stored version on an event of whoever asks.
+//! `/api/v1/functions/{id}/test` and `/api/v1/destinations/{id}/test`: tries a stored version on an event of whoever asks, with
+//! settings of theirs or with those that a destination has.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,19 +7,19 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::destinations::check_settings;
+use super::destinations::{check_settings, running};
 use super::functions::{find, find_version};
-use crate::api::extract::Body;
+use crate::api::extract::{Body, id};
 use crate::api::{ApiState, Problem};
 use crate::catalog::manifest::MAX_BATCH;
 use crate::catalog::settings::with_defaults;
-use crate::model::{Actor, Event, Timestamp, Trial, TrialError};
+use crate::model::{Actor, Event, EventType, Manifest, OutcomeCode, Timestamp, Trial, TrialError};
 
 /// What to try. Exactly one of `event` and `events`.
 #[derive(Deserialize, ToSchema)]
@@ -44,8 +45,26 @@ struct ToTry {
     seed: Option<u64>,
 }
 
+/// With what to try a destination.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ToTryWith {
+    /// The event; absent for one that says it is a test, of the first type that the function takes.
+    event: Option<Map<String, Value>>,
+}
+
+/// What a test of a destination came to.
+#[derive(Serialize, ToSchema)]
+struct Tested {
+    /// Whether the partner took it.
+    ok: bool,
+    /// `outcome`, `requests`, `log`, `used` and `limits`.
+    #[schema(value_type = Object)]
+    report: Value,
+}
+
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(test))
+    OpenApiRouter::new().routes(routes!(test)).routes(routes!(test_destination))
 }
 
 /// Runs a version once in the sandbox and reports what it did; no delivery is touched.
@@ -72,6 +91,47 @@ async fn test(
     let trial =
         Trial { function: function.id, version, events, batch, settings, answers, now: body.now, seed: body.seed };
     Ok(Json((state.trials)(trial).await.map_err(problem)?))
+}
+
+/// Runs what a destination runs once, with its settings, and really sends what it sends: does the partner take it? The
+/// destination may be off; no delivery is touched.
+#[utoipa::path(post, path = "/api/v1/destinations/{id}/test", tag = "destinations", params(("id" = String, Path)),
+    request_body = ToTryWith, responses((status = 200, body = Tested)))]
+async fn test_destination(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path(destination): Path<String>,
+    Body(body): Body<ToTryWith>,
+) -> Result<Json<Tested>, Problem> {
+    let destination = state.store.get_destination(&actor, id(&destination)?).await?;
+    let version = running(&state, &actor, &destination).await?;
+    let now = state.clock.now();
+    let event = body.event.unwrap_or_else(|| sample(&version.manifest, now));
+    let event = Event::from_json(&event, now);
+    let event = event.map_err(|error| Problem::unprocessable("invalid_event", error.to_string()))?;
+    // They fit when they were saved; the version that is followed may have changed since.
+    let manifest = &version.manifest;
+    check_settings(manifest, &destination.settings, &destination.secrets.keys().cloned().collect())?;
+    let (defaults, secrets) = (with_defaults(manifest, &destination.settings), state.store.open_secrets(&destination)?);
+    let settings = destination
+        .with_secrets(manifest, defaults, secrets)
+        .map_err(|error| Problem::unprocessable("invalid_settings", error.to_string()))?;
+    let (function, events) = (destination.function, vec![event]);
+    let trial = Trial { function, version, events, batch: false, settings, answers: None, now: None, seed: None };
+    let report = (state.trials)(trial).await.map_err(problem)?;
+    Ok(Json(Tested { ok: report["outcome"]["code"] == OutcomeCode::Delivered.as_str(), report }))
+}
+
+/// An event that says that it is a test.
+fn sample(manifest: &Manifest, now: Timestamp) -> Map<String, Value> {
+    // A manifest names at least one type.
+    let kind = manifest.events.first().copied().unwrap_or(EventType::Track);
+    let id = "tidegate-connection-test";
+    let event = json!({
+        "type": kind, "event": "Connection Test", "name": "Connection Test", "userId": id, "previousId": id, "groupId": id,
+        "messageId": format!("{id}-{}", now.as_millis()), "timestamp": now, "properties": {}, "traits": {}, "context": {},
+    });
+    event.as_object().cloned().unwrap_or_default()
 }
 
 fn events(body: &ToTry, now: Timestamp) -> Result<(Vec<Event>, bool), Problem> {

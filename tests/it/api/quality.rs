@@ -1,0 +1,177 @@
+//! What holds for all calls of the control API: pages for problems, tags, calls that take place once, rates, no CORS.
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use super::{Answer, Apis, send};
+
+async fn call(apis: &Apis, more: &[(&str, &str)], method: &str, path: &str, body: &Value) -> Answer {
+    super::tenancy::call(apis, &apis.token, more, method, path, body).await
+}
+
+fn code(answer: &Answer) -> (u16, String) {
+    (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn a_problem_leads_to_the_page_of_its_code() {
+    let apis = Apis::start(&[]).await;
+    let problem = apis.control("GET", "/api/v1/sources/src_x", None).await.json();
+    assert_eq!(problem["type"], "/problems/not_found");
+    let page = send(apis.admin, "GET", problem["type"].as_str().unwrap(), &[], b"").await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(page.text().contains("not_found"), "{}", page.text());
+    let list = send(apis.admin, "GET", "/problems", &[], b"").await.text();
+    assert!(list.contains("/problems/not_found") && list.contains("/problems/precondition_failed"), "{list}");
+    assert_eq!(code(&send(apis.admin, "GET", "/problems/nothing", &[], b"").await), (404, "not_found".to_owned()));
+    for code in codes_in_the_source() {
+        assert!(list.contains(&format!("/problems/{code}\"")), "`{code}` has no page: add it to `api/problems.rs`");
+    }
+}
+
+/// Every code that a handler names: the texts in snake case that stand alone in a call beside a status, or in a short form.
+fn codes_in_the_source() -> Vec<String> {
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/src/api")];
+    let mut codes = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+            let text = text.replace("( ", "(");
+            for before in [
+                "Problem::new(",
+                "Problem::bad_request(",
+                "Problem::unprocessable(",
+                "Problem::unauthorized(",
+                "Problem::too_many(",
+            ] {
+                for (at, _) in text.match_indices(before) {
+                    let call = &text[at + before.len()..];
+                    let call =
+                        if before == "Problem::new(" { call.split_once(", ").unwrap_or_default().1 } else { call };
+                    let code = call.strip_prefix('"').and_then(|rest| rest.split('"').next());
+                    codes.extend(code.map(str::to_owned));
+                }
+            }
+        }
+    }
+    assert!(codes.len() > 20, "{codes:?}");
+    codes
+}
+
+#[tokio::test]
+async fn nobody_changes_what_somebody_else_has_changed() {
+    let apis = Apis::start(&[]).await;
+    let (source, write_key) = apis.source("web").await;
+    let path = format!("/api/v1/sources/{source}");
+    let read = apis.control("GET", &path, None).await;
+    let tag = read.header("etag").unwrap().to_owned();
+    let not_modified = call(&apis, &[("if-none-match", &tag)], "GET", &path, &Value::Null).await;
+    assert_eq!((not_modified.status, not_modified.body.len()), (304, 0));
+    // A counter that moves by itself is no change.
+    let nothing = json!({"writeKey": write_key, "batch": [{"type": "nothing"}]}).to_string();
+    send(apis.public, "POST", "/v1/batch", &[], nothing.as_bytes()).await;
+    let changed = call(&apis, &[("if-match", &tag)], "PATCH", &path, &json!({"name": "one"})).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    let late = call(&apis, &[("if-match", &tag)], "PATCH", &path, &json!({"name": "two"})).await;
+    assert_eq!(code(&late), (412, "precondition_failed".to_owned()));
+    assert_eq!(code(&call(&apis, &[("if-match", &tag)], "DELETE", &path, &Value::Null).await).0, 412);
+    let read = apis.control("GET", &path, None).await;
+    assert_eq!((&read.json()["name"], read.header("etag")), (&json!("one"), changed.header("etag")));
+    let tag = changed.header("etag").unwrap().to_owned();
+    assert_eq!(call(&apis, &[("if-match", &tag)], "DELETE", &path, &Value::Null).await.status, 204);
+    assert_eq!(call(&apis, &[("if-match", "*")], "PATCH", &path, &json!({})).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_call_with_an_idempotency_key_takes_place_once() {
+    let apis = Apis::start(&[]).await;
+    let make = async |name: &str, key: &str| {
+        call(&apis, &[("idempotency-key", key)], "POST", "/api/v1/sources", &json!({ "name": name })).await
+    };
+    let (first, again) = (make("web", "k1").await, make("web", "k1").await);
+    assert_eq!((first.status, again.status), (201, 201));
+    assert_eq!(first.json(), again.json());
+    assert_eq!((first.header("idempotency-replayed"), again.header("idempotency-replayed")), (None, Some("true")));
+    assert_eq!(again.header("content-type"), Some("application/json"));
+    assert_eq!(code(&make("other", "k1").await), (422, "idempotency_key_reused".to_owned()));
+    assert_eq!(code(&make("web", "k2").await), (409, "name_taken".to_owned()), "another key is another call");
+    let refusal = make("web", "k2").await;
+    assert_eq!(code(&refusal), (409, "name_taken".to_owned()));
+    assert_eq!(refusal.header("content-type"), Some("application/problem+json"), "a refusal is an answer too");
+    assert_eq!(code(&make("x", "").await), (400, "invalid_header".to_owned()));
+    let list = apis.control("GET", "/api/v1/sources", None).await.json();
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+
+    let key = json!({"name": "k", "role": "operator"});
+    let made = call(&apis, &[("idempotency-key", "k3")], "POST", "/api/v1/keys", &key).await;
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    let again = call(&apis, &[("idempotency-key", "k3")], "POST", "/api/v1/keys", &key).await;
+    assert_eq!(code(&again), (409, "idempotency_unrepeatable".to_owned()));
+    let named = json!({"name": "y"});
+    let own = super::tenancy::call(&apis, &token, &[("idempotency-key", "k1")], "POST", "/api/v1/sources", &named);
+    assert_eq!(own.await.status, 201, "each caller has names of their own");
+
+    let sql = Connection::open(apis.dir.path().join("tidegate.db")).unwrap();
+    let kept: i64 = sql.query_row("SELECT count(*) FROM once WHERE body LIKE '%tgk_%'", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 0, "no token is stored");
+    sql.execute("UPDATE once SET status = NULL, body = NULL WHERE name = 'k1'", []).unwrap();
+    assert_eq!(code(&make("web", "k1").await), (409, "idempotency_unknown".to_owned()), "as after a crash");
+}
+
+#[tokio::test]
+async fn calls_with_one_idempotency_key_at_the_same_time_make_one_thing() {
+    let apis = Apis::start(&[]).await;
+    let name = json!({"name": "web"});
+    let (to, bearer, mut all) = (apis.admin, format!("Bearer {}", apis.token), tokio::task::JoinSet::new());
+    for _ in 0..8 {
+        let (bearer, body) = (bearer.clone(), name.to_string());
+        all.spawn(async move {
+            let headers =
+                [("authorization", bearer.as_str()), ("content-type", "application/json"), ("idempotency-key", "k")];
+            send(to, "POST", "/api/v1/sources", &headers, body.as_bytes()).await
+        });
+    }
+    let mut ids = std::collections::BTreeSet::new();
+    while let Some(answer) = all.join_next().await {
+        let answer = answer.unwrap();
+        match answer.status {
+            201 => drop(ids.insert(answer.json()["id"].as_str().unwrap().to_owned())),
+            _ => assert_eq!(code(&answer), (409, "idempotency_in_progress".to_owned())),
+        }
+    }
+    assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_calls_too_often_is_told_when_to_go_on() {
+    let settings = [("TIDEGATE__CONTROL__KEY_REQUESTS_PER_S", "1"), ("TIDEGATE__CONTROL__KEY_BURST", "3")];
+    let apis = Apis::start(&settings).await;
+    let look = async || apis.control("GET", "/api/v1/whoami", None).await;
+    for left in ["2", "1", "0"] {
+        let answer = look().await;
+        assert_eq!((answer.status, answer.header("ratelimit-remaining")), (200, Some(left)));
+        assert_eq!(answer.header("ratelimit-limit"), Some("3"));
+    }
+    let refused = look().await;
+    assert_eq!(code(&refused), (429, "too_many_requests".to_owned()));
+    assert_eq!((refused.header("retry-after"), refused.header("ratelimit-remaining")), (Some("1"), Some("0")));
+}
+
+#[tokio::test]
+async fn no_page_of_another_origin_may_use_the_control_api() {
+    let apis = Apis::start(&[]).await;
+    let origin = [("origin", "https://evil.example"), ("access-control-request-method", "GET")];
+    for (method, path) in [("OPTIONS", "/api/v1/sources"), ("GET", "/api/v1/sources"), ("GET", "/openapi.json")] {
+        let answer = call(&apis, &origin, method, path, &Value::Null).await;
+        assert!(
+            !answer.headers.iter().any(|(name, _)| name.starts_with("access-control")),
+            "{method} {path}: {answer:?}"
+        );
+    }
+    assert_eq!(call(&apis, &origin, "OPTIONS", "/api/v1/sources", &Value::Null).await.status, 405);
+}
