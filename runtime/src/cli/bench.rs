@@ -3,15 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::print::{self, Format};
-use super::{bench_hostile, bench_push, bench_replay, bench_restart, local, once, partner};
+use super::{bench_hostile, bench_path, bench_push, bench_replay, bench_restart, local, once, partner};
 use crate::app::App;
 use crate::bench::{
     self,
@@ -44,7 +43,7 @@ pub(super) enum Command {
     /// From a JavaScript file to the first event that a host on this machine delivers with it, upload, build and
     /// compilation included.
     Push,
-    /// Events through the whole durable path to a server on this machine, beside a plain HTTP client to that server.
+    /// Events through the whole durable path to a server in another process, beside plain HTTP clients of that server.
     Path {
         /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
         component: PathBuf,
@@ -86,6 +85,9 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 100_000)]
         invocations: u64,
     },
+    /// The server that `path` delivers to, for the process that starts this.
+    #[command(hide = true)]
+    Partner,
     /// Block rows beside a row for every delivery, with failures and with a reader beside the writer.
     Store {
         /// How many events for each case.
@@ -94,12 +96,6 @@ pub(super) enum Command {
     },
 }
 
-/// Events in one request to the tracking API: what stock server clients send at most.
-const BATCH: u64 = 100;
-
-/// Requests under way at the same time, at the baseline and at the tracking API.
-const CONCURRENCY: usize = 64;
-
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     let figures = match command {
         Command::Invoke { functions, calls } => invoke(&functions, calls, format).await?,
@@ -107,11 +103,12 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Push => bench_push::run().await?,
         Command::Hostile { samples } => bench_hostile::run(samples.max(1)).await?,
         Command::Soak { invocations } => serde_json::to_value(bench::soak::soak(invocations).await?)?,
-        Command::Path { component, events } => path(read(&component)?, events).await?,
         Command::Replay { component, dead, rate, live } => {
             bench_replay::run(read(&component)?, dead, rate, live).await?
         }
         Command::Restart { component, pending } => bench_restart::run(read(&component)?, pending).await?,
+        Command::Path { component, events } => bench_path::run(read(&component)?, events).await?,
+        Command::Partner => return bench_path::serve().await.map(|()| 0),
         Command::Store { events } => {
             let dir = tempfile::tempdir()?;
             let figures = tokio::task::spawn_blocking(move || bench::store::store(dir.path(), events)).await??;
@@ -221,48 +218,6 @@ async fn saved_to_live(file: &Path, ms: impl Fn(Instant) -> f64) -> anyhow::Resu
     Ok(all[all.len() / 2])
 }
 
-async fn path(component: Vec<u8>, events: u64) -> anyhow::Result<Value> {
-    let served = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&served);
-    let partner = partner::start(move |_| {
-        counter.fetch_add(1, Ordering::Relaxed);
-    })
-    .await?;
-    let data = tempfile::tempdir()?;
-    let (listen, api, stop, host) = start(data.path(), partner).await?;
-    let write_key = wire(&api, component, partner).await?;
-
-    // Baseline, path, baseline: the machine's drift during the run falls on both sides of the path.
-    let before = plain(partner, events).await?;
-    served.store(0, Ordering::Relaxed);
-    let start = Instant::now();
-    ingest(listen, &write_key, events).await?;
-    let acknowledged = start.elapsed();
-    while served.load(Ordering::Relaxed) < events {
-        anyhow::ensure!(
-            start.elapsed() < Duration::from_secs(600),
-            "{} of {events} arrived",
-            served.load(Ordering::Relaxed)
-        );
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    let delivered = start.elapsed();
-    let after = plain(partner, events).await?;
-    let ledger = api.get("/api/v1/ledger").await?;
-    stop.cancel();
-    host.await??;
-    let plain = (before + after) / 2.0;
-    let rate = events as f64 / delivered.as_secs_f64();
-    Ok(json!({
-        "events": events,
-        "acknowledged_per_s": (events as f64 / acknowledged.as_secs_f64()).round(),
-        "delivered_per_s": rate.round(),
-        "plain_client_per_s": plain.round(),
-        "ratio": (rate / plain * 1000.0).round() / 1000.0,
-        "ledger": ledger,
-    }))
-}
-
 /// A host in this process: where it listens, a client of its control API, what stops it, its end.
 type Running = (
     SocketAddr,
@@ -308,69 +263,12 @@ pub(super) async fn wire(api: &Client, component: Vec<u8>, partner: SocketAddr) 
     Ok(source["write_key"].as_str().context("the source has no write key")?.to_owned())
 }
 
-/// Sends every event in batches over several connections, and waits for each acknowledgement.
-async fn ingest(listen: SocketAddr, write_key: &str, events: u64) -> anyhow::Result<()> {
-    let next = Arc::new(AtomicU64::new(0));
-    let client = Arc::new(Client::new(ServerArgs::of(format!("http://{listen}"), None)));
-    let mut senders = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let (next, client, write_key) = (Arc::clone(&next), Arc::clone(&client), write_key.to_owned());
-        senders.spawn(async move {
-            loop {
-                let first = next.fetch_add(BATCH, Ordering::Relaxed);
-                if first >= events {
-                    return anyhow::Ok(());
-                }
-                let batch: Vec<Value> = (first..(first + BATCH).min(events)).map(event).collect();
-                client.post("/v1/batch", &json!({ "writeKey": write_key, "batch": batch })).await?;
-            }
-        });
-    }
-    while let Some(sent) = senders.join_next().await {
-        sent??;
-    }
-    Ok(())
-}
-
 /// An event of about 600 bytes, as the store's measurement has it.
-fn event(n: u64) -> Value {
+pub(super) fn event(n: u64) -> Value {
     json!({
         "type": "track", "event": "Order Completed", "userId": format!("user-{n}"), "messageId": format!("bench-{n}"),
         "timestamp": "2026-01-01T00:00:00.000Z",
         "properties": { "order_id": n, "revenue": 39.95, "currency": "EUR", "note": "x".repeat(300) },
         "context": { "library": { "name": "bench", "version": "1" } },
     })
-}
-
-/// Requests a second of a plain client that posts what the function posts.
-async fn plain(partner: SocketAddr, events: u64) -> anyhow::Result<f64> {
-    let next = Arc::new(AtomicU64::new(0));
-    let start = Instant::now();
-    let mut senders = tokio::task::JoinSet::new();
-    for _ in 0..CONCURRENCY {
-        let next = Arc::clone(&next);
-        senders.spawn(async move {
-            let stream = tokio::net::TcpStream::connect(partner).await?;
-            stream.set_nodelay(true)?;
-            let io = hyper_util::rt::TokioIo::new(stream);
-            let (mut client, connection) = hyper::client::conn::http1::handshake(io).await?;
-            tokio::spawn(connection);
-            while next.fetch_add(1, Ordering::Relaxed) < events {
-                let body =
-                    http_body_util::Full::new(bytes::Bytes::from_static(br#"{"text":"user-1 did Order Completed"}"#));
-                let request = http::Request::post("/services/T0/B0/bench")
-                    .header("host", partner.to_string())
-                    .header("content-type", "application/json")
-                    .body(body)?;
-                let answer = client.send_request(request).await?;
-                http_body_util::BodyExt::collect(answer.into_body()).await?;
-                client.ready().await?;
-            }
-            anyhow::Ok(())
-        });
-    }
-    while let Some(sent) = senders.join_next().await {
-        sent??;
-    }
-    Ok(events as f64 / start.elapsed().as_secs_f64())
 }

@@ -11,6 +11,7 @@ mod audit;
 mod backup;
 mod bench;
 mod bench_hostile;
+mod bench_path;
 mod bench_push;
 mod bench_replay;
 mod bench_restart;
