@@ -20,7 +20,7 @@ use crate::api::{self, ApiState};
 use crate::catalog::workshop::{Bounds, Processes, WorkError, Workshop, WorkshopConfig};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::delivery::{self, DeliveryConfig, RetryPolicy, Trials};
+use crate::delivery::{self, BreakerPolicy, DeliveryConfig, RetryPolicy, ScheduleConfig, Trials};
 use crate::egress::{EgressConfig, Gate, GateError};
 use crate::replay::{self, ReplayConfig};
 use crate::sandbox::{CompileFailure, Compiler, Sandbox, SandboxConfig, SandboxError};
@@ -108,14 +108,23 @@ impl App {
         let metrics = Arc::new(DeliveryMetrics::default());
         let tried = Trials::new(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&gate), limits.clone());
         let workshop = Workshop::new(workshop_config(config), Arc::clone(&sandbox));
+        let (watch, questions) = delivery::watch();
         Ok(Self {
             listen,
             admin_listen,
             operator_token,
-            api: ApiState::new(Arc::clone(&store), workshop, trials(tried), Arc::clone(&metrics), config, clock),
-            delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock, metrics },
+            api: ApiState::new(
+                Arc::clone(&store),
+                workshop,
+                trials(tried),
+                standing(watch),
+                Arc::clone(&metrics),
+                config,
+                clock,
+            ),
+            delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock, metrics, questions },
             delivery_config: delivery_config(config),
-            delivery_threads: std::thread::available_parallelism().map_or(2, usize::from),
+            delivery_threads: delivery_threads(),
             // Half, so that what is new always finds a place.
             replay_config: ReplayConfig { per_destination: config.delivery.in_flight_per_destination.div_ceil(2) },
             store,
@@ -263,6 +272,21 @@ pub fn trials(trials: Trials) -> api::Trials {
     })
 }
 
+/// What the handlers are given to say how deliveries stand.
+pub fn standing(watch: delivery::Watch) -> api::Standing {
+    let figures = watch.clone();
+    api::Standing {
+        health: Arc::new(move |destination| {
+            let watch = watch.clone();
+            Box::pin(async move { watch.health(destination).await })
+        }),
+        figures: Arc::new(move || {
+            let watch = figures.clone();
+            Box::pin(async move { watch.figures().await })
+        }),
+    }
+}
+
 /// The part of the configuration that is about uploads.
 pub fn workshop_config(config: &Config) -> WorkshopConfig {
     let control = &config.control;
@@ -276,15 +300,34 @@ pub fn workshop_config(config: &Config) -> WorkshopConfig {
     }
 }
 
+/// Threads that guests run on.
+fn delivery_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
 fn delivery_config(config: &Config) -> DeliveryConfig {
     DeliveryConfig {
-        in_flight: config.delivery.in_flight,
-        in_flight_per_destination: config.delivery.in_flight_per_destination,
+        schedule: ScheduleConfig {
+            in_flight: config.delivery.in_flight,
+            in_flight_per_destination: config.delivery.in_flight_per_destination,
+            in_flight_per_host: config.delivery.in_flight_per_host,
+            processors: delivery_threads(),
+            breaker: BreakerPolicy {
+                failure_percent: config.delivery.breaker_failure_percent,
+                attempts: config.delivery.breaker_attempts,
+                slow: config.delivery.breaker_slow,
+                first_probe: config.delivery.breaker_probe,
+                longest_probe: config.delivery.breaker_probe_cap,
+            },
+        },
         shutdown_grace: config.delivery.drain,
         retry: RetryPolicy {
             window: config.delivery.retry_window,
             first_wait: config.delivery.backoff_base,
             longest_wait: config.delivery.backoff_cap,
+            attempts: None,
+            longest_wish: config.delivery.retry_after_cap,
         },
+        ordered_window: config.delivery.ordered_window,
     }
 }

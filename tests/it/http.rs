@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -63,6 +64,7 @@ pub async fn try_send(
 /// One request that a partner got.
 #[derive(Clone, Debug)]
 pub struct Received {
+    pub at: Instant,
     pub path: String,
     pub headers: hyper::HeaderMap,
     pub body: Bytes,
@@ -80,7 +82,7 @@ impl Partner {
         Self::answering(|_| (200, Vec::new())).await
     }
 
-    /// Answers as `answer` says: status and header fields.
+    /// Answers as `answer` says: status and header fields. A status of 0 is no answer at all.
     pub async fn answering(
         answer: impl Fn(&Received) -> (u16, Vec<(&'static str, String)>) + Send + Sync + 'static,
     ) -> Self {
@@ -107,9 +109,13 @@ impl Partner {
                     async move {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-                        let one = Received { path: head.uri.to_string(), headers: head.headers, body };
+                        let (at, path) = (Instant::now(), head.uri.to_string());
+                        let one = Received { at, path, headers: head.headers, body };
                         let (status, headers, body) = answer(&one);
                         all.lock().expect("no panic").push(one);
+                        if status == 0 {
+                            std::future::pending::<()>().await;
+                        }
                         let mut response = Response::builder().status(status);
                         for (name, value) in headers {
                             response = response.header(name, value);

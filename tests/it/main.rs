@@ -28,6 +28,7 @@ mod partners;
 mod promoting;
 mod replays;
 mod sandbox;
+mod schedule;
 mod secrets;
 mod tenants;
 mod tidy;

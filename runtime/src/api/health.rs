@@ -59,6 +59,7 @@ pub(super) async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Respon
     ];
     let rejected = state.ingest.counts.all().into_iter();
     let rejected = rejected.map(|(source, code, events)| (source.to_string(), code.as_str(), events)).collect();
+    let delivery = (state.standing.figures)().await;
     let standing = state.store.standing().await?;
     let memory = &state.ingest.memory;
     let gauges = vec![
@@ -70,6 +71,6 @@ pub(super) async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Respon
         ("replays_running", "Replays that give deliveries back", standing.replays_running),
     ];
     let others = exposition(state.store.metrics(), &state.delivering);
-    let text = state.metrics.text(Snapshot { rejected, ledger: states.to_vec(), gauges }, &others);
+    let text = state.metrics.text(Snapshot { rejected, ledger: states.to_vec(), gauges, delivery }, &others);
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }

@@ -15,6 +15,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::model::DeliveryFigures;
+
 /// The content type of [`Metrics::text`].
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -46,6 +48,8 @@ pub(super) struct Snapshot {
     pub ledger: Vec<(&'static str, u64)>,
     /// Figures without labels: name, help, value.
     pub gauges: Vec<(&'static str, &'static str, u64)>,
+    /// How deliveries stand, if they are running.
+    pub delivery: Option<DeliveryFigures>,
 }
 
 impl Collector for Snapshot {
@@ -66,8 +70,31 @@ impl Collector for Snapshot {
             let value = i64::try_from(*value).unwrap_or(i64::MAX);
             ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        Ok(())
+        self.delivery.as_ref().map_or(Ok(()), |figures| encode_delivery(figures, &mut encoder))
     }
+}
+
+fn encode_delivery(figures: &DeliveryFigures, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    let gauge = |count: u64| ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+    let help = "Destinations that were served lately, by the state of their breaker";
+    let mut family = encoder.encode_descriptor("breakers", help, None, MetricType::Gauge)?;
+    let DeliveryFigures { breakers_closed, breakers_open, breakers_probing, .. } = *figures;
+    for (state, count) in [("closed", breakers_closed), ("open", breakers_open), ("probing", breakers_probing)] {
+        gauge(count).encode(family.encode_family(&[("state", state)])?)?;
+    }
+    let help = "Breakers that opened, by reason";
+    let mut family = encoder.encode_descriptor("breakers_opened", help, None, MetricType::Counter)?;
+    for (reason, count) in ["failures", "slowness"].into_iter().zip(figures.breakers_opened) {
+        ConstCounter::new(count).encode(family.encode_family(&[("reason", reason)])?)?;
+    }
+    for (name, help, count) in [
+        ("attempts_in_flight", "Attempts under way", figures.in_flight),
+        ("deliveries_claimed", "Deliveries in memory that wait for their turn", figures.claimed),
+        ("destinations_slowed", "Destinations with a rate that was learned from their partner", figures.slowed),
+    ] {
+        gauge(count).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+    }
+    Ok(())
 }
 
 impl Default for Metrics {
@@ -114,8 +141,10 @@ mod tests {
         metrics.events_accepted.inc_by(3);
         metrics.tracking_answers.get_or_create(&[("code", "ok")]).inc();
         let rejected = vec![("src_1".to_owned(), "event_not_defined", 2)];
+        let delivery = DeliveryFigures { breakers_open: 2, breakers_opened: [4, 1], ..DeliveryFigures::default() };
+        let gauges = vec![("replays_running", "Replays", 2)];
         let text = metrics.text(
-            Snapshot { rejected, ledger: vec![("pending", 5)], gauges: vec![("replays_running", "Replays", 2)] },
+            Snapshot { rejected, ledger: vec![("pending", 5)], gauges, delivery: Some(delivery) },
             "tidegate_of_another_part 1\n",
         );
         for line in [
@@ -125,6 +154,9 @@ mod tests {
             "tidegate_deliveries{state=\"pending\"} 5",
             "tidegate_replays_running 2",
             "tidegate_of_another_part 1",
+            "tidegate_breakers{state=\"open\"} 2",
+            "tidegate_breakers_opened_total{reason=\"failures\"} 4",
+            "tidegate_attempts_in_flight 0",
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is missing in:\n{text}");
         }

@@ -26,5 +26,5 @@ mod wrong_keys;
 pub use control::admin_router;
 pub use problem::Problem;
 pub use serve::{Peer, serve};
-pub use state::{ApiState, Trials};
+pub use state::{ApiState, Standing, Trials};
 pub use tracking::public_router;

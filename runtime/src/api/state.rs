@@ -10,7 +10,7 @@ use crate::catalog::workshop::Workshop;
 use crate::clock::Clock;
 use crate::config::{Config, ControlConfig, HttpConfig, Replay};
 use crate::ingest::{Ingest, Quota};
-use crate::model::{KeyId, Trial, TrialError};
+use crate::model::{DeliveryFigures, DestinationHealth, DestinationId, KeyId, Trial, TrialError};
 use crate::store::Store;
 use crate::telemetry::DeliveryMetrics;
 
@@ -20,6 +20,17 @@ use super::wrong_keys::WrongKeys;
 
 /// Tries a function: what the handlers are given of delivery, which they cannot name.
 pub type Trials = Arc<dyn Fn(Trial) -> Pin<Box<dyn Future<Output = Result<Value, TrialError>> + Send>> + Send + Sync>;
+
+/// Answers a question about deliveries, unless they are not running.
+type Asked<T> = Pin<Box<dyn Future<Output = Option<T>> + Send>>;
+
+/// Says how deliveries stand: what the handlers are given of delivery, which they cannot name.
+pub struct Standing {
+    /// How one destination stands.
+    pub health: Arc<dyn Fn(DestinationId) -> Asked<DestinationHealth> + Send + Sync>,
+    /// Figures over all of them.
+    pub figures: Arc<dyn Fn() -> Asked<DeliveryFigures> + Send + Sync>,
+}
 
 /// What all handlers share.
 pub struct ApiState {
@@ -34,6 +45,7 @@ pub struct ApiState {
     /// Where uploads become functions.
     pub(super) workshop: Workshop,
     pub(super) trials: Trials,
+    pub(super) standing: Standing,
     pub(super) control: ControlConfig,
     pub(super) wrong_keys: WrongKeys,
     pub(super) replay: Replay,
@@ -52,6 +64,7 @@ impl ApiState {
         store: Arc<Store>,
         workshop: Workshop,
         trials: Trials,
+        standing: Standing,
         delivering: Arc<DeliveryMetrics>,
         config: &Config,
         clock: Clock,
@@ -65,6 +78,7 @@ impl ApiState {
             reading: Semaphore::new(config.ingest.concurrent_requests),
             workshop,
             trials,
+            standing,
             control: config.control,
             rates: Quota::new(config.control.key_requests_per_s, config.control.key_burst),
             under_way: UnderWay::default(),

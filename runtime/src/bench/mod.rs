@@ -5,5 +5,6 @@
 
 pub mod attacks;
 pub mod invoke;
+pub mod simulate;
 pub mod soak;
 pub mod store;

@@ -24,7 +24,7 @@ use crate::model::{
 use crate::store::baseline::{Baseline, Looker};
 use crate::store::{
     AttemptRecord, DeliveryFilter, LedgerScope, NewConnection, NewDestination, NewEvent, Owed, OwedState, Page, Settle,
-    Settlement, Store, StoreConfig,
+    Settlement, Store, StoreConfig, Want,
 };
 
 /// Bytes of one event's JSON: a track call of a stock client with its context.
@@ -291,10 +291,11 @@ impl Bench {
                 pinned: None,
                 settings: Map::new(),
                 secrets: Default::default(),
+                rate: None,
                 enabled: true,
             };
             let destination = store.create_destination(&actor, new).await?.id;
-            let new = NewConnection { source: source.id, destination, enabled: true };
+            let new = NewConnection { source: source.id, destination, enabled: true, ordered_by: None };
             connections.push(store.create_connection(&actor, new).await?);
         }
         let (accepted, delivered, reads) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
@@ -333,7 +334,11 @@ impl Bench {
         let mut claimed = Vec::new();
         for connection in &self.connections {
             let now = Clock::System.now();
-            claimed.extend(self.store.claim(connection.destination, most, usize::MAX, now).await?);
+            claimed.extend(
+                self.store
+                    .claim(connection.destination, Want { fresh: most, retries: most, bytes: usize::MAX }, now)
+                    .await?,
+            );
         }
         Ok(claimed)
     }
@@ -412,7 +417,7 @@ impl Bench {
             version: VersionId::new(now),
             report: json!({}),
         };
-        Settlement { delivery: claimed.id, lease: claimed.lease, settle, attempt: Some(attempt) }
+        Settlement { delivery: claimed.id, lease: claimed.lease, settle, key: None, attempt: Some(attempt) }
     }
 
     /// Reads the ledger and the newest deliveries until everything is delivered.

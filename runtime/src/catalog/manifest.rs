@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::Map;
 
 use crate::egress::{AllowEntry, PolicyError, belongs_to_host};
-use crate::model::{Bind, Manifest, Place, Setting, SettingType};
+use crate::model::{Bind, Manifest, ManifestRetry, Place, Setting, SettingType};
 
 use super::settings;
 
@@ -29,6 +29,11 @@ pub const MAX_CHOICES: usize = 100;
 pub const MAX_BATCH: u32 = 1_000;
 /// How long an event may wait for others, in milliseconds: a minute is the most a person waits for the first sign.
 pub const MAX_BATCH_WAIT_MS: u64 = 60_000;
+
+/// Fields by which a batch is grouped: more would leave nothing to gather.
+pub const MAX_GROUP_FIELDS: usize = 4;
+/// The greatest number in `[retry]`: a week in seconds, as long as events are kept; ten minutes in milliseconds.
+pub const MAX_RETRY: u64 = 604_800;
 
 /// What is wrong with a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -257,6 +262,12 @@ fn check_numbers(manifest: &Manifest) -> Result<(), ManifestError> {
     if let Some((key, _)) = asked.into_iter().find(|(_, value)| *value == Some(0)) {
         return wrong(format!("limits.{key}"), 0, "it must be at least 1; leave it out for the host's own limit");
     }
+    if let Some(rate) = &manifest.rate
+        && let Err((key, value, rule)) = rate.check()
+    {
+        return wrong(format!("rate.{key}"), value, rule);
+    }
+    check_retry(manifest.retry.as_ref())?;
     let Some(batch) = &manifest.batch else { return Ok(()) };
     if !(1..=MAX_BATCH).contains(&batch.max_events) {
         return wrong("batch.max_events", batch.max_events, format!("use 1 to {MAX_BATCH}"));
@@ -264,7 +275,35 @@ fn check_numbers(manifest: &Manifest) -> Result<(), ManifestError> {
     if batch.max_wait_ms > MAX_BATCH_WAIT_MS {
         return wrong("batch.max_wait_ms", batch.max_wait_ms, format!("use at most {MAX_BATCH_WAIT_MS}"));
     }
+    if batch.max_bytes == Some(0) {
+        return wrong("batch.max_bytes", 0, "it must be at least 1; leave it out for the host's own bound");
+    }
+    if batch.group_by.len() > MAX_GROUP_FIELDS {
+        return wrong("batch.group_by", batch.group_by.len(), format!("at most {MAX_GROUP_FIELDS} fields are allowed"));
+    }
     Ok(())
+}
+
+/// The host's own schedule bounds it from above; here only what could never work.
+fn check_retry(retry: Option<&ManifestRetry>) -> Result<(), ManifestError> {
+    let Some(retry) = retry else { return Ok(()) };
+    let asked = [
+        ("window_s", retry.window_s),
+        ("first_wait_ms", retry.first_wait_ms),
+        ("longest_wait_ms", retry.longest_wait_ms),
+        ("attempts", retry.attempts.map(u64::from)),
+    ];
+    if let Some((key, value)) =
+        asked.into_iter().find_map(|(key, value)| Some((key, value?)).filter(|(_, v)| *v == 0 || *v > MAX_RETRY))
+    {
+        return wrong(format!("retry.{key}"), value, format!("use 1 to {MAX_RETRY}; leave it out for the host's own"));
+    }
+    match (retry.first_wait_ms, retry.longest_wait_ms) {
+        (Some(first), Some(longest)) if first > longest => {
+            wrong("retry.first_wait_ms", first, format!("it must not exceed `retry.longest_wait_ms`, {longest}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -300,6 +339,14 @@ cpu_ms = 50
 [batch]
 max_events = 100
 max_wait_ms = 10000
+max_bytes = 100000
+group_by = ["userId"]
+[rate]
+requests_per_s = 50
+burst = 10
+[retry]
+window_s = 3600
+first_wait_ms = 500
 "#;
 
     #[test]
@@ -354,6 +401,15 @@ max_wait_ms = 10000
             ("cpu_ms = 50", "cpu_ms = 0", "`limits.cpu_ms`"),
             ("max_events = 100", "max_events = 5000", "`batch.max_events` in `function.toml` is `5000`"),
             ("max_wait_ms = 10000", "max_wait_ms = 70000", "use at most 60000"),
+            ("max_bytes = 100000", "max_bytes = 0", "`batch.max_bytes`"),
+            ("[\"userId\"]", "[\"user..id\"]", "`user..id` names no value"),
+            ("[\"userId\"]", "[\"a\", \"b\", \"c\", \"d\", \"e\"]", "at most 4 fields"),
+            ("requests_per_s = 50", "requests_per_s = 0", "`rate.requests_per_s` in `function.toml` is `0`"),
+            ("requests_per_s = 50\n", "", "`events_per_s`"),
+            ("burst = 10", "burst = 0", "`rate.burst`"),
+            ("window_s = 3600", "window_s = 0", "`retry.window_s`"),
+            ("window_s = 3600", "longest_wait_ms = 100", "must not exceed `retry.longest_wait_ms`, 100"),
+            ("first_wait_ms = 500", "attempts = 0", "`retry.attempts`"),
         ];
         for (from, to, expected) in cases {
             assert!(GOOD.contains(from), "{from}");

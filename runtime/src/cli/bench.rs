@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::print::{self, Format};
-use super::{bench_hostile, bench_path, bench_push, bench_replay, bench_restart, local, once, partner};
+use super::{bench_delivery, bench_hostile, bench_path, bench_push, bench_replay, bench_restart, local, once, partner};
 use crate::app::App;
 use crate::bench::{
     self,
@@ -88,6 +88,25 @@ pub(super) enum Command {
     /// The server that `path` delivers to, for the process that starts this.
     #[command(hide = true)]
     Partner,
+    /// What destinations do to each other: throughput and latencies with 1, 10 and 100 of them, with one of a hundred
+    /// hanging, and during and after three times as much as the host can deliver. As ratios of one run.
+    Delivery {
+        /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
+        component: PathBuf,
+        /// How many deliveries each greatest rate is measured over.
+        #[arg(long, default_value_t = 20_000)]
+        deliveries: u64,
+    },
+    /// The delivery core in virtual time, with sick partners, crashes and faults that a seed decides. Ends with 1, and the
+    /// seed, at the first promise that is broken.
+    Simulate {
+        /// How many seeds.
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+    },
     /// Block rows beside a row for every delivery, with failures and with a reader beside the writer.
     Store {
         /// How many events for each case.
@@ -109,6 +128,10 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Restart { component, pending } => bench_restart::run(read(&component)?, pending).await?,
         Command::Path { component, events } => bench_path::run(read(&component)?, events).await?,
         Command::Partner => return bench_path::serve().await.map(|()| 0),
+        Command::Delivery { component, deliveries } => bench_delivery::run(read(&component)?, deliveries).await?,
+        Command::Simulate { seeds, first } => {
+            tokio::task::spawn_blocking(move || bench::simulate::simulate(first, seeds)).await??
+        }
         Command::Store { events } => {
             let dir = tempfile::tempdir()?;
             let figures = tokio::task::spawn_blocking(move || bench::store::store(dir.path(), events)).await??;

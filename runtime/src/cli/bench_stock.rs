@@ -8,7 +8,9 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{ClaimedDelivery, ConnectionId, DestinationId, Event, EventType, Outcome, OutcomeCode, SourceId};
-use crate::store::{AttemptRecord, LedgerScope, NewEvent, Owed, OwedState, Settle, Settlement, Store, StoreConfig};
+use crate::store::{
+    AttemptRecord, LedgerScope, NewEvent, Owed, OwedState, Settle, Settlement, Store, StoreConfig, Want,
+};
 
 /// Events and settlements in one call of the store.
 const BATCH: u64 = 1_000;
@@ -38,7 +40,8 @@ pub(super) async fn fill(
         store.accept(events).await?;
         let most = left.min(BATCH);
         if most > 0 {
-            let claimed = store.claim(way.destination, most as usize, usize::MAX, Clock::System.now()).await?;
+            let want = Want { fresh: most as usize, retries: 0, bytes: usize::MAX };
+            let claimed = store.claim(way.destination, want, Clock::System.now()).await?;
             left -= claimed.len() as u64;
             store.settle(claimed.iter().map(|one| settlement(one, settle)).collect()).await?;
         }
@@ -88,5 +91,5 @@ fn settlement(claimed: &ClaimedDelivery, settle: Settle) -> Settlement {
         version: crate::model::VersionId::new(now),
         report: json!({ "requests": [], "log": [] }),
     };
-    Settlement { delivery: claimed.id, lease: claimed.lease, settle, attempt: Some(attempt) }
+    Settlement { delivery: claimed.id, lease: claimed.lease, settle, key: None, attempt: Some(attempt) }
 }

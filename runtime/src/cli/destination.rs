@@ -28,6 +28,8 @@ pub(super) enum Command {
         #[command(flatten)]
         settings: SettingsArgs,
         #[command(flatten)]
+        rate: RateArgs,
+        #[command(flatten)]
         server: ServerArgs,
     },
     /// List destinations.
@@ -37,7 +39,8 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Show one destination. Secret settings are never shown.
+    /// Show one destination and its health: whether its breaker lets deliveries pass, and how attempts ended.
+    /// Secret settings are never shown.
     Show {
         /// Its id, `dst_…`.
         id: String,
@@ -62,6 +65,11 @@ pub(super) enum Command {
         follow: bool,
         #[command(flatten)]
         settings: SettingsArgs,
+        #[command(flatten)]
+        rate: RateArgs,
+        /// Take the limit of your own away; the partner's stays.
+        #[arg(long, conflicts_with_all = ["requests_per_s", "events_per_s", "burst"])]
+        no_rate: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -120,6 +128,32 @@ pub(super) struct SettingsArgs {
     settings: Option<PathBuf>,
 }
 
+/// A limit of the customer's own. It tightens the partner's and cannot loosen it.
+#[derive(clap::Args)]
+pub(super) struct RateArgs {
+    /// At most this many requests to the partner in a second.
+    #[arg(long, value_name = "NUMBER")]
+    requests_per_s: Option<f64>,
+    /// At most this many events in a second.
+    #[arg(long, value_name = "NUMBER")]
+    events_per_s: Option<f64>,
+    /// How many may begin at once after a pause; without it a second's worth.
+    #[arg(long, value_name = "NUMBER")]
+    burst: Option<u32>,
+}
+
+impl RateArgs {
+    /// The limit, if one was given.
+    fn read(&self) -> Option<Value> {
+        let rate = changes([
+            ("requests_per_s", self.requests_per_s.map(Value::from)),
+            ("events_per_s", self.events_per_s.map(Value::from)),
+            ("burst", self.burst.map(Value::from)),
+        ]);
+        rate.as_object().is_some_and(|rate| !rate.is_empty()).then_some(rate)
+    }
+}
+
 impl SettingsArgs {
     /// The settings, if any were given.
     fn read(&self) -> anyhow::Result<Option<Value>> {
@@ -163,13 +197,14 @@ const COLUMNS: &[(&str, &str)] = &[
 
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
-        Command::Create { name, function, pin, off, settings, server } => {
+        Command::Create { name, function, pin, off, settings, rate, server } => {
             let body = changes([
                 ("name", Some(Value::from(name))),
                 ("function", Some(Value::from(function))),
                 ("pinned", pin.map(Value::from)),
                 ("enabled", off.then_some(Value::from(false))),
                 ("settings", settings.read()?),
+                ("rate", rate.read()),
             ]);
             print::one(format, &Client::new(server).post("/api/v1/destinations", &body).await?);
         }
@@ -180,12 +215,13 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Show { id, server } => {
             print::one(format, &Client::new(server).get(&format!("/api/v1/destinations/{}", encode(&id))).await?);
         }
-        Command::Update { id, name, enabled, pin, follow, settings, server } => {
+        Command::Update { id, name, enabled, pin, follow, settings, rate, no_rate, server } => {
             let body = changes([
                 ("name", name.map(Value::from)),
                 ("pinned", pin.map(Value::from).or(follow.then_some(Value::Null))),
                 ("enabled", enabled.map(Value::from)),
                 ("settings", settings.read()?),
+                ("rate", if no_rate { Some(Value::Null) } else { rate.read() }),
             ]);
             print::one(format, &Client::new(server).patch(&at(&id), &body).await?);
         }

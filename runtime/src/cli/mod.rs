@@ -10,6 +10,7 @@ use crate::config::Config;
 mod audit;
 mod backup;
 mod bench;
+mod bench_delivery;
 mod bench_hostile;
 mod bench_path;
 mod bench_push;

@@ -21,6 +21,9 @@ pub(super) struct Received {
     pub(super) body: Bytes,
 }
 
+/// A path that has this in it gets no answer at all.
+pub(super) const HANGS: &str = "hangs";
+
 /// Starts a partner on a free port of 127.0.0.1; `on_request` hears of every request before it is answered.
 pub(super) async fn start(on_request: impl Fn(Received) + Send + Sync + 'static) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -46,6 +49,10 @@ async fn answer<F: Fn(Received)>(
     let content_type = content_type.to_owned();
     let path = head.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let hangs = path.contains(HANGS);
     on_request(Received { method: head.method, path, content_type, body });
+    if hangs {
+        std::future::pending::<()>().await;
+    }
     Ok(Response::new(Full::new(Bytes::from_static(b"ok"))))
 }

@@ -147,12 +147,28 @@ pub struct DeliveryConfig {
     pub in_flight: usize,
     /// Under way at the same time, for one destination.
     pub in_flight_per_destination: usize,
+    /// Under way at the same time, for destinations of one partner's host.
+    pub in_flight_per_host: usize,
     /// How long after acceptance a delivery is tried again.
     pub retry_window: Duration,
+    /// The same for one that others wait behind.
+    pub ordered_window: Duration,
+    /// The longest wish to wait that is granted.
+    pub retry_after_cap: Duration,
     /// The bound of the first wait.
     pub backoff_base: Duration,
     /// The bound of every wait.
     pub backoff_cap: Duration,
+    /// Percent of failed attempts at which a breaker opens.
+    pub breaker_failure_percent: u32,
+    /// Attempts that a breaker looks at.
+    pub breaker_attempts: u32,
+    /// From when on an attempt is slow.
+    pub breaker_slow: Duration,
+    /// How long a breaker waits before its first probe.
+    pub breaker_probe: Duration,
+    /// The longest that it waits.
+    pub breaker_probe_cap: Duration,
     /// How long a stopping host waits.
     pub drain: Duration,
 }
@@ -192,6 +208,13 @@ fn count(key: &'static str, value: u64, least: u64) -> Result<usize, ConfigError
     }
     let rule = format!("it must be from {least} to {MOST}");
     Err(ConfigError::OutOfRange { key, value: value.to_string(), rule })
+}
+
+fn within(key: &'static str, value: u32, least: u32, most: u32) -> Result<u32, ConfigError> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(ConfigError::OutOfRange { key, value: value.to_string(), rule: format!("it must be from {least} to {most}") })
 }
 
 fn positive(key: &'static str, value: u64) -> Result<NonZeroU64, ConfigError> {
@@ -286,9 +309,17 @@ fn delivery(raw: &Delivery) -> Result<DeliveryConfig, ConfigError> {
     Ok(DeliveryConfig {
         in_flight: count("delivery.in_flight", raw.in_flight, 1)?,
         in_flight_per_destination: count("delivery.in_flight_per_destination", raw.in_flight_per_destination, 1)?,
+        in_flight_per_host: count("delivery.in_flight_per_host", raw.in_flight_per_host, 1)?,
         retry_window: seconds("delivery.retry_window_s", raw.retry_window_s)?,
+        ordered_window: seconds("delivery.ordered_window_s", raw.ordered_window_s)?,
+        retry_after_cap: seconds("delivery.retry_after_cap_s", raw.retry_after_cap_s)?,
         backoff_base: millis("delivery.backoff_base_ms", raw.backoff_base_ms)?,
         backoff_cap: millis("delivery.backoff_cap_ms", raw.backoff_cap_ms)?,
+        breaker_failure_percent: within("delivery.breaker_failure_percent", raw.breaker_failure_percent, 1, 100)?,
+        breaker_attempts: within("delivery.breaker_attempts", raw.breaker_attempts, 2, 64)?,
+        breaker_slow: millis("delivery.breaker_slow_ms", raw.breaker_slow_ms)?,
+        breaker_probe: millis("delivery.breaker_probe_ms", raw.breaker_probe_ms)?,
+        breaker_probe_cap: millis("delivery.breaker_probe_cap_ms", raw.breaker_probe_cap_ms)?,
         drain: millis("delivery.drain_ms", raw.drain_ms)?,
     })
 }

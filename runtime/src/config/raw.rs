@@ -121,12 +121,28 @@ sections! {
         in_flight: u64,
         /// Under way at the same time, for one destination.
         in_flight_per_destination: u64,
+        /// Under way at the same time, for destinations of one partner's host.
+        in_flight_per_host: u64,
         /// How long a delivery is tried again, in seconds.
         retry_window_s: u64,
+        /// The same for a delivery that others wait behind, in seconds.
+        ordered_window_s: u64,
+        /// The longest wish to wait that is granted, in seconds.
+        retry_after_cap_s: u64,
         /// Bound of the first wait, in milliseconds.
         backoff_base_ms: u64,
         /// Bound of every wait, in milliseconds.
         backoff_cap_ms: u64,
+        /// Percent of failed attempts at which a breaker opens.
+        breaker_failure_percent: u32,
+        /// Attempts that a breaker looks at.
+        breaker_attempts: u32,
+        /// From when on an attempt is slow, in milliseconds.
+        breaker_slow_ms: u64,
+        /// How long a breaker waits before its first probe, in milliseconds.
+        breaker_probe_ms: u64,
+        /// The longest that it waits, in milliseconds.
+        breaker_probe_cap_ms: u64,
         /// How long a stopping host waits, in milliseconds.
         drain_ms: u64,
     }

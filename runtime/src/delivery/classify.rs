@@ -12,12 +12,16 @@ pub fn classify(report: &InvocationReport, events: usize) -> Vec<Outcome> {
     let all = |outcome: Outcome| vec![outcome; events];
     match &report.ending {
         Ending::Answered(answers) => answers.iter().map(|answer| of_answer(answer, &report.requests)).collect(),
-        Ending::WrongAnswerCount { events, answers } => all(outcome(
-            OutcomeCode::BadRequest,
-            format!(
-                "the function returned {answers} answers for {events} events; it must return one for each, in order"
-            ),
-        )),
+        Ending::WrongAnswerCount { events, answers } => all(Outcome {
+            retryable: true,
+            ..outcome(
+                OutcomeCode::BadRequest,
+                format!(
+                    "the function returned {answers} answers for {events} events; it must return one for each, in order, \
+                     so it is not known what became of this one: it is tried once more, then given up"
+                ),
+            )
+        }),
         Ending::Trapped(how) => all(outcome(OutcomeCode::BadRequest, format!("the function crashed: {how}"))),
         Ending::LimitExceeded { message, .. } => all(outcome(OutcomeCode::LimitExceeded, message.clone())),
         Ending::DeadlineExceeded { after } => all(outcome(
@@ -105,7 +109,7 @@ mod tests {
             (Ending::Answered(vec![Answer::InvalidSettings("key".into())]), OutcomeCode::InvalidSettings, false),
             (Ending::Answered(vec![retry]), OutcomeCode::Retry, true),
             (Ending::Answered(vec![failed]), OutcomeCode::BadRequest, false),
-            (Ending::WrongAnswerCount { events: 1, answers: 0 }, OutcomeCode::BadRequest, false),
+            (Ending::WrongAnswerCount { events: 1, answers: 0 }, OutcomeCode::BadRequest, true),
             (Ending::Trapped("unreachable".into()), OutcomeCode::BadRequest, false),
             (Ending::LimitExceeded { limit: Limit::CpuMs, message: "cpu".into() }, OutcomeCode::LimitExceeded, false),
             (Ending::DeadlineExceeded { after: Duration::from_secs(5) }, OutcomeCode::GatewayTimeout, true),

@@ -1,38 +1,44 @@
-//! Dispatch: which destination's delivery is attempted next.
+//! Dispatch: does what the schedule says, and tells it what came of it.
 //!
-//! Guarantees: one lane for each destination, served in turn, so that one that hangs fills only its own cap; caps on
-//! attempts under way for each destination and overall; on shutdown attempts get time to end, and what has not
-//! ended by then is given back without costing an attempt.
+//! Guarantees: no decision is made here; on shutdown attempts get time to end, and what has not ended by then is given
+//! back without costing an attempt.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempts, released};
-use super::lane::{CLAIM_BYTES, CLAIM_EVENTS, Lane, Turn};
+use super::attempt::{Attempted, Attempts, plain};
+use super::prepared::{Means, Prepared};
+use super::schedule::{Back, Change, Ended, Item, Schedule, Step, Ticket};
+use super::watch::Questions;
 use super::{DeliveryConfig, settler};
-use crate::model::{ClaimedDelivery, DestinationId, Timestamp};
-use crate::store::{Settlement, StoreError};
+use crate::model::{ClaimedDelivery, DestinationId, OrderKey, Timestamp};
+use crate::store::{Routes, Settle, Settlement, StoreError, Want};
 
-/// How long the dispatcher sleeps at most before it looks for due retries: a clock that was set back must not hold them for longer.
+/// How long the dispatcher sleeps at most before it looks for due retries.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 enum Message {
+    Loaded(DestinationId, Result<Vec<(OrderKey, u32)>, StoreError>),
     Claimed(DestinationId, Result<Vec<ClaimedDelivery>, StoreError>),
-    Attempted { destination: DestinationId, host_fault: bool },
+    Ended(Ticket, Ended),
     Stopped(StoreError),
 }
 
 pub(super) struct Dispatcher {
-    attempts: Arc<Attempts>,
-    config: DeliveryConfig,
-    lanes: HashMap<DestinationId, Lane>,
-    turns: VecDeque<DestinationId>,
-    in_flight: usize,
-    wake_at: Option<Timestamp>,
+    pub(super) attempts: Arc<Attempts>,
+    means: Arc<Means>,
+    pub(super) config: DeliveryConfig,
+    pub(super) schedule: Schedule,
+    /// What the routes said when terms were last looked at.
+    routes: Arc<Routes>,
+    prepared: HashMap<DestinationId, Arc<Prepared>>,
+    /// When the store's next retry is due.
+    due_at: Option<Timestamp>,
+    pub(super) opened: [u64; 2],
     messages: mpsc::UnboundedReceiver<Message>,
     tell: mpsc::UnboundedSender<Message>,
     settlements: mpsc::Sender<Settlement>,
@@ -40,7 +46,13 @@ pub(super) struct Dispatcher {
 }
 
 /// Delivers until `stop` is cancelled or the store fails; returns when everything under way is settled.
-pub(super) async fn run(attempts: Attempts, config: DeliveryConfig, stop: CancellationToken) -> Result<(), StoreError> {
+pub(super) async fn run(
+    attempts: Attempts,
+    means: Arc<Means>,
+    config: DeliveryConfig,
+    mut questions: Questions,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
     let attempts = Arc::new(attempts);
     // Unbounded, but no more can be in it than there are attempts and claims under way.
     let (tell, messages) = mpsc::unbounded_channel();
@@ -54,18 +66,20 @@ pub(super) async fn run(attempts: Attempts, config: DeliveryConfig, stop: Cancel
         })
     };
     let mut dispatcher = Dispatcher {
+        schedule: Schedule::new(config.schedule, rand::random(), attempts.clock.now()),
+        routes: Arc::default(),
         attempts,
+        means,
         config,
-        lanes: HashMap::new(),
-        turns: VecDeque::new(),
-        in_flight: 0,
-        wake_at: None,
+        prepared: HashMap::new(),
+        due_at: None,
+        opened: [0; 2],
         messages,
         tell,
         settlements,
         abandon: CancellationToken::new(),
     };
-    let ended = dispatcher.serve(&stop).await;
+    let ended = dispatcher.serve(&mut questions, &stop).await;
     dispatcher.drain().await;
     let Dispatcher { settlements, .. } = dispatcher;
     drop(settlements);
@@ -76,14 +90,15 @@ pub(super) async fn run(attempts: Attempts, config: DeliveryConfig, stop: Cancel
 }
 
 impl Dispatcher {
-    async fn serve(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
-        for destination in self.attempts.store.pending_destinations() {
-            self.more(destination);
+    async fn serve(&mut self, questions: &mut Questions, stop: &CancellationToken) -> Result<(), StoreError> {
+        let store = Arc::clone(&self.attempts.store);
+        self.look_at_routes();
+        for destination in store.pending_destinations() {
+            self.more(destination, true, false);
         }
         self.look_for_due();
-        let store = Arc::clone(&self.attempts.store);
         loop {
-            let sleep = self.start_what_may();
+            let sleep = self.do_steps().await;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -94,9 +109,11 @@ impl Dispatcher {
                     }
                 }
                 ready = store.wait_ready() => {
-                    ready.into_iter().for_each(|destination| self.more(destination));
+                    self.look_at_routes();
+                    ready.into_iter().for_each(|destination| self.more(destination, true, false));
                     self.look_for_due();
                 }
+                Some(question) = questions.recv() => self.answer(question),
                 () = tokio::time::sleep(sleep) => self.look_for_due(),
             }
         }
@@ -104,121 +121,157 @@ impl Dispatcher {
 
     fn hear(&mut self, message: Message) -> Result<(), StoreError> {
         match message {
+            Message::Loaded(destination, keys) => self.schedule.loaded(destination, keys?),
             Message::Claimed(destination, claimed) => {
-                let lane = self.lanes.entry(destination).or_default();
-                lane.end_claim(claimed?);
-                self.turns.push_back(destination);
+                let (claimed, now) = (claimed?, self.attempts.clock.now());
+                let Some(prepared) = self.prepared.get(&destination) else { return Ok(()) };
+                let items = claimed.into_iter().map(|delivery| prepared.item(delivery, now)).collect();
+                self.schedule.claimed(destination, items);
             }
-            Message::Attempted { destination, host_fault } => {
-                self.in_flight -= 1;
-                let now = self.attempts.clock.now();
-                self.lanes.entry(destination).or_default().end_attempt(host_fault, now);
-                self.turns.push_back(destination);
-            }
+            Message::Ended(ticket, ended) => self.schedule.ended(&ticket, ended, self.attempts.clock.now()),
             Message::Stopped(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn more(&mut self, destination: DestinationId) {
-        self.lanes.entry(destination).or_default().more();
-        self.turns.push_back(destination);
+    /// A destination has, or may have, something to be claimed.
+    fn more(&mut self, destination: DestinationId, fresh: bool, retries: bool) {
+        if !self.schedule.knows(destination) {
+            let Some(route) = self.routes.destination(destination) else { return };
+            let prepared = Prepared::new(Arc::clone(route), &self.means, &self.config);
+            self.schedule.terms(destination, prepared.terms.clone(), self.attempts.clock.now());
+            self.prepared.insert(destination, Arc::new(prepared));
+        }
+        self.schedule.more(destination, fresh, retries);
     }
 
-    fn wake_at(&mut self, at: Timestamp) {
-        self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+    /// Takes notice of what people changed. Costs a comparison where they did not.
+    fn look_at_routes(&mut self) {
+        let routes = self.attempts.store.routes();
+        if Arc::ptr_eq(&routes, &self.routes) {
+            return;
+        }
+        self.routes = routes;
+        let now = self.attempts.clock.now();
+        let Self { prepared, schedule, routes, means, config, .. } = self;
+        prepared.retain(|destination, old| {
+            let Some(route) = routes.destination(*destination) else { return schedule.knows(*destination) };
+            if !old.fits(route) {
+                *old = Arc::new(Prepared::new(Arc::clone(route), means, config));
+                schedule.terms(*destination, old.terms.clone(), now);
+            }
+            true
+        });
     }
 
     fn look_for_due(&mut self) {
-        let now = self.attempts.clock.now();
-        let (due, next) = self.attempts.store.due(now);
-        self.wake_at = next;
-        due.into_iter().for_each(|destination| self.more(destination));
-        // A held lane has no event of its own to wake it.
-        let held: Vec<_> = self.lanes.keys().copied().collect();
-        self.turns.extend(held);
+        let (due, next) = self.attempts.store.due(self.attempts.clock.now());
+        self.due_at = next;
+        due.into_iter().for_each(|destination| self.more(destination, false, true));
     }
 
-    /// Gives each lane that may start something one attempt at a time, in turn, and says how long nothing will change.
-    fn start_what_may(&mut self) -> Duration {
+    /// Does what can be done now, and says how long nothing will change.
+    async fn do_steps(&mut self) -> Duration {
+        self.look_at_routes();
         let now = self.attempts.clock.now();
-        while let Some(destination) = self.turns.pop_front() {
-            let Some(lane) = self.lanes.get_mut(&destination) else { continue };
-            if lane.begin_claim() {
-                self.claim(destination, now);
+        while let Some(step) = self.schedule.next(now) {
+            match step {
+                Step::Start(ticket, items) => self.start(ticket, items, now),
+                Step::Claim(destination, want) => self.claim(destination, want, now),
+                Step::Load(destination) => self.load(destination),
+                Step::Hold(items) => self.settle(items, Settle::Hold).await,
+                Step::Release(items) => self.settle(items, Settle::Release).await,
+                Step::Expire(items) => self.settle(items, Settle::Dead).await,
+                Step::Changed(destination, change) => self.changed(destination, change),
             }
-            if self.in_flight >= self.config.in_flight {
-                // The lane keeps its turn for when an attempt ends.
-                self.turns.push_front(destination);
-                break;
-            }
-            self.give_turn(destination, now);
         }
-        let until = self.wake_at.map_or(LONGEST_SLEEP, |at| at.since(now));
+        let next = [self.due_at, self.schedule.wake_at()].into_iter().flatten().min();
+        let until = next.map_or(LONGEST_SLEEP, |at| at.since(now));
         until.clamp(Duration::from_millis(1), LONGEST_SLEEP)
     }
 
-    fn give_turn(&mut self, destination: DestinationId, now: Timestamp) {
-        let batch = self.attempts.batch(destination);
-        let Some(lane) = self.lanes.get_mut(&destination) else { return };
-        match lane.turn(self.config.in_flight_per_destination, batch.as_ref(), now) {
-            Turn::Start(deliveries) => {
-                self.in_flight += 1;
-                self.turns.push_back(destination);
-                self.start(destination, deliveries);
+    fn changed(&mut self, destination: DestinationId, change: Change) {
+        match change {
+            Change::Opened(why) => {
+                self.opened[why as usize] += 1;
+                tracing::warn!(%destination, why = why.as_str(), "the destination's breaker opened: its deliveries wait");
             }
-            Turn::Wait(until) => self.wake_at(until),
-            Turn::Idle if lane.is_idle() => drop(self.lanes.remove(&destination)),
-            Turn::Idle => {}
+            Change::Closed => tracing::info!(%destination, "the destination's breaker closed: it is served again"),
         }
     }
 
-    fn claim(&self, destination: DestinationId, now: Timestamp) {
+    fn load(&self, destination: DestinationId) {
         let (attempts, tell) = (Arc::clone(&self.attempts), self.tell.clone());
         tokio::spawn(async move {
-            let claimed = attempts.store.claim(destination, CLAIM_EVENTS, CLAIM_BYTES, now).await;
+            let keys = attempts.store.stored_keys(destination).await;
+            drop(tell.send(Message::Loaded(destination, keys)));
+        });
+    }
+
+    fn claim(&self, destination: DestinationId, want: Want, now: Timestamp) {
+        let (attempts, tell) = (Arc::clone(&self.attempts), self.tell.clone());
+        tokio::spawn(async move {
+            let claimed = attempts.store.claim(destination, want, now).await;
             drop(tell.send(Message::Claimed(destination, claimed)));
         });
     }
 
-    fn start(&self, destination: DestinationId, deliveries: Vec<ClaimedDelivery>) {
+    fn start(&mut self, ticket: Ticket, items: Vec<Item>, now: Timestamp) {
+        let Self { prepared, means, config, .. } = self;
+        if let Some(old) = prepared.get_mut(&ticket.destination)
+            && old.is_passing()
+        {
+            *old = Arc::new(Prepared::new(Arc::clone(&old.route), means, config));
+        }
+        let prepared = self.prepared.get(&ticket.destination);
+        // Deleted, paused or switched off since the claim: the store knows what becomes of what such a destination is owed.
+        let on = |prepared: &&Arc<Prepared>| {
+            prepared.route.destination.is_served() && self.routes.destination(ticket.destination).is_some()
+        };
+        let Some(prepared) = prepared.filter(on).map(Arc::clone) else {
+            let off = Ended { events: items.len(), back: Back::Off(items), ..Ended::default() };
+            return self.schedule.ended(&ticket, off, now);
+        };
         let (attempts, tell, settlements) = (Arc::clone(&self.attempts), self.tell.clone(), self.settlements.clone());
         let abandon = self.abandon.clone();
         tokio::spawn(async move {
-            let give_back = released(&deliveries);
-            let (settle, host_fault) = tokio::select! {
+            let give_back: Vec<_> = items.iter().map(|item| plain(&item.delivery, Settle::Release)).collect();
+            let Attempted { settlements: settle, ended } = tokio::select! {
                 biased;
-                () = abandon.cancelled() => (give_back, false),
-                attempted = attempts.run(destination, deliveries) => (attempted.settlements, attempted.host_fault),
+                () = abandon.cancelled() => Attempted { settlements: give_back, ended: Ended::default() },
+                attempted = attempts.run(&prepared, items) => attempted,
             };
             for settlement in settle {
                 // Fails only when the settler has failed, which the dispatcher hears from the settler itself.
                 drop(settlements.send(settlement).await);
             }
-            drop(tell.send(Message::Attempted { destination, host_fault }));
+            drop(tell.send(Message::Ended(ticket, ended)));
         });
+    }
+
+    async fn settle(&self, items: Vec<Item>, settle: Settle) {
+        for item in items {
+            // As above: whoever has to know hears it from the settler.
+            drop(self.settlements.send(plain(&item.delivery, settle)).await);
+        }
     }
 
     /// Lets attempts end within the grace, then takes the rest back, then gives back what was never started.
     async fn drain(&mut self) {
         let grace = tokio::time::sleep(self.config.shutdown_grace);
         tokio::pin!(grace);
-        while self.in_flight > 0 {
+        while self.schedule.in_flight() > 0 {
             tokio::select! {
                 message = self.messages.recv() => match message {
-                    Some(Message::Attempted { .. }) => self.in_flight -= 1,
-                    Some(Message::Claimed(destination, Ok(claimed))) => {
-                        self.lanes.entry(destination).or_default().end_claim(claimed);
-                    }
+                    // What the store says now is what the next start will find; nothing more is begun.
+                    Some(message @ (Message::Ended(..) | Message::Claimed(_, Ok(_)))) => drop(self.hear(message)),
                     Some(_) => {}
                     None => break,
                 },
                 () = &mut grace, if !self.abandon.is_cancelled() => self.abandon.cancel(),
             }
         }
-        let waiting: Vec<_> = self.lanes.values_mut().flat_map(|lane| lane.queue.drain(..)).collect();
-        for settlement in released(&waiting) {
-            drop(self.settlements.send(settlement).await);
-        }
+        let waiting = self.schedule.drain();
+        self.settle(waiting, Settle::Release).await;
     }
 }

@@ -1,17 +1,20 @@
 //! Delivery: the steps from *claim* to *settle* of an event's way.
 //!
 //! Guarantees: a claimed delivery is settled exactly once for each attempt, or given back; a guest's failure becomes an
-//! outcome, the host's own failure costs no attempt; one destination that hangs fills only its own lane.
+//! outcome, the host's own failure costs no attempt; one destination that hangs, fails or is throttled slows no other.
+//! Everything that decides is pure and takes the time as a value: `schedule` when an attempt begins, `conclude` what it
+//! meant, `retry` what comes next. The dispatcher drives them with real time and guests.
 //!
 //! Leaves to others: what a claim means durably (`store`), running the guest (`sandbox`), whom it may reach (`egress`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::egress::Gate;
+use crate::egress::{Gate, HandleKey};
 use crate::model::Limits;
 use crate::sandbox::Sandbox;
 use crate::store::{Store, StoreError};
@@ -19,29 +22,37 @@ use crate::telemetry::DeliveryMetrics;
 
 mod attempt;
 mod classify;
+mod conclude;
+mod dice;
 mod dispatcher;
-mod lane;
+mod prepared;
 mod record;
 mod retry;
+mod schedule;
 mod settler;
+mod simulate;
 mod trial;
+mod watch;
 
 pub use classify::classify;
 pub use record::{STORED_BODY_BYTES, redact_outcome, report};
 pub use retry::{Disposition, RetryPolicy};
+pub use schedule::{BreakerPolicy, ScheduleConfig};
+pub use simulate::{Simulated, Violation, simulate};
 pub use trial::Trials;
+pub use watch::{Questions, Watch, watch};
 
 /// How deliveries are attempted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeliveryConfig {
-    /// Attempts under way at the same time, over all destinations.
-    pub in_flight: usize,
-    /// Attempts under way at the same time for one destination.
-    pub in_flight_per_destination: usize,
+    /// Which attempt is next.
+    pub schedule: ScheduleConfig,
     /// How long attempts under way may go on when the host shuts down.
     pub shutdown_grace: Duration,
     /// When a failed delivery is tried again.
     pub retry: RetryPolicy,
+    /// How long after its acceptance a delivery is tried that others wait behind.
+    pub ordered_window: Duration,
 }
 
 /// What delivery is built from.
@@ -54,10 +65,12 @@ pub struct Parts {
     pub gate: Arc<Gate>,
     /// The operator's limits, the ceiling of every function's.
     pub limits: Limits,
-    /// The time of day.
+    /// The time of day, as guests see it.
     pub clock: Clock,
     /// What is counted.
     pub metrics: Arc<DeliveryMetrics>,
+    /// What people ask of deliveries.
+    pub questions: Questions,
 }
 
 /// Delivers what the store owes until `stop` is cancelled; returns when everything under way is settled or given back.
@@ -66,6 +79,18 @@ pub struct Parts {
 ///
 /// The store can no longer be written or read. What was under way stays owed and is delivered after a restart.
 pub async fn run(parts: Parts, config: DeliveryConfig, stop: CancellationToken) -> Result<(), StoreError> {
-    let attempts = attempt::Attempts::new(parts, config.retry.clone());
-    dispatcher::run(attempts, config, stop).await
+    let Parts { store, sandbox, gate, limits, clock, metrics, questions } = parts;
+    let means = Arc::new(prepared::Means { store: Arc::clone(&store), gate, limits, handles: HandleKey::random() });
+    let attempts = attempt::Attempts {
+        clock: store.clock(),
+        time_of_day: clock,
+        store,
+        sandbox,
+        metrics,
+        means: Arc::clone(&means),
+        config: config.clone(),
+        caches: Arc::default(),
+        replayed: DashMap::new(),
+    };
+    dispatcher::run(attempts, means, config, questions, stop).await
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Outcome, OutcomeCode, Timestamp};
+use crate::model::{ManifestRetry, Outcome, OutcomeCode, Timestamp};
 
 /// When a failed delivery is tried again. Data: the same for every step that asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,7 +16,18 @@ pub struct RetryPolicy {
     pub first_wait: Duration,
     /// The greatest bound of a wait.
     pub longest_wait: Duration,
+    /// How many attempts at most; absent: as many as the window has room for.
+    pub attempts: Option<u32>,
+    /// The longest that a partner's or a function's wish to wait is granted.
+    pub longest_wish: Duration,
 }
+
+/// Attempts after which an error that is the function's breach of its contract is tried no more: a new version may
+/// be there by the second one.
+const CONTRACT_ATTEMPTS: u32 = 2;
+
+/// Waits of a delivery that others wait behind: this many at least fit into its window.
+const ORDERED_WAITS: u32 = 10;
 
 /// What becomes of a delivery after an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +45,26 @@ pub enum Disposition {
 }
 
 impl RetryPolicy {
+    /// The schedule that a function asks for, within this one.
+    pub fn narrowed(&self, asked: &ManifestRetry) -> Self {
+        let wait = |asked: Option<u64>, host: Duration| asked.map_or(host, Duration::from_millis);
+        let longest_wait = wait(asked.longest_wait_ms, self.longest_wait).min(self.longest_wait).max(self.first_wait);
+        Self {
+            window: asked.window_s.map_or(self.window, Duration::from_secs).min(self.window),
+            first_wait: wait(asked.first_wait_ms, self.first_wait).clamp(self.first_wait, longest_wait),
+            longest_wait,
+            attempts: asked.attempts.or(self.attempts),
+            longest_wish: self.longest_wish,
+        }
+    }
+
+    /// The same for a delivery that others wait behind: given up after this time, and tried more often in it.
+    pub fn ordered(&self, window: Duration) -> Self {
+        let window = self.window.min(window);
+        let longest_wait = self.longest_wait.min(window / ORDERED_WAITS).max(Duration::from_millis(1));
+        Self { window, longest_wait, first_wait: self.first_wait.min(longest_wait), ..self.clone() }
+    }
+
     /// What becomes of a delivery accepted at `accepted` after attempt number `attempt` ended in `outcome` at `now`.
     /// `dice` is a uniformly random number.
     pub fn decide(
@@ -49,6 +80,8 @@ impl RetryPolicy {
             OutcomeCode::UnsupportedEventType => Disposition::Unsupported,
             OutcomeCode::Internal => Disposition::Release,
             _ if !outcome.retryable => Disposition::Dead,
+            OutcomeCode::BadRequest if attempt >= CONTRACT_ATTEMPTS => Disposition::Dead,
+            _ if self.attempts.is_some_and(|most| attempt >= most) => Disposition::Dead,
             _ => self.again(outcome.retry_after, attempt, accepted, now, dice),
         }
     }
@@ -65,10 +98,8 @@ impl RetryPolicy {
         if now >= end {
             return Disposition::Dead;
         }
-        let earliest = now.plus(wish.unwrap_or_default());
-        if earliest > end {
-            return Disposition::Dead;
-        }
+        // A wish beyond the window leaves one last attempt at its end: partners exaggerate.
+        let earliest = now.plus(wish.unwrap_or_default().min(self.longest_wish));
         let wait = Duration::from_millis(dice % self.bound_ms(attempt).saturating_add(1));
         Disposition::RetryAt(now.plus(wait).max(earliest).min(end))
     }
@@ -98,6 +129,8 @@ mod tests {
             window: Duration::from_secs(100),
             first_wait: Duration::from_secs(1),
             longest_wait: Duration::from_secs(8),
+            attempts: None,
+            longest_wish: Duration::from_secs(60),
         }
     }
 
@@ -129,13 +162,48 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_to_wait_is_honoured_unless_it_leaves_the_window() {
+    fn a_wish_to_wait_is_granted_up_to_its_bound_and_to_the_end_of_the_window() {
         let wish = |secs| Outcome {
             retry_after: Some(Duration::from_secs(secs)),
             ..outcome(OutcomeCode::Retry, String::new())
         };
-        assert_eq!(decide(&wish(30), 1, 0, 0), Disposition::RetryAt(ACCEPTED.plus(Duration::from_secs(30))));
-        assert_eq!(decide(&wish(200), 1, 0, 0), Disposition::Dead);
+        let at = |secs| Disposition::RetryAt(ACCEPTED.plus(Duration::from_secs(secs)));
+        assert_eq!(decide(&wish(30), 1, 0, 0), at(30));
+        assert_eq!(decide(&wish(1_000_000), 1, 0, 0), at(60), "nobody believes that");
+        assert_eq!(decide(&wish(60), 1, 50_000, 0), at(100), "one last attempt");
+        assert_eq!(decide(&wish(60), 1, 100_000, 0), Disposition::Dead);
+    }
+
+    #[test]
+    fn a_function_narrows_the_schedule_and_cannot_widen_it() {
+        let asked = |window_s, first_wait_ms, longest_wait_ms, attempts| ManifestRetry {
+            window_s,
+            first_wait_ms,
+            longest_wait_ms,
+            attempts,
+        };
+        let narrow = policy().narrowed(&asked(Some(10), Some(2_000), Some(4_000), Some(3)));
+        assert_eq!((narrow.window, narrow.attempts), (Duration::from_secs(10), Some(3)));
+        assert_eq!((narrow.bound_ms(1), narrow.bound_ms(9)), (2_000, 4_000));
+        let wide = policy().narrowed(&asked(Some(1_000), Some(1), Some(600_000), None));
+        assert_eq!(wide, policy());
+        let retry = outcome(OutcomeCode::Retry, String::new());
+        assert_eq!(narrow.decide(&retry, 3, ACCEPTED, ACCEPTED, 0), Disposition::Dead, "three attempts were asked for");
+        assert!(matches!(narrow.decide(&retry, 2, ACCEPTED, ACCEPTED, 0), Disposition::RetryAt(_)));
+    }
+
+    #[test]
+    fn a_breach_of_the_contract_is_tried_once_more() {
+        let breach = Outcome { retryable: true, ..outcome(OutcomeCode::BadRequest, String::new()) };
+        assert!(matches!(decide(&breach, 1, 0, 0), Disposition::RetryAt(_)));
+        assert_eq!(decide(&breach, 2, 0, 0), Disposition::Dead);
+    }
+
+    #[test]
+    fn what_others_wait_behind_is_given_up_sooner_and_tried_more_often() {
+        let ordered = policy().ordered(Duration::from_secs(10));
+        assert_eq!((ordered.window, ordered.longest_wait), (Duration::from_secs(10), Duration::from_secs(1)));
+        assert_eq!(policy().ordered(Duration::from_secs(1_000)).window, policy().window);
     }
 
     proptest! {
@@ -148,9 +216,10 @@ mod tests {
             match decide(&outcome, attempt, after_ms, dice) {
                 Disposition::RetryAt(at) => {
                     prop_assert!(at >= now && at <= ACCEPTED.plus(Duration::from_millis(100_000)));
-                    prop_assert!(at >= now.plus(outcome.retry_after.unwrap_or_default()));
+                    let wish = outcome.retry_after.unwrap_or_default().min(Duration::from_secs(60));
+                    prop_assert!(at >= now.plus(wish).min(ACCEPTED.plus(Duration::from_millis(100_000))));
                 }
-                Disposition::Dead => prop_assert!(after_ms >= 100_000 || wish.is_some()),
+                Disposition::Dead => prop_assert!(after_ms >= 100_000),
                 other => prop_assert!(false, "{other:?}"),
             }
         }

@@ -5,7 +5,7 @@
 //!
 //! Leaves to others: the forms of entries (`policy`).
 
-use std::{hash::Hash, sync::Arc};
+use std::{collections::BTreeSet, hash::Hash, sync::Arc};
 
 use serde_json::{Map, Value};
 
@@ -49,6 +49,14 @@ impl Grant {
             entries => format!("it names `{}`", entries.join("`, `")),
         };
         Err(format!("the origin `{origin}` is not in the manifest's `egress.allow`; {named}"))
+    }
+}
+
+impl Grant {
+    /// The hosts that it opens, each once; those behind a star by the name after it.
+    pub fn hosts(&self) -> impl Iterator<Item = Arc<str>> {
+        let hosts: BTreeSet<Arc<str>> = self.0.openings.iter().map(Opening::host).collect();
+        hosts.into_iter()
     }
 }
 

@@ -89,6 +89,14 @@ pub enum Opening {
 }
 
 impl Opening {
+    /// The host that it opens, or the name below which hosts are.
+    pub fn host(&self) -> Arc<str> {
+        match self {
+            Self::Exact(Origin { host: Host::Name(name), .. }) | Self::Below { name, .. } => Arc::clone(name),
+            Self::Exact(Origin { host: Host::Address(address), port, .. }) => format!("{address}:{port}").into(),
+        }
+    }
+
     /// Whether it opens this origin.
     pub fn opens(&self, origin: &Origin) -> bool {
         match self {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    ConnectionId, DestinationId, FunctionId, Manifest, PartnerId, Sealed, Secret, SourceId, Timestamp, VersionId,
-    VersionState, WorkspaceId,
+    ConnectionId, DestinationId, EventField, FunctionId, Manifest, PartnerId, Rate, Sealed, Secret, SourceId,
+    Timestamp, VersionId, VersionState, WorkspaceId,
 };
 
 /// The SHA-256 of a component's bytes. Text and JSON are `sha256:` and 64 hexadecimal digits.
@@ -105,6 +105,8 @@ pub struct Destination {
     /// The secrets, by their settings' names.
     #[serde(skip_deserializing)]
     pub secrets: BTreeMap<String, Sealed>,
+    /// The customer's own limit, beside the partner's.
+    pub rate: Option<Rate>,
     /// Whether it gets events; events for one that is off are filtered and counted.
     pub enabled: bool,
     /// Whether its deliveries wait. Events go on to be accepted for it.
@@ -167,6 +169,8 @@ pub struct Connection {
     pub destination: DestinationId,
     /// Whether they go.
     pub enabled: bool,
+    /// Events with the same value here go one after the other; none: no order.
+    pub ordered_by: Option<EventField>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionId, DeliveryId, DestinationId, Event, SourceId, Timestamp, VersionId};
+use super::{ConnectionId, DeliveryId, DestinationId, Event, OrderKey, SourceId, Timestamp, VersionId};
 
 /// Proof of a claim. A settlement with an older token than the newest claim's changes nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -19,6 +19,10 @@ pub struct ClaimedDelivery {
     pub lease: LeaseToken,
     /// Which try this will be, from 1.
     pub attempt: u32,
+    /// Whether it was written down to be tried later: it failed before, was held back, or was revived.
+    pub again: bool,
+    /// Its place in an order. The store gives it where it has it written down; of a fresh one its connection tells.
+    pub key: Option<OrderKey>,
     /// The connection that owes it.
     pub connection: ConnectionId,
     /// To whom it is owed.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EventType, Limits};
+use super::{EventField, EventType, Limits, Rate};
 
 /// A function's own description. Parsed and checked by `catalog`; here only its shape.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -36,6 +36,12 @@ pub struct Manifest {
     /// Present if the function takes several events at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
+    /// How fast each destination may be served; a customer can tighten it for theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// When failed deliveries are tried again; the operator's schedule is the bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<ManifestRetry>,
 }
 
 /// What a function may reach.
@@ -194,4 +200,28 @@ pub struct Batch {
     pub max_events: u32,
     /// How long the first waits for others, in milliseconds, 60,000 at most.
     pub max_wait_ms: u64,
+    /// How many bytes of JSON at most; one event always fits. Absent: as many as the invocation's `bytes_in` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// Only events that have the same values here come together, such as `["userId"]`. Empty: any do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group_by: Vec<EventField>,
+}
+
+/// When a function's failed deliveries are tried again. Absent: as the host does by itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestRetry {
+    /// How long after its acceptance a delivery is tried, in seconds; never longer than the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_s: Option<u64>,
+    /// The bound of the first wait in milliseconds, which doubles with every attempt; never shorter than the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_wait_ms: Option<u64>,
+    /// What that doubling ends at, in milliseconds; never longer than the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_wait_ms: Option<u64>,
+    /// How many attempts at most. Absent: as many as the window has room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
 }

@@ -8,10 +8,13 @@ mod answer;
 mod control;
 mod delivery;
 mod event;
+mod field;
+mod health;
 mod ids;
 mod limits;
 mod manifest;
 mod outcome;
+mod rate;
 mod replay;
 mod report;
 mod secret;
@@ -24,13 +27,16 @@ pub use answer::{Answer, Ending};
 pub use control::{Connection, Destination, Digest, Function, FunctionVersion, Source};
 pub use delivery::{ClaimedDelivery, DeliveryState, FilterReason, LeaseToken};
 pub use event::{BadEvent, Event, EventType, Integrations, UnknownEventType};
+pub use field::{BadField, EventField, OrderKey};
+pub use health::{BreakerHealth, DeliveryFigures, DestinationHealth};
 pub use ids::{
     BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, KeyId, PartnerId, ReplayId, SourceId, VersionId,
     WorkspaceId,
 };
 pub use limits::{Limit, Limits};
-pub use manifest::{Batch, Bind, Egress, Manifest, ManifestLimits, Place, Setting, SettingType};
+pub use manifest::{Batch, Bind, Egress, Manifest, ManifestLimits, ManifestRetry, Place, Setting, SettingType};
 pub use outcome::{Outcome, OutcomeCode};
+pub use rate::Rate;
 pub use replay::{BadReplayVersion, ReplayState, ReplayVersion};
 pub use report::{Exchange, InvocationReport, LogLevel, LogLine, Used};
 pub use secret::{Sealed, Secret};

@@ -59,7 +59,7 @@ impl Run {
     /// How long the invocation has been going on; where the clock is fixed, how long the guest has slept.
     pub(super) fn elapsed(&self) -> Duration {
         match self.clock {
-            Clock::System => self.began.elapsed(),
+            Clock::System | Clock::Steady { .. } => self.began.elapsed(),
             Clock::Fixed(_) => self.slept,
         }
     }

@@ -1,7 +1,7 @@
 //! Step "claim": what a destination is owed, read beside the writer.
 //!
-//! Half of a claim is kept for retries that are due, so that neither they nor fresh deliveries starve the others; what one of
-//! them leaves free goes to the other. [`super::lanes`] decides afterwards what of it is still free.
+//! Fresh deliveries and retries that are due are asked for apart, so that neither starves the other. [`super::lanes`] decides
+//! afterwards what of it is still free.
 
 use std::time::Duration;
 
@@ -16,16 +16,17 @@ use super::error::StoreError;
 use super::lanes::{Candidate, Cursor, Found, Lanes, Start};
 use super::rows::{count, id, ms, time, uuid};
 use super::states;
+use super::types::Want;
 use super::work::{Events, block_of, delivery_at};
 use crate::model::{
-    ClaimedDelivery, ConnectionId, DeliveryId, DestinationId, Event, LeaseToken, SourceId, Timestamp, VersionId,
+    ClaimedDelivery, ConnectionId, DeliveryId, DestinationId, Event, LeaseToken, OrderKey, SourceId, Timestamp,
+    VersionId,
 };
 
 /// What is wanted.
 pub(super) struct Wanted {
     pub destination: DestinationId,
-    pub max_events: usize,
-    pub max_bytes: usize,
+    pub want: Want,
     pub now: Timestamp,
 }
 
@@ -38,23 +39,28 @@ pub(super) fn read(
     wanted: &Wanted,
 ) -> Result<Found, StoreError> {
     let snapshot = sql.unchecked_transaction()?;
-    let (due, next_due) = due_retries(&snapshot, lanes, start.backlog, wanted)?;
+    let want = wanted.want;
+    let (due, next_due) = if want.retries > 0 {
+        due_retries(&snapshot, lanes, start.backlog, wanted)?
+    } else {
+        (Vec::new(), start.next_due)
+    };
     let mut reader = Reader {
         sql: &snapshot,
         cache,
         destination: wanted.destination,
-        left: wanted.max_events,
-        bytes: wanted.max_bytes,
+        left: want.retries,
+        bytes: if want.fresh > 0 { want.bytes / 2 } else { want.bytes },
         last: None,
-        found: Found { cursor: start.cursor, exhausted: true, next_due, ..Found::default() },
+        found: Found { cursor: start.cursor, exhausted: !start.fresh, next_due, ..Found::default() },
     };
-    let first = due.len().min(wanted.max_events.div_ceil(2));
-    reader.retries(&due[..first])?;
+    reader.retries(&due)?;
+    let used: usize = reader.found.deliveries.iter().map(|one| one.delivery.event.json.len()).sum();
+    (reader.left, reader.bytes) = (want.fresh, want.bytes.saturating_sub(used));
     reader.returned(&start.returned)?;
-    if start.fresh {
+    if start.fresh && want.fresh > 0 {
         reader.fresh(start.cursor)?;
     }
-    reader.retries(&due[first..])?;
     Ok(reader.found)
 }
 
@@ -67,6 +73,7 @@ struct Due {
     /// When a person gave it back, if one did.
     since: Option<Timestamp>,
     version: Option<VersionId>,
+    key: Option<OrderKey>,
 }
 
 /// Retries that are due and free, the longest due first, and when the first that is not due yet is. Of a backlog, what is not let
@@ -99,8 +106,8 @@ fn due_between(
     due: &mut Vec<Due>,
 ) -> rusqlite::Result<Option<Timestamp>> {
     let mut find = sql.prepare_cached(
-        "SELECT delivery, attempts, due_at, since, version FROM retries WHERE destination = ?1 AND due_at >= ?2
-         ORDER BY due_at, delivery",
+        "SELECT delivery, attempts, due_at, since, version, order_key FROM retries
+         WHERE destination = ?1 AND due_at >= ?2 ORDER BY due_at, delivery",
     )?;
     let mut rows = find.query(params![uuid(wanted.destination.uuid()), ms(from)])?;
     while let Some(row) = rows.next()? {
@@ -109,12 +116,13 @@ fn due_between(
             continue;
         }
         let at = time(row, 2)?;
-        if at > to || due.len() == wanted.max_events {
+        if at > to || due.len() == wanted.want.retries {
             return Ok(Some(at));
         }
         let since = row.get::<_, Option<i64>>(3)?.map(|ms| Timestamp::from_millis(count(ms)));
         let version = row.get::<_, Option<[u8; 16]>>(4)?.map(|id| VersionId::from_uuid(Uuid::from_bytes(id)));
-        due.push(Due { delivery, attempts: row.get(1)?, at, since, version });
+        let key = row.get::<_, Option<i64>>(5)?.map(|key| OrderKey(key.cast_unsigned()));
+        due.push(Due { delivery, attempts: row.get(1)?, at, since, version, key });
     }
     Ok(None)
 }
@@ -160,7 +168,7 @@ impl Block {
 
 impl Reader<'_> {
     /// Adds a delivery if it fits. The first always fits, so that an event larger than the bound is not stuck.
-    fn add(&mut self, block: &Block, position: usize, event: Event, due: Option<&Due>) -> bool {
+    fn add(&mut self, block: &Block, position: usize, event: Event, retry: Option<&Due>) -> bool {
         let size = event.json.len();
         if self.left == 0 || (size > self.bytes && !self.found.deliveries.is_empty()) {
             return false;
@@ -170,30 +178,32 @@ impl Reader<'_> {
         let delivery = ClaimedDelivery {
             id: delivery_at(block.id, position),
             lease: LeaseToken(0),
-            attempt: due.map_or(0, |due| due.attempts) + 1,
+            attempt: retry.map_or(1, |due| due.attempts + 1),
+            again: retry.is_some(),
+            key: retry.and_then(|due| due.key),
             connection: block.connection,
             destination: self.destination,
             source: block.source,
-            accepted_at: due.and_then(|due| due.since).unwrap_or(block.accepted_at),
-            version: due.and_then(|due| due.version),
+            accepted_at: retry.and_then(|due| due.since).unwrap_or(block.accepted_at),
+            version: retry.and_then(|due| due.version),
             event,
         };
-        self.found.deliveries.push(Candidate { delivery, due: due.map(|due| due.at) });
+        self.found.deliveries.push(Candidate { delivery, due: retry.map(|due| due.at) });
         true
     }
 
     fn retries(&mut self, due: &[Due]) -> Result<(), StoreError> {
-        for due in due {
+        for retry in due {
             if self.left > 0
-                && let Some((block, position)) = self.find(due.delivery, states::RETRY)?
+                && let Some((block, position)) = self.find(retry.delivery, states::RETRY)?
             {
                 let event = self.one(block.event_block, position)?;
-                if self.add(&block, position, event, Some(due)) {
+                if self.add(&block, position, event, Some(retry)) {
                     continue;
                 }
                 self.left = 0;
             }
-            self.found.next_due = Some(self.found.next_due.map_or(due.at, |next| next.min(due.at)));
+            self.found.next_due = Some(self.found.next_due.map_or(retry.at, |next| next.min(retry.at)));
         }
         Ok(())
     }
@@ -232,12 +242,12 @@ impl Reader<'_> {
                     && !self.add(&block, position, events[position].clone(), None)
                 {
                     self.found.cursor = Cursor { seq: block.seq, position };
-                    self.found.exhausted = false;
                     return Ok(());
                 }
             }
             self.found.cursor = Cursor { seq: block.seq + 1, position: 0 };
         }
+        self.found.exhausted = true;
         Ok(())
     }
 
@@ -285,6 +295,18 @@ pub(super) fn data(sql: &Connection, block: i64) -> Result<Bytes, StoreError> {
 
 pub(super) fn damaged(block: i64, bad: BadBlock) -> StoreError {
     StoreError::Damaged { what: "event block", id: block.to_string(), why: bad.to_string() }
+}
+
+/// The keys that have something stored for a destination, tried or held, and how many of each.
+pub(super) fn stored_keys(sql: &Connection, destination: DestinationId) -> rusqlite::Result<Vec<(OrderKey, u32)>> {
+    let mut find = sql.prepare_cached(
+        "SELECT order_key, count(*) FROM retries INDEXED BY retries_by_order
+         WHERE destination = ?1 AND order_key IS NOT NULL GROUP BY order_key",
+    )?;
+    find.query_map([uuid(destination.uuid())], |row| {
+        Ok((OrderKey(row.get::<_, i64>(0)?.cast_unsigned()), row.get(1)?))
+    })?
+    .collect()
 }
 
 /// Tells the lanes what an earlier process left: where something fresh is, and when retries are due.

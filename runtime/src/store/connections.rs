@@ -9,9 +9,11 @@ use super::rows::{id, ms, time, uuid};
 use super::types::{ConnectionPatch, NewConnection, Page, Paged};
 use super::work::Commit;
 use super::{destinations, settle, sources};
-use crate::model::{Actor, Connection, ConnectionId, DestinationId, FilterReason, SourceId, WorkspaceId};
+use crate::model::{
+    Actor, BadField, Connection, ConnectionId, DestinationId, EventField, FilterReason, SourceId, WorkspaceId,
+};
 
-const COLUMNS: &str = "id, workspace, source, destination, enabled, created_at";
+const COLUMNS: &str = "id, workspace, source, destination, enabled, created_at, ordered_by";
 
 fn from(row: &Row<'_>) -> rusqlite::Result<Connection> {
     Ok(Connection {
@@ -21,6 +23,15 @@ fn from(row: &Row<'_>) -> rusqlite::Result<Connection> {
         destination: id(row, 3, DestinationId::from_uuid)?,
         enabled: row.get(4)?,
         created_at: time(row, 5)?,
+        ordered_by: row
+            .get::<_, Option<String>>(6)?
+            .map(|name| {
+                let wrong = |error: BadField| {
+                    rusqlite::Error::FromSqlConversionFailure(6, rusqlite::types::Type::Text, error.into())
+                };
+                EventField::try_from(name).map_err(wrong)
+            })
+            .transpose()?,
     })
 }
 
@@ -50,11 +61,12 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewConnection)
         source: new.source,
         destination: new.destination,
         enabled: new.enabled,
+        ordered_by: new.ordered_by,
         created_at: commit.now,
     };
     commit
         .sql
-        .prepare_cached(&format!("INSERT INTO connections ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"))?
+        .prepare_cached(&format!("INSERT INTO connections ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"))?
         .execute(params![
             uuid(connection.id.uuid()),
             uuid(connection.workspace.uuid()),
@@ -62,6 +74,7 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewConnection)
             uuid(connection.destination.uuid()),
             connection.enabled,
             ms(connection.created_at),
+            connection.ordered_by.as_ref().map(EventField::as_str),
         ])
         .map_err(|error| unique(error, "connection", &format!("{} → {}", source.name, destination.name)))?;
     let owner = Owner::Workspace(connection.workspace);
@@ -71,7 +84,7 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewConnection)
     Ok(connection)
 }
 
-/// Switches a connection off or on. What it already owes goes on.
+/// Changes a connection. What it already owes goes on.
 pub(super) fn update(
     commit: &mut Commit<'_>,
     actor: &Actor,
@@ -81,10 +94,16 @@ pub(super) fn update(
     let before = get(commit.sql, actor, id)?;
     let mut connection = before.clone();
     connection.enabled = patch.enabled.unwrap_or(connection.enabled);
+    connection.ordered_by = patch.ordered_by.unwrap_or(connection.ordered_by);
     commit
         .sql
-        .prepare_cached("UPDATE connections SET enabled = ?3 WHERE workspace = ?1 AND id = ?2")?
-        .execute(params![uuid(actor.workspace.uuid()), uuid(id.uuid()), connection.enabled])?;
+        .prepare_cached("UPDATE connections SET enabled = ?3, ordered_by = ?4 WHERE workspace = ?1 AND id = ?2")?
+        .execute(params![
+            uuid(actor.workspace.uuid()),
+            uuid(id.uuid()),
+            connection.enabled,
+            connection.ordered_by.as_ref().map(EventField::as_str),
+        ])?;
     let owner = Owner::Workspace(connection.workspace);
     audit::write(commit, actor, owner, "connection.update", id, Some(&before), Some(&connection))?;
     changed(commit);

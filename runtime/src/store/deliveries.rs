@@ -11,6 +11,7 @@ use super::error::StoreError;
 use super::replays;
 use super::rows::{count, id, json, time, uuid};
 use super::select::{Block, COLUMNS, DeliveryFilter, FITS, Look, last_attempt};
+use super::settle::HELD;
 use super::states;
 use super::types::{AttemptRecord, DeadLetter, DeliveryDetail, DeliverySummary, Page, Paged};
 use super::work::{block_of, delivery_at};
@@ -113,9 +114,12 @@ fn summary(
         None => codec::nth(&data(sql, block.event_block)?, position).map_err(|bad| damaged(block.event_block, bad))?,
     };
     let key = [uuid(delivery.uuid())];
-    let retry: Option<(u32, Timestamp, Option<i64>)> = sql
-        .prepare_cached("SELECT attempts, due_at, replay FROM retries WHERE delivery = ?1")?
-        .query_row(key, |row| Ok((row.get(0)?, time(row, 1)?, row.get(2)?)))
+    let retry: Option<(u32, Option<Timestamp>, Option<i64>)> = sql
+        .prepare_cached("SELECT attempts, nullif(due_at, ?2), replay FROM retries WHERE delivery = ?1")?
+        .query_row(params![key[0], HELD], |row| {
+            let due: Option<i64> = row.get(1)?;
+            Ok((row.get(0)?, due.map(|_| time(row, 1)).transpose()?, row.get(2)?))
+        })
         .optional()?;
     let dead = match state {
         DeliveryState::Dead => sql
@@ -144,7 +148,7 @@ fn summary(
         state,
         filter_reason,
         attempts: retry.map_or(recorded.max(least), |(attempts, ..)| attempts),
-        next_due: retry.map(|(_, due, _)| due),
+        next_due: retry.and_then(|(_, due, _)| due),
         accepted_at: block.accepted_at,
         last_outcome: last.map(|last| last.outcome),
         dead,

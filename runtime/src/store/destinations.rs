@@ -15,7 +15,7 @@ use super::types::{DestinationPatch, NewDestination, Page, Paged};
 use super::work::Commit;
 use crate::model::{Actor, ConnectionId, Destination, DestinationId, FilterReason, FunctionId, VersionId, WorkspaceId};
 
-const COLUMNS: &str = "id, workspace, name, function, pinned, settings, enabled, created_at, updated_at, paused";
+const COLUMNS: &str = "id, workspace, name, function, pinned, settings, enabled, created_at, updated_at, rate, paused";
 
 /// The columns and, as the last one, all secrets.
 fn select() -> String {
@@ -33,8 +33,9 @@ fn from(row: &Row<'_>) -> rusqlite::Result<Destination> {
         enabled: row.get(6)?,
         created_at: time(row, 7)?,
         updated_at: time(row, 8)?,
-        paused: row.get(9)?,
-        secrets: secrets::read(row, 10)?,
+        rate: row.get::<_, Option<String>>(9)?.map(|_| json(row, 9)).transpose()?,
+        paused: row.get(10)?,
+        secrets: secrets::read(row, 11)?,
     })
 }
 
@@ -65,12 +66,13 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
         pinned: new.pinned,
         settings: new.settings,
         secrets: BTreeMap::new(),
+        rate: new.rate,
         enabled: new.enabled,
         paused: false,
         created_at: commit.now,
         updated_at: commit.now,
     };
-    let insert = format!("INSERT INTO destinations ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0)");
+    let insert = format!("INSERT INTO destinations ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, 0)");
     commit
         .sql
         .prepare_cached(&insert)?
@@ -83,6 +85,7 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
             Value::Object(destination.settings.clone()).to_string(),
             destination.enabled,
             ms(commit.now),
+            destination.rate.map(|rate| serde_json::json!(rate).to_string()),
         ])
         .map_err(|error| unique(error, "destination", &destination.name))?;
     secrets::replace(commit.sql, &commit.shared.vault, &mut destination, new.secrets)?;
@@ -108,6 +111,7 @@ pub(super) fn update(
     destination.pinned = patch.pinned.unwrap_or(destination.pinned);
     let new_secrets = patch.settings.is_some().then_some(patch.secrets);
     destination.settings = patch.settings.unwrap_or(destination.settings);
+    destination.rate = patch.rate.unwrap_or(destination.rate);
     destination.enabled = patch.enabled.unwrap_or(destination.enabled);
     destination.paused = patch.paused.unwrap_or(destination.paused);
     destination.updated_at = commit.now;
@@ -118,7 +122,8 @@ pub(super) fn update(
     commit
         .sql
         .prepare_cached(
-            "UPDATE destinations SET name = ?3, pinned = ?4, settings = ?5, enabled = ?6, updated_at = ?7, paused = ?8
+            "UPDATE destinations SET name = ?3, pinned = ?4, settings = ?5, enabled = ?6, updated_at = ?7, rate = ?8,
+               paused = ?9
              WHERE workspace = ?1 AND id = ?2",
         )?
         .execute(params![
@@ -129,6 +134,7 @@ pub(super) fn update(
             Value::Object(destination.settings.clone()).to_string(),
             destination.enabled,
             ms(commit.now),
+            destination.rate.map(|rate| serde_json::json!(rate).to_string()),
             destination.paused,
         ])
         .map_err(|error| unique(error, "destination", &destination.name))?;

@@ -17,12 +17,12 @@ use super::lanes::Lanes;
 use super::queue::{Limits, Queue, Refused};
 use super::readers::Readers;
 use super::routes::{self, Routes, Snapshot};
-use super::types::{Accepted, NewEvent, Settled, Settlement, Standing, StoreConfig};
+use super::types::{Accepted, NewEvent, Settled, Settlement, Standing, StoreConfig, Want};
 use super::work::{Accept, Commit, Done, Settlements, Work};
 use super::writer::{Shared, Writer};
 use super::{accept, claim, open, replays};
 use crate::clock::Clock;
-use crate::model::{ClaimedDelivery, DestinationId, PartnerId, Timestamp, WorkspaceId};
+use crate::model::{ClaimedDelivery, DestinationId, OrderKey, PartnerId, Timestamp, WorkspaceId};
 use crate::telemetry::StoreMetrics;
 
 /// After how long a client that was refused may try again: the queue drains in less, and the header counts in seconds.
@@ -52,6 +52,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] if another process has it; [`StoreError::TooNew`] if a newer program wrote it.
     pub fn open(dir: &Path, config: &StoreConfig, clock: Clock) -> Result<Self, StoreError> {
+        let clock = clock.steady();
         let (places, lock) = open::lock(dir)?;
         let mut sql = open::writer(&places)?;
         open::migrate(&mut sql, &places)?;
@@ -94,6 +95,12 @@ impl Store {
             writer: Mutex::new(Some(writer)),
             rotating: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// The clock by which moments are written down here. It is steady, so that what is due or over does not depend on somebody
+    /// who sets the machine's clock.
+    pub fn clock(&self) -> Clock {
+        self.shared.clock
     }
 
     /// Takes nothing more, writes what was taken, and gives the directory back.
@@ -198,16 +205,15 @@ impl Store {
         self.shared.lanes.due(now)
     }
 
-    /// Claims what a destination is owed: fresh deliveries in order, and retries that are due. At most `max_events` of them, and `max_bytes` of
-    /// JSON unless the first alone is larger. Nothing that is claimed is claimed again before it is settled.
+    /// Claims what a destination is owed, as far as it is wanted: fresh deliveries in order, and retries that are due. Nothing that is
+    /// claimed is claimed again before it is settled.
     ///
     /// # Errors
     /// [`StoreError::Stopped`] after a failed commit; others if something cannot be read.
     pub async fn claim(
         &self,
         destination: DestinationId,
-        max_events: usize,
-        max_bytes: usize,
+        want: Want,
         now: Timestamp,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         if let Some(reason) = self.shared.queue.stopped() {
@@ -217,12 +223,21 @@ impl Store {
         let _turn = turn.lock().await;
         let Some(start) = self.shared.lanes.begin(destination, now) else { return Ok(Vec::new()) };
         let shared = Arc::clone(&self.shared);
-        let wanted = claim::Wanted { destination, max_events, max_bytes, now };
+        let wanted = claim::Wanted { destination, want, now };
         let read =
             self.readers.read(move |sql| claim::read(sql, &shared.lanes, &shared.cache, &start, &wanted)).await?;
         let claimed = self.shared.lanes.finish(destination, read);
         self.shared.metrics.claimed(claimed.len() as u64);
         Ok(claimed)
+    }
+
+    /// The keys of which this destination has something stored, tried or held, and how many of each: what has to be over before
+    /// anything fresh with such a key may be delivered.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn stored_keys(&self, destination: DestinationId) -> Result<Vec<(OrderKey, u32)>, StoreError> {
+        self.readers.read(move |sql| Ok(claim::stored_keys(sql, destination)?)).await
     }
 
     /// Writes down what became of claimed deliveries: one answer for each, in order. Returns once it is on disk. While the disk

@@ -84,6 +84,8 @@ pub(super) struct Start {
     pub fresh: bool,
     pub returned: Vec<DeliveryId>,
     pub backlog: Option<Backlog>,
+    /// No retry is due before this.
+    pub next_due: Option<Timestamp>,
 }
 
 /// What a claim has read.
@@ -225,6 +227,7 @@ impl Lanes {
             fresh: lane.fresh,
             returned: lane.returned.iter().copied().collect(),
             backlog: lane.backlog,
+            next_due: lane.next_due,
         })
     }
 

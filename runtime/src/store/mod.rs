@@ -77,6 +77,6 @@ pub use types::{
     Accepted, AttemptRecord, AuditFilter, AuditLine, ConnectionPatch, DeadLetter, DeliveryDetail, DeliverySummary,
     DestinationPatch, Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination,
     NewEvent, NewKey, NewSecret, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, Standing,
-    StoreConfig,
+    StoreConfig, Want,
 };
 pub use vaulting::VaultState;

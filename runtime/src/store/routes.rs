@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 use super::error::StoreError;
 use super::{connections, destinations, functions, sources};
 use crate::model::{
-    Connection, ConnectionId, Destination, DestinationId, FunctionId, FunctionVersion, Manifest, Source, VersionId,
+    Connection, ConnectionId, Destination, DestinationId, EventField, FunctionId, FunctionVersion, Manifest, Source,
+    VersionId,
 };
 
 /// A snapshot of all sources with their connections, and of all destinations.
@@ -53,6 +54,8 @@ pub struct DestinationRoute {
     pub function_name: String,
     /// The version it runs: the pinned one, or the function's current one.
     pub version: Arc<FunctionVersion>,
+    /// Connections to it that keep events in order, and by what.
+    pub ordered: Vec<(ConnectionId, EventField)>,
 }
 
 impl Routes {
@@ -126,12 +129,20 @@ pub(super) fn read(sql: &Sql, versions: &mut Versions) -> Result<Routes, StoreEr
     let snapshot = sql.unchecked_transaction()?;
     let current = functions::current(&snapshot)?;
     let mut routes = Routes::default();
+    let connections = connections::all(&snapshot)?;
+    let mut ordered: HashMap<_, Vec<(ConnectionId, EventField)>> = HashMap::new();
+    for connection in &connections {
+        if let Some(field) = &connection.ordered_by {
+            ordered.entry(connection.destination).or_default().push((connection.id, field.clone()));
+        }
+    }
     for destination in destinations::all(&snapshot)? {
+        let ordered = ordered.remove(&destination.id).unwrap_or_default();
         let route = destination_route(&snapshot, versions, &current, destination)?;
-        routes.destinations.insert(route.destination.id, Arc::new(route));
+        routes.destinations.insert(route.destination.id, Arc::new(DestinationRoute { ordered, ..route }));
     }
     let mut outgoing: HashMap<_, Vec<ConnectionRoute>> = HashMap::new();
-    for connection in connections::all(&snapshot)? {
+    for connection in connections {
         if let Some(destination) = routes.destinations.get(&connection.destination) {
             let destination = Arc::clone(destination);
             let way = ConnectionRoute { connection, destination };
@@ -165,7 +176,7 @@ fn destination_route(
         }
     };
     let settings_json = with_defaults(&destination.settings, &version.manifest).into();
-    Ok(DestinationRoute { destination, settings_json, function_name, version })
+    Ok(DestinationRoute { destination, settings_json, function_name, version, ordered: Vec::new() })
 }
 
 impl DestinationRoute {
@@ -177,6 +188,7 @@ impl DestinationRoute {
             settings_json: with_defaults(&self.destination.settings, &version.manifest).into(),
             function_name: self.function_name.clone(),
             version: Arc::clone(version),
+            ordered: self.ordered.clone(),
         }
     }
 }

@@ -13,11 +13,14 @@ use super::states;
 use super::types::{AttemptRecord, Settle, Settled, Settlement};
 use super::work::{Commit, Settlements, block_of, delivery_at};
 use crate::model::{
-    ConnectionId, DeliveryId, DestinationId, FilterReason, OutcomeCode, SourceId, Timestamp, WorkspaceId,
+    ConnectionId, DeliveryId, DestinationId, FilterReason, OrderKey, OutcomeCode, SourceId, Timestamp, WorkspaceId,
 };
 
 /// Attempts that are kept of first successes, for each connection and minute: enough to see what a partner answers.
 const SAMPLE: u32 = 5;
+
+/// When a delivery is due that is held until another one is over: never by itself.
+pub(super) const HELD: i64 = i64::MAX;
 
 /// A delivery block while a commit changes it.
 pub(super) struct Block {
@@ -150,6 +153,7 @@ fn said(settle: Settle) -> &'static str {
         Settle::Dead => "dead",
         Settle::RetryAt(_) => "retry",
         Settle::Release => "released",
+        Settle::Hold => "held",
     }
 }
 
@@ -203,12 +207,17 @@ fn apply(
         Settle::Dead => (states::DEAD, After::Closed),
         Settle::RetryAt(due) => (states::RETRY, After::Retry(due)),
         Settle::Release => return Ok(Some(After::Released)),
+        Settle::Hold => (states::RETRY, hold(commit, &owner, claim, item)?),
     };
     block.set(commit, position, to);
     match item.settle {
-        Settle::RetryAt(due) => put_retry(commit.sql, &owner, item.delivery, claim.attempt, due)?,
-        _ if from == states::RETRY => drop_retry(commit, item.delivery, to)?,
-        _ => {}
+        Settle::RetryAt(due) => put_retry(commit.sql, &owner, item.delivery, claim.attempt, due, item.key)?,
+        Settle::Hold | Settle::Release => {}
+        Settle::Delivered | Settle::Filtered(_) | Settle::Dead if from == states::RETRY => {
+            let key = drop_retry(commit, item.delivery, to)?;
+            key.map_or(Ok(()), |key| let_next_go(commit, owner.destination, key))?;
+        }
+        Settle::Delivered | Settle::Filtered(_) | Settle::Dead => {}
     }
     if item.settle == Settle::Dead {
         put_dead(commit, &owner, claim, item)?;
@@ -223,37 +232,89 @@ fn put_retry(
     delivery: DeliveryId,
     attempts: u32,
     due: Timestamp,
+    key: Option<OrderKey>,
+) -> rusqlite::Result<()> {
+    put_row(sql, owner, delivery, attempts, ms(due), key)
+}
+
+fn put_row(
+    sql: &Connection,
+    owner: &Owner,
+    delivery: DeliveryId,
+    attempts: u32,
+    due: i64,
+    key: Option<OrderKey>,
 ) -> rusqlite::Result<()> {
     sql.prepare_cached(
-        "INSERT INTO retries (delivery, workspace, destination, attempts, due_at) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO UPDATE SET attempts = ?4, due_at = ?5",
+        "INSERT INTO retries (delivery, workspace, destination, attempts, due_at, order_key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET attempts = ?4, due_at = ?5, order_key = ?6",
     )?
     .execute(params![
         uuid(delivery.uuid()),
         uuid(owner.workspace.uuid()),
         uuid(owner.destination.uuid()),
         attempts,
-        ms(due)
+        due,
+        key.map(|key| key.0.cast_signed()),
     ])?;
     Ok(())
 }
 
-/// A delivery that was tried before is owed no more: it is in this state now. The replay that gave it back counts that.
-fn drop_retry(commit: &mut Commit<'_>, delivery: DeliveryId, to: u8) -> rusqlite::Result<()> {
-    let replay: Option<Option<i64>> = commit
+/// A delivery that was tried before is owed no more: it is in this state now. The replay that gave it back counts that. Gives
+/// its key, if it had one.
+fn drop_retry(commit: &mut Commit<'_>, delivery: DeliveryId, to: u8) -> rusqlite::Result<Option<OrderKey>> {
+    let dropped: Option<(Option<i64>, Option<i64>)> = commit
         .sql
-        .prepare_cached("DELETE FROM retries WHERE delivery = ?1 RETURNING replay")?
-        .query_row([uuid(delivery.uuid())], |row| row.get(0))
+        .prepare_cached("DELETE FROM retries WHERE delivery = ?1 RETURNING replay, order_key")?
+        .query_row([uuid(delivery.uuid())], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some(replay) = replay.flatten() {
+    let (replay, key) = dropped.unwrap_or_default();
+    if let Some(replay) = replay {
         commit.ledger.replayed(replay).ended(to);
+    }
+    Ok(key.map(|key| OrderKey(key.cast_unsigned())))
+}
+
+/// Keeps a delivery until those of its key that were accepted before it are over. Whether there are any is asked here, in the
+/// writer, where nothing can come in between: whoever is over before has nobody to let go.
+fn hold(commit: &Commit<'_>, owner: &Owner, claim: &Claim, item: &Settlement) -> rusqlite::Result<After> {
+    let first = match item.key {
+        None => true,
+        Some(key) => !commit
+            .sql
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM retries INDEXED BY retries_by_order
+                 WHERE destination = ?1 AND order_key = ?2 AND delivery < ?3)",
+            )?
+            .query_row(
+                params![uuid(owner.destination.uuid()), key.0.cast_signed(), uuid(item.delivery.uuid())],
+                |row| row.get::<_, bool>(0),
+            )?,
+    };
+    let due = if first { ms(commit.now) } else { HELD };
+    put_row(commit.sql, owner, item.delivery, claim.attempt - 1, due, item.key)?;
+    Ok(if first { After::Retry(commit.now) } else { After::Closed })
+}
+
+/// One delivery of a key is over: the next one that is held is due now.
+fn let_next_go(commit: &mut Commit<'_>, destination: DestinationId, key: OrderKey) -> rusqlite::Result<()> {
+    let now = commit.now;
+    let changed = commit
+        .sql
+        .prepare_cached(
+            "UPDATE retries SET due_at = ?3 WHERE due_at = ?4 AND delivery =
+               (SELECT min(delivery) FROM retries INDEXED BY retries_by_order WHERE destination = ?1 AND order_key = ?2)",
+        )?
+        .execute(params![uuid(destination.uuid()), key.0.cast_signed(), ms(now), HELD])?;
+    if changed > 0 {
+        commit.effects.push(Box::new(move |shared| shared.lanes.will_be_due(destination, now)));
     }
     Ok(())
 }
 
 fn put_dead(commit: &Commit<'_>, owner: &Owner, claim: &Claim, item: &Settlement) -> rusqlite::Result<()> {
     let cause = item.attempt.as_ref().map_or_else(
-        || "given up without an attempt".to_owned(),
+        || "given up without a further attempt: its destination failed for the whole of its retry window".to_owned(),
         |attempt| format!("{}: {}", attempt.outcome.code.as_str(), attempt.outcome.message),
     );
     let made = if item.attempt.is_some() { claim.attempt } else { claim.attempt - 1 };

@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventType, FilterReason, FunctionId, KeyId,
-    LeaseToken, Outcome, OutcomeCode, PartnerId, ReplayId, Role, Secret, SourceId, Timestamp, VersionId, WorkspaceId,
+    ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventField, EventType, FilterReason, FunctionId,
+    KeyId, LeaseToken, OrderKey, Outcome, OutcomeCode, PartnerId, Rate, ReplayId, Role, Secret, SourceId, Timestamp,
+    VersionId, WorkspaceId,
 };
 
 /// How the store works. Every number has a reason; the defaults come from `tidegate bench store`.
@@ -129,6 +130,17 @@ pub struct Accepted {
     pub duplicates: u64,
 }
 
+/// How much one claim asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Want {
+    /// Fresh deliveries at most.
+    pub fresh: usize,
+    /// Retries that are due, at most.
+    pub retries: usize,
+    /// Bytes of JSON at most, unless the first delivery alone is larger. Retries get half of it where both are asked for.
+    pub bytes: usize,
+}
+
 /// What to do with a claimed delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Settle {
@@ -142,6 +154,8 @@ pub enum Settle {
     RetryAt(Timestamp),
     /// Give it back as it was: costs no attempt.
     Release,
+    /// Keep it until those with its key that were accepted before it are over: costs no attempt. Due at once if they are.
+    Hold,
 }
 
 /// What to write down about one claimed delivery.
@@ -153,6 +167,8 @@ pub struct Settlement {
     pub lease: LeaseToken,
     /// What becomes of it.
     pub settle: Settle,
+    /// Its place in an order, if its connection keeps one: kept with what is tried again or held.
+    pub key: Option<OrderKey>,
     /// The attempt that was made, if one was.
     pub attempt: Option<AttemptRecord>,
 }
@@ -382,6 +398,8 @@ pub struct NewDestination {
     pub settings: Map<String, Value>,
     /// The secrets, by their settings' names.
     pub secrets: BTreeMap<String, NewSecret>,
+    /// The customer's own limit.
+    pub rate: Option<Rate>,
     /// Whether it gets events.
     pub enabled: bool,
 }
@@ -411,6 +429,8 @@ pub struct DestinationPatch {
     pub settings: Option<Map<String, Value>>,
     /// The secrets that go with new settings. Without new settings the old ones stay.
     pub secrets: BTreeMap<String, NewSecret>,
+    /// A new limit, or none any more.
+    pub rate: Option<Option<Rate>>,
     /// On or off.
     pub enabled: Option<bool>,
     /// Whether its deliveries wait.
@@ -418,7 +438,7 @@ pub struct DestinationPatch {
 }
 
 /// A connection to be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewConnection {
     /// Where events come from.
     pub source: SourceId,
@@ -426,11 +446,15 @@ pub struct NewConnection {
     pub destination: DestinationId,
     /// Whether they go.
     pub enabled: bool,
+    /// Events with the same value here go one after the other.
+    pub ordered_by: Option<EventField>,
 }
 
 /// A change to a connection; what is absent stays.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ConnectionPatch {
+    /// Another field to keep order by, or none any more.
+    pub ordered_by: Option<Option<EventField>>,
     /// On or off.
     pub enabled: Option<bool>,
 }

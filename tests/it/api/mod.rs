@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidegate::api::{ApiState, admin_router, public_router, serve};
-use tidegate::app::{trials, workshop_config};
+use tidegate::app::{standing, trials, workshop_config};
 use tidegate::catalog::workshop::Workshop;
 use tidegate::clock::Clock;
 use tidegate::config::Config;
@@ -74,7 +74,10 @@ impl Apis {
         let workshop = Workshop::new(workshop, Arc::clone(&sandbox));
         let gate = Arc::new(Gate::new(&EgressConfig::default()).unwrap());
         let tried = trials(Trials::new(Arc::clone(&store), sandbox, gate, config.limits.clone()));
-        let state = ApiState::new(Arc::clone(&store), workshop, tried, Arc::default(), &config, Clock::System);
+        // Nothing is delivered here, so nobody answers.
+        let standing = standing(tidegate::delivery::watch().0);
+        let state =
+            ApiState::new(Arc::clone(&store), workshop, tried, standing, Arc::default(), &config, Clock::System);
         let stop = CancellationToken::new();
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (public, admin) = (bind().await, bind().await);

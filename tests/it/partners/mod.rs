@@ -94,7 +94,7 @@ async fn all_are_taken(
 /// A request as a function might make it, to hold a stand-in against.
 fn request(path: &str, headers: &[(&'static str, &str)], body: &Value) -> Received {
     let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-    Received { path: path.to_owned(), headers, body: body.to_string().into() }
+    Received { at: std::time::Instant::now(), path: path.to_owned(), headers, body: body.to_string().into() }
 }
 
 /// Holds that a good request is taken, and that each change to it is refused with the status that goes with it.

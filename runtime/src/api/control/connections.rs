@@ -11,9 +11,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::List;
-use crate::api::extract::{Asked, Body, PageQuery, id};
+use crate::api::extract::{Asked, Body, PageQuery, given, id};
 use crate::api::{ApiState, Problem};
-use crate::model::{Actor, Connection, DestinationId, SourceId};
+use crate::model::{Actor, Connection, DestinationId, EventField, SourceId};
 use crate::store::{ConnectionPatch, NewConnection};
 
 /// A connection.
@@ -29,6 +29,8 @@ struct ConnectionView {
     destination: String,
     /// Whether they go.
     enabled: bool,
+    /// Events with the same value here, such as `userId`, are delivered one after the other; `null`: no order.
+    ordered_by: Option<String>,
     /// When it was made.
     created_at: String,
 }
@@ -45,6 +47,11 @@ struct ConnectionToMake {
     destination: DestinationId,
     /// Whether events go; yes if absent.
     enabled: Option<bool>,
+    /// Deliver events with the same value here one after the other: `userId`, `anonymousId`, `event`, `type`, or a path
+    /// such as `context.groupId`. An event that fails holds back those of its own value only, and for a limited time.
+    /// Events without a value have no order. No order if absent.
+    #[schema(value_type = Option<String>)]
+    ordered_by: Option<EventField>,
 }
 
 /// A change; what is absent stays.
@@ -53,6 +60,10 @@ struct ConnectionToMake {
 struct ConnectionChange {
     /// Whether events go.
     enabled: Option<bool>,
+    /// Another value to keep order by; `null` for no order. It holds for events that are accepted from now on.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    ordered_by: Option<Option<EventField>>,
 }
 
 impl From<Connection> for ConnectionView {
@@ -63,6 +74,7 @@ impl From<Connection> for ConnectionView {
             source: connection.source.to_string(),
             destination: connection.destination.to_string(),
             enabled: connection.enabled,
+            ordered_by: connection.ordered_by.map(String::from),
             created_at: connection.created_at.to_string(),
         }
     }
@@ -80,7 +92,12 @@ async fn create(
     actor: Actor,
     Body(new): Body<ConnectionToMake>,
 ) -> Result<(StatusCode, Json<ConnectionView>), Problem> {
-    let new = NewConnection { source: new.source, destination: new.destination, enabled: new.enabled.unwrap_or(true) };
+    let new = NewConnection {
+        source: new.source,
+        destination: new.destination,
+        enabled: new.enabled.unwrap_or(true),
+        ordered_by: new.ordered_by,
+    };
     let connection = state.store.create_connection(&actor, new).await?;
     Ok((StatusCode::CREATED, Json(connection.into())))
 }
@@ -108,7 +125,7 @@ async fn show(
     Ok(Json(state.store.get_connection(&actor, id(&connection)?).await?.into()))
 }
 
-/// Switches a connection on or off.
+/// Changes a connection.
 #[utoipa::path(patch, path = "/api/v1/connections/{id}", tag = "connections", params(("id" = String, Path)),
     request_body = ConnectionChange, responses((status = 200, body = ConnectionView)))]
 async fn change(
@@ -117,7 +134,7 @@ async fn change(
     Path(connection): Path<String>,
     Body(change): Body<ConnectionChange>,
 ) -> Result<Json<ConnectionView>, Problem> {
-    let patch = ConnectionPatch { enabled: change.enabled };
+    let patch = ConnectionPatch { enabled: change.enabled, ordered_by: change.ordered_by };
     Ok(Json(state.store.update_connection(&actor, id(&connection)?, patch).await?.into()))
 }
 

@@ -16,7 +16,7 @@ use super::{List, functions, masking};
 use crate::api::extract::{Asked, Body, PageQuery, given, id};
 use crate::api::{ApiState, Problem};
 use crate::catalog::settings;
-use crate::model::{Actor, Destination, Function, FunctionVersion, Manifest, VersionId};
+use crate::model::{Actor, Destination, DestinationHealth, Function, FunctionVersion, Manifest, Rate, VersionId};
 use crate::store::{DestinationPatch, NewDestination};
 
 /// A destination. Secret settings are masked.
@@ -36,6 +36,8 @@ struct DestinationView {
     settings: Map<String, Value>,
     /// The secrets whose values the function itself gets to read, by the names of their settings.
     reveals: Vec<String>,
+    /// The customer's own limit, beside the partner's; `null` if there is none.
+    rate: Option<RateView>,
     /// Whether it gets events; while it does not, they are filtered and counted.
     enabled: bool,
     /// Whether its deliveries wait; events go on to be accepted for it.
@@ -44,6 +46,46 @@ struct DestinationView {
     created_at: String,
     /// When it was last changed.
     updated_at: String,
+}
+
+/// A destination with its health.
+#[derive(Serialize, ToSchema)]
+struct DestinationDetail {
+    #[serde(flatten)]
+    destination: DestinationView,
+    /// `breaker` is `closed` (it is served), `open` (deliveries wait, at no cost of attempts) or `probing`; `reason`
+    /// says why it opened; `outcomes` counts how attempts ended, by code, since this host first served it.
+    /// `null` where this host delivers nothing at the moment.
+    #[schema(value_type = Option<Object>)]
+    health: Option<DestinationHealth>,
+}
+
+/// A limit: in any time T no more than `T × rate + burst` begins. At least one of the two rates is given.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RateView {
+    /// Requests to the partner in a second.
+    requests_per_s: Option<f64>,
+    /// Events handed to the function in a second.
+    events_per_s: Option<f64>,
+    /// How many may begin at once after a pause; a second's worth if absent.
+    burst: Option<u32>,
+}
+
+impl RateView {
+    fn of(rate: Rate) -> Self {
+        let Rate { requests_per_s, events_per_s, burst } = rate;
+        Self { requests_per_s, events_per_s, burst }
+    }
+
+    fn checked(self) -> Result<Rate, Problem> {
+        let Self { requests_per_s, events_per_s, burst } = self;
+        let rate = Rate { requests_per_s, events_per_s, burst };
+        rate.check().map_err(|(key, value, rule)| {
+            Problem::unprocessable("invalid_rate", format!("`rate.{key}` is `{value}`: {rule}"))
+        })?;
+        Ok(rate)
+    }
 }
 
 /// A destination to be made.
@@ -59,6 +101,8 @@ struct DestinationToMake {
     /// Values for the settings that the function's manifest names.
     #[serde(default)]
     settings: Map<String, Value>,
+    /// A limit of the customer's own; it tightens the partner's and cannot loosen it.
+    rate: Option<RateView>,
     /// Whether it gets events; yes if absent.
     enabled: Option<bool>,
 }
@@ -75,6 +119,10 @@ struct DestinationChange {
     pinned: Option<Option<String>>,
     /// New settings instead of all old ones. A secret that is given as `••••` stays as it is.
     settings: Option<Map<String, Value>>,
+    /// Another limit; `null` for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<RateView>)]
+    rate: Option<Option<RateView>>,
     /// Whether it gets events; while it does not, they are filtered and counted, and what it already owes waits.
     enabled: Option<bool>,
     /// Whether its deliveries wait; events go on to be accepted for it.
@@ -93,6 +141,7 @@ impl DestinationView {
             pinned: destination.pinned.map(|version| version.to_string()),
             settings,
             reveals: revealed.map(|(name, _)| name.clone()).collect(),
+            rate: destination.rate.map(RateView::of),
             enabled: destination.enabled,
             paused: destination.paused,
             created_at: destination.created_at.to_string(),
@@ -175,6 +224,7 @@ async fn create(
         pinned,
         settings: new.settings,
         secrets,
+        rate: new.rate.map(RateView::checked).transpose()?,
         enabled: new.enabled.unwrap_or(true),
     };
     let destination = state.store.create_destination(&actor, new).await?;
@@ -197,16 +247,17 @@ async fn list(
     Ok(Json(List { items, next: page.next }))
 }
 
-/// Shows a destination.
+/// Shows a destination, and how its deliveries go.
 #[utoipa::path(get, path = "/api/v1/destinations/{id}", tag = "destinations", params(("id" = String, Path)),
-    responses((status = 200, body = DestinationView)))]
+    responses((status = 200, body = DestinationDetail)))]
 async fn show(
     State(state): State<Arc<ApiState>>,
     actor: Actor,
     Path(destination): Path<String>,
-) -> Result<Json<DestinationView>, Problem> {
+) -> Result<Json<DestinationDetail>, Problem> {
     let destination = state.store.get_destination(&actor, id(&destination)?).await?;
-    Ok(Json(view(&state, &actor, destination).await?))
+    let health = (state.standing.health)(destination.id).await;
+    Ok(Json(DestinationDetail { destination: view(&state, &actor, destination).await?, health }))
 }
 
 /// Changes a destination. What it will have afterwards is checked as a whole.
@@ -242,6 +293,7 @@ async fn change(
     } else if patch.pinned.is_some() {
         check_settings(&manifest, &old.settings, &old.secrets.keys().cloned().collect())?;
     }
+    patch.rate = change.rate.map(|rate| rate.map(RateView::checked).transpose()).transpose()?;
     let destination = state.store.update_destination(&actor, old.id, patch).await?;
     Ok(Json(DestinationView::of(destination, &manifest)))
 }

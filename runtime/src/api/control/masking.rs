@@ -98,6 +98,7 @@ mod tests {
             pinned: None,
             settings: map(settings),
             secrets: [("key".to_owned(), sealed)].into(),
+            rate: None,
             enabled: true,
             paused: false,
             created_at: now,

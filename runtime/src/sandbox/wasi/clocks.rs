@@ -47,7 +47,7 @@ impl Run {
     fn passed(&mut self) -> u64 {
         let slept = self.wasi().slept.0.load(Ordering::Relaxed);
         match self.clock {
-            Clock::System => nanos(self.elapsed()),
+            Clock::System | Clock::Steady { .. } => nanos(self.elapsed()),
             Clock::Fixed(_) => nanos(self.elapsed()).saturating_add(slept),
         }
     }

@@ -18,7 +18,8 @@ async fn a_taken_name_is_a_conflict_that_names_it_and_leaves_no_trace() {
     let bed = Bed::new(1).await;
     let conflict = bed.store.create_source(&bed.actor, "web").await.unwrap_err();
     assert!(conflict.to_string().contains("`web`"), "{conflict}");
-    let again = NewConnection { source: bed.source.id, destination: bed.destinations[0].id, enabled: true };
+    let (source, destination) = (bed.source.id, bed.destinations[0].id);
+    let again = NewConnection { source, destination, enabled: true, ordered_by: None };
     assert!(matches!(bed.store.create_connection(&bed.actor, again).await, Err(StoreError::Conflict { .. })));
     let other = bed.store.create_source(&bed.actor, "other").await.unwrap();
     let patch = SourcePatch { name: Some("web".to_owned()), enabled: Some(false) };

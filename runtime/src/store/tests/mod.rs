@@ -3,6 +3,7 @@
 mod control;
 mod faults;
 mod model;
+mod order;
 mod secrets;
 mod steps;
 
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 use super::components;
 use super::{
     AttemptRecord, Ledger, LedgerScope, NewConnection, NewDestination, NewEvent, Owed, OwedState, Settle, Settlement,
-    Store, StoreConfig,
+    Store, StoreConfig, Want,
 };
 use crate::clock::Clock;
 use crate::model::{
@@ -80,10 +81,12 @@ impl Bed {
                 pinned: None,
                 settings: Map::new(),
                 secrets: Default::default(),
+                rate: None,
                 enabled: true,
             };
             let destination = bed.store.create_destination(&bed.actor, new).await.unwrap();
-            let new = NewConnection { source: bed.source.id, destination: destination.id, enabled: true };
+            let new =
+                NewConnection { source: bed.source.id, destination: destination.id, enabled: true, ordered_by: None };
             bed.connections.push(bed.store.create_connection(&bed.actor, new).await.unwrap());
             bed.destinations.push(destination);
         }
@@ -129,7 +132,7 @@ impl Bed {
     }
 
     async fn claim(&self, most: usize, now: Timestamp) -> Vec<ClaimedDelivery> {
-        self.store.claim(self.destinations[0].id, most, usize::MAX, now).await.unwrap()
+        self.store.claim(self.destinations[0].id, want(most), now).await.unwrap()
     }
 
     async fn settle(&self, claimed: &ClaimedDelivery, settle: Settle) -> super::Settled {
@@ -144,6 +147,11 @@ impl Bed {
         assert_eq!(ledger, self.store.ledger_recount(&self.actor, &scope).await.unwrap());
         ledger
     }
+}
+
+/// So many of each kind.
+fn want(most: usize) -> Want {
+    Want { fresh: most, retries: most, bytes: usize::MAX }
 }
 
 fn counts(accepted: u64, delivered: u64, filtered: u64, dead: u64, pending: u64) -> Ledger {
@@ -167,10 +175,10 @@ fn settlement(claimed: &ClaimedDelivery, settle: Settle) -> Settlement {
         Settle::Filtered(_) => Some(OutcomeCode::UnsupportedEventType),
         Settle::Dead => Some(OutcomeCode::MessageRejected),
         Settle::RetryAt(_) => Some(OutcomeCode::Retry),
-        Settle::Release => None,
+        Settle::Release | Settle::Hold => None,
     };
     let attempt = code.map(|code| attempt(claimed.attempt, code));
-    Settlement { delivery: claimed.id, lease: claimed.lease, settle, attempt }
+    Settlement { delivery: claimed.id, lease: claimed.lease, settle, key: claimed.key, attempt }
 }
 
 fn ids(claimed: &[ClaimedDelivery]) -> Vec<&str> {

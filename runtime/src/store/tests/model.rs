@@ -160,9 +160,14 @@ impl Run {
                 && expected.due <= at
                 && expected.id.is_none_or(|id| !held.contains(&id))
         };
-        let available = self.model.deliveries.iter().filter(|(key, expected)| free(key, expected)).count();
-        let claimed = self.bed.store.claim(to, most, usize::MAX, later(at)).await.unwrap();
-        assert_eq!(claimed.len(), available.min(most));
+        let available = |again: bool| {
+            let all = self.model.deliveries.iter().filter(|(key, expected)| free(key, expected));
+            all.filter(|(_, expected)| (expected.attempts > 0) == again).count().min(most)
+        };
+        let (fresh, retries) = (available(false), available(true));
+        let claimed = self.bed.store.claim(to, want(most), later(at)).await.unwrap();
+        assert_eq!(claimed.iter().filter(|delivery| delivery.again).count(), retries);
+        assert_eq!(claimed.len(), fresh + retries);
         for delivery in claimed {
             let key = self.key(&delivery, destination);
             let expected = self.model.deliveries.get_mut(&key).unwrap();

@@ -112,6 +112,7 @@ async fn secrets_that_an_older_program_stored_as_plain_text_are_sealed_at_the_st
         pinned: None,
         settings: json!({"key": VALUE, "room": "a"}).as_object().unwrap().clone(),
         secrets: BTreeMap::new(),
+        rate: None,
         enabled: true,
     };
     let old = bed.store.create_destination(&bed.actor, new).await.unwrap();

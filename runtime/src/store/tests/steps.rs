@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{DeliveryState, FilterReason, LeaseToken};
-use crate::store::{AcceptError, DeliveryFilter, Page, Settled, StoreError};
+use crate::store::{AcceptError, DeliveryFilter, Page, Settled, StoreError, Want};
 
 #[tokio::test]
 async fn an_event_goes_its_way_and_the_ledger_holds_at_every_step() {
@@ -42,7 +42,7 @@ async fn claims_are_exclusive_and_bounded_by_number_and_bytes() {
     bed.accept(&["a", "b", "c", "d", "e"]).await;
     assert_eq!(ids(&bed.claim(2, NOW).await), ["a", "b"]);
     let size = bed.event("c").event.json.len();
-    let claim = |bytes| bed.store.claim(bed.destinations[0].id, 10, bytes, NOW);
+    let claim = |bytes| bed.store.claim(bed.destinations[0].id, Want { bytes, ..want(10) }, NOW);
     assert_eq!(ids(&claim(size * 2).await.unwrap()), ["c", "d"]);
     assert_eq!(ids(&claim(1).await.unwrap()), ["e"]);
     assert!(claim(usize::MAX).await.unwrap().is_empty());
@@ -114,9 +114,15 @@ async fn neither_retries_nor_fresh_deliveries_starve_the_other() {
         bed.settle(&delivery, Settle::RetryAt(NOW)).await;
     }
     bed.accept(&["e", "f", "g", "h"]).await;
-    assert_eq!(ids(&bed.claim(4, NOW).await), ["a", "b", "e", "f"]);
-    assert_eq!(ids(&bed.claim(1, NOW).await), ["c"]);
-    assert_eq!(ids(&bed.claim(10, NOW).await), ["d", "g", "h"]);
+    let claim = |want| bed.store.claim(bed.destinations[0].id, want, NOW);
+    assert_eq!(ids(&claim(Want { retries: 1, ..want(2) }).await.unwrap()), ["a", "e", "f"]);
+    assert_eq!(ids(&claim(Want { fresh: 0, ..want(1) }).await.unwrap()), ["b"]);
+    assert_eq!(bed.store.due(NOW).0, [bed.destinations[0].id], "it is known that more are due");
+    assert_eq!(ids(&claim(Want { retries: 0, ..want(1) }).await.unwrap()), ["g"]);
+    assert_eq!(bed.store.due(NOW).0, [bed.destinations[0].id], "also after a claim that did not look");
+    let size = bed.event("c").event.json.len();
+    assert_eq!(ids(&claim(Want { bytes: 2 * size, ..want(9) }).await.unwrap()), ["c", "h"], "half of the bytes each");
+    assert_eq!(ids(&bed.claim(10, NOW).await), ["d"]);
 }
 
 #[tokio::test]
@@ -192,7 +198,7 @@ async fn a_failed_commit_stops_the_store_and_what_was_acknowledged_before_is_the
     assert!(matches!(broken, Err(StoreError::Stopped(_))));
     let refused = bed.store.accept(vec![bed.event("b")]).await;
     assert!(matches!(refused, Err(AcceptError::Stopped(_))), "{refused:?}");
-    let claim = bed.store.claim(bed.destinations[0].id, 1, 1, NOW).await;
+    let claim = bed.store.claim(bed.destinations[0].id, want(1), NOW).await;
     assert!(matches!(claim, Err(StoreError::Stopped(_))));
     let bed = bed.reopen();
     assert_eq!(ids(&bed.claim(10, NOW).await), ["a"]);

@@ -1,0 +1,153 @@
+//! Prepared: what is the same for every attempt at a destination until somebody changes it.
+//!
+//! Guarantees: made anew when the destination, its function's version or the order of its connections changes, so that
+//! the settings, the grant and the version of an attempt are those of the moment in which it begins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Map, Value};
+
+use super::conclude::Policies;
+use super::schedule::{Item, Terms};
+use super::{DeliveryConfig, schedule::BreakerPolicy};
+use crate::egress::{Gate, Grant, GrantedGate, HandleKey, Outlet, PolicyError, Secrets};
+use crate::model::{Batch, ClaimedDelivery, Limits, OrderKey, Timestamp};
+use crate::store::{DestinationRoute, Store};
+
+/// Full records of successes kept for each destination in a minute: enough to see what a working request looks like.
+const SAMPLES_A_MINUTE: u64 = 10;
+
+/// What destinations are prepared with.
+pub(super) struct Means {
+    /// Opens secrets.
+    pub store: Arc<Store>,
+    pub gate: Arc<Gate>,
+    /// The operator's limits, the ceiling of every function's.
+    pub limits: Limits,
+    /// What handles of secrets are made with.
+    pub handles: HandleKey,
+}
+
+/// Why a destination's function cannot be run.
+pub(super) enum Unready {
+    /// The settings do not go together with the function: the customer's to repair.
+    Settings(String),
+    /// The host cannot read a secret.
+    Host(String),
+}
+
+/// One destination, ready for attempts.
+pub(super) struct Prepared {
+    pub route: Arc<DestinationRoute>,
+    /// What its function gets: handles in place of secrets.
+    pub settings: Arc<str>,
+    /// What its function sends through, or why it cannot run.
+    pub outlet: Result<Arc<dyn Outlet>, Unready>,
+    pub limits: Limits,
+    pub secrets: Secrets,
+    pub policies: Policies,
+    pub terms: Terms,
+    samples: AtomicU64,
+}
+
+impl Means {
+    /// Whom a function may reach, and its secrets, for which handles stand in the settings afterwards.
+    fn granted(
+        &self,
+        route: &DestinationRoute,
+        settings: &mut Map<String, Value>,
+    ) -> Result<(Grant, Secrets), Unready> {
+        let DestinationRoute { destination, version, .. } = route;
+        let manifest = &version.manifest;
+        let opened = self.store.open_secrets(destination).map_err(|error| Unready::Host(error.to_string()))?;
+        let given = destination.with_secrets(manifest, std::mem::take(settings), opened);
+        *settings = given.map_err(|error| Unready::Settings(error.to_string()))?;
+        let (wrong, scope) = (|error: PolicyError| Unready::Settings(error.to_string()), destination.id.to_string());
+        let grant = Grant::new(&manifest.egress.allow, settings, &scope).map_err(wrong)?;
+        let secrets = Secrets::take(manifest, settings, &scope, &self.handles).map_err(wrong)?;
+        Ok((grant, secrets))
+    }
+}
+
+impl Prepared {
+    /// Prepares a destination.
+    pub fn new(route: Arc<DestinationRoute>, means: &Means, config: &DeliveryConfig) -> Self {
+        let Means { gate, limits, .. } = means;
+        let manifest = &route.version.manifest;
+        // The store wrote this text itself; were it no object, the function would have no settings.
+        let mut settings: Map<String, Value> = serde_json::from_str(&route.settings_json).unwrap_or_default();
+        let granted = means.granted(&route, &mut settings);
+        let hosts = granted.as_ref().map(|(grant, _)| grant.hosts().collect()).unwrap_or_default();
+        let limits = manifest.limits.within(limits);
+        let plain = manifest.retry.as_ref().map_or(config.retry.clone(), |asked| config.retry.narrowed(asked));
+        let BreakerPolicy { slow, .. } = config.schedule.breaker;
+        let policies = Policies { ordered: plain.ordered(config.ordered_window), plain, slow };
+        let terms = Terms {
+            batch: manifest.batch.as_ref().map(|batch| bounded(batch, &limits, route.settings_json.len())),
+            rates: manifest.rate.into_iter().chain(route.destination.rate).collect(),
+            hosts,
+            ordered: !route.ordered.is_empty(),
+            window: policies.plain.window,
+        };
+        let (outlet, secrets) = match granted {
+            Ok((grant, secrets)) => {
+                let gate = GrantedGate::new(Arc::clone(gate), grant, secrets.clone());
+                (Ok(Arc::new(gate) as Arc<dyn Outlet>), secrets)
+            }
+            Err(unready) => (Err(unready), Secrets::default()),
+        };
+        let settings = Value::Object(settings).to_string().into();
+        Self { settings, outlet, limits, secrets, policies, terms, samples: AtomicU64::new(0), route }
+    }
+
+    /// Whether what keeps its function from running may pass by itself.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.outlet, Err(Unready::Host(_)))
+    }
+
+    /// Whether it still holds for a destination that stands so.
+    pub fn fits(&self, route: &Arc<DestinationRoute>) -> bool {
+        let mine = &self.route;
+        Arc::ptr_eq(mine, route)
+            || Arc::ptr_eq(&mine.version, &route.version)
+                && mine.destination == route.destination
+                && mine.ordered == route.ordered
+    }
+
+    /// A claimed delivery for its lane.
+    pub fn item(&self, mut delivery: ClaimedDelivery, now: Timestamp) -> Item {
+        // What was written down has its key from then, or had its turn already.
+        if !delivery.again {
+            let field = self.route.ordered.iter().find(|(connection, _)| *connection == delivery.connection);
+            let scope = delivery.connection.uuid();
+            delivery.key = field.and_then(|(_, field)| OrderKey::of(field, &delivery.event, scope.as_bytes()));
+        }
+        let grouped = self.terms.batch.as_ref().map(|batch| &batch.group_by[..]).filter(|fields| !fields.is_empty());
+        Item {
+            group: grouped.map_or(0, |fields| OrderKey::of_all(fields, &delivery.event).0),
+            since: if delivery.again { now } else { delivery.accepted_at },
+            delivery,
+        }
+    }
+
+    /// Whether this minute's sample of successes has room, and if so takes a place in it.
+    pub fn sample(&self, now: Timestamp) -> bool {
+        let minute = now.as_millis() / 60_000;
+        let next = |packed: u64| {
+            let (then, taken) = (packed >> 8, packed & 0xff);
+            match (then == minute, taken < SAMPLES_A_MINUTE) {
+                (false, _) => Some(minute << 8 | 1),
+                (true, true) => Some(packed + 1),
+                (true, false) => None,
+            }
+        };
+        self.samples.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+/// The manifest's batch with a bound on its bytes that leaves half of what may go into the function for the answers of partners.
+fn bounded(batch: &Batch, limits: &Limits, settings: usize) -> Batch {
+    let most = (limits.bytes_in / 2).saturating_sub(settings as u64);
+    Batch { max_bytes: Some(batch.max_bytes.map_or(most, |asked| asked.min(most)).max(1)), ..batch.clone() }
+}

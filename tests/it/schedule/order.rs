@@ -1,0 +1,97 @@
+//! Order: by connection and key, also when one fails and when the host is started again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use super::{Bed, POSTS, QUICK};
+use crate::host::Host;
+use crate::http::{Partner, Received};
+
+fn id(one: &Received) -> String {
+    serde_json::from_slice::<Value>(&one.body).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+/// Turns `a1` away until it is told otherwise.
+async fn stubborn() -> (Partner, Arc<AtomicBool>) {
+    let open = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&open);
+    let partner = Partner::answering(move |one| {
+        (if id(one) == "a1" && !answers.load(Ordering::Relaxed) { 503 } else { 200 }, vec![])
+    })
+    .await;
+    (partner, open)
+}
+
+fn events(names: &[&str]) -> Vec<(String, String)> {
+    names.iter().map(|name| ((*name).to_owned(), name[..1].to_owned())).collect()
+}
+
+/// What arrived of one user, each event where it arrived last.
+fn of(bed: &Bed, user: &str) -> Vec<String> {
+    let mut order: Vec<String> = Vec::new();
+    for id in bed.arrived("/in").into_iter().filter(|id| id.starts_with(user)) {
+        order.retain(|before| *before != id);
+        order.push(id);
+    }
+    order
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_fails_holds_back_its_own_user_only_also_after_a_restart() {
+    let (partner, open) = stubborn().await;
+    let mut bed = Bed::start(partner, POSTS, "", &[]).await;
+    let destination = bed.connected("/in", json!({}), json!({"ordered_by": "userId"})).await;
+    bed.send(events(&["a1", "b1", "a2", "b2", "a3", "b3"])).await;
+    let others = |ledger: &Value| ledger["delivered"] == 3;
+    bed.until("the other user", || bed.ledger(&destination), others).await;
+    assert_eq!(of(&bed, "b"), ["b1", "b2", "b3"]);
+    assert_eq!(of(&bed, "a"), ["a1"], "those behind it wait");
+
+    let token = bed.host.token.clone();
+    let stopped = std::mem::replace(
+        &mut bed.host,
+        Host::start_with(tempfile::tempdir().unwrap().path(), bed.partner.address, None, QUICK),
+    );
+    assert!(stopped.stop().success());
+    bed.host = Host::start_with(bed.data.path(), bed.partner.address, Some(&token), QUICK);
+    bed.send(events(&["a4", "b4"])).await;
+    let others = |ledger: &Value| ledger["delivered"] == 4;
+    bed.until("the other user", || bed.ledger(&destination), others).await;
+    assert_eq!(of(&bed, "a"), ["a1"], "those behind it still wait");
+    open.store(true, Ordering::Relaxed);
+    let ledger = bed.host.drained().await;
+    assert_eq!(ledger["delivered"], 8, "{ledger}");
+    assert_eq!(of(&bed, "a"), ["a1", "a2", "a3", "a4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_fails_for_too_long_is_given_up_and_its_user_goes_on() {
+    let (partner, _) = stubborn().await;
+    let bed = Bed::start(partner, POSTS, "", &[("TIDEGATE__DELIVERY__ORDERED_WINDOW_S", "1")]).await;
+    bed.connected("/in", json!({}), json!({"ordered_by": "userId"})).await;
+    bed.send(events(&["a1", "a2", "a3"])).await;
+    let ledger = bed.host.drained().await;
+    assert_eq!((&ledger["delivered"], &ledger["dead"]), (&json!(2), &json!(1)), "{ledger}");
+    assert_eq!(of(&bed, "a"), ["a1", "a2", "a3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_order_nobody_waits_and_a_field_that_names_nothing_is_refused() {
+    let (partner, open) = stubborn().await;
+    let bed = Bed::start(partner, POSTS, "", &[]).await;
+    let destination = bed.destination("/in", json!({})).await;
+    bed.send(events(&["a1", "a2", "a3"])).await;
+    bed.until("those behind it", || bed.ledger(&destination), |ledger| ledger["delivered"] == 2).await;
+    open.store(true, Ordering::Relaxed);
+    bed.host.drained().await;
+    let connections = bed.host.api("GET", "/api/v1/connections", Value::Null).await;
+    let path = format!("/api/v1/connections/{}", connections["items"][0]["id"].as_str().unwrap());
+    let changed = bed.host.api("PATCH", &path, json!({"ordered_by": "context.groupId"})).await;
+    assert_eq!(changed["ordered_by"], "context.groupId");
+    assert_eq!(bed.host.api("PATCH", &path, json!({"enabled": true})).await["ordered_by"], "context.groupId");
+    assert_eq!(bed.host.api("PATCH", &path, json!({"ordered_by": null})).await["ordered_by"], Value::Null);
+    let (status, problem) = bed.host.try_api("PATCH", &path, json!({"ordered_by": "user..id"})).await;
+    assert!(status == 400 && problem["detail"].as_str().unwrap().contains("`user..id`"), "{problem}");
+}
