@@ -66,6 +66,12 @@ fn forms(value: &str) -> Vec<Vec<u8>> {
     .into_iter()
     .map(String::into_bytes)
     .collect();
+    // `btoa` and older servers write a byte for each character up to U+00FF.
+    let latin: Option<Vec<u8>> = value.chars().map(|char| u8::try_from(u32::from(char)).ok()).collect();
+    if let Some(latin) = latin.filter(|_| !value.is_ascii()) {
+        forms.extend(base64_forms(&latin));
+        forms.push(latin);
+    }
     for text in sent {
         let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
         forms.extend(base64_forms(text.as_bytes()));

@@ -68,7 +68,7 @@ const MISSING: &[(&str, &str)] = &[
     ("localStorage", "`cache.load` and `cache.delete`"),
     ("window", "`globalThis`, `global`"),
     ("Segment", "it is for source functions"),
-    ("AWS", "`fetch`, signed with `crypto.createHmac`"),
+    ("AWS", "`fetch`, signed by the host: [secrets](#secrets)"),
     ("moment", "`Date`, or `import moment from 'moment'`"),
 ];
 

@@ -119,7 +119,8 @@ fn signatures_are_those_of_the_public_test_suite() {
 fn what_aws_would_refuse_or_what_would_leave_host_or_time_unsigned_is_refused() {
     let good = format!("{SCHEME}{CREDENTIAL}, SignedHeaders=host;x-amz-date, Signature=SIGNATURE");
     let date = ("x-amz-date", TIME);
-    let cases: [(&str, &[(&str, &str)], String, &str); 10] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], String, &'a str);
+    let cases: [Case<'_>; 10] = [
         ("/", &[], good.clone(), "no header `x-amz-date`"),
         ("/", &[("x-amz-date", "20150831T123600Z")], good.clone(), "not that of"),
         ("/", &[date], good.replace("host;", ""), "have `host`"),
