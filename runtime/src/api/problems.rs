@@ -35,6 +35,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ),
     ("busy", 503, "As many such things are under way as may be.", "Try again after the time in `retry-after`."),
     (
+        "disk_full",
+        503,
+        "The disk of the data directory is full; nothing was changed.",
+        "Make room, and send it again; no restart is needed.",
+    ),
+    (
         "expired_token",
         401,
         "The key was right, and has expired.",
@@ -129,6 +135,7 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "A parameter of the query is unknown or of another type.",
         "The detail names it; `/openapi.json` has all parameters.",
     ),
+    ("invalid_rate", 422, "A rate is none that can be kept.", "The detail names the number and its bounds."),
     ("invalid_reason", 422, "A reason is too long or has line breaks.", "One line of at most 200 characters."),
     (
         "invalid_settings",
@@ -188,6 +195,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "Read it again, and decide anew.",
     ),
     (
+        "replay_too_wide",
+        422,
+        "Delivered events would reach every partner a second time.",
+        "Name the destination, source, connection or delivery that is meant.",
+    ),
+    (
         "store_stopped",
         503,
         "The host's disk failed, and it takes nothing until it is started again.",
@@ -229,6 +242,18 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         422,
         "Compiling the upload took more than it may.",
         "Make it smaller; the operator sets `control.upload_*`.",
+    ),
+    (
+        "vault",
+        409,
+        "The vault's key file cannot be read or written.",
+        "The detail says why; nothing is lost, do it again.",
+    ),
+    (
+        "version_of_another_function",
+        422,
+        "The version that a replay is to run belongs to another function than the destination's.",
+        "Name a version of the function that the destination runs.",
     ),
 ];
 
