@@ -64,18 +64,18 @@ fn gap(what: &'static str, why: impl ToString) -> Gap {
     Gap { what, why: why.to_string() }
 }
 
-/// For a process that serves: writes only below `data_dir`, runs no program but this one (which compiles uploads),
+/// For a process that serves: writes only below these folders, runs no program but this one (which compiles uploads),
 /// gains no privileges, leaves no core file with customers' data in it. To be called before any other thread runs.
 ///
 /// What is not in force after it is returned, each with the reason.
-pub fn serving(wanted: Wanted, data_dir: &Path) -> Vec<Gap> {
+pub fn serving(wanted: Wanted, folders: &[&Path]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let mut tried = |what, done: Result<(), String>| gaps.extend(done.err().map(|why| gap(what, why)));
     tried("no_new_privs", no_new_privileges().map_err(|error| error.to_string()));
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     tried("the ban on core files", setrlimit(Resource::Core, none).map_err(|error| error.to_string()));
     if wanted.landlock {
-        tried("landlock", own_folder(data_dir));
+        tried("landlock", own_folders(folders));
     }
     if wanted.seccomp {
         tried("seccomp", refuse_calls());
@@ -109,7 +109,7 @@ fn no_new_privileges() -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn own_folder(data_dir: &Path) -> Result<(), String> {
+fn own_folders(folders: &[&Path]) -> Result<(), String> {
     let writes = AccessFs::from_write(LANDLOCK);
     let device = AccessFs::WriteFile | AccessFs::Truncate;
     let mut rules = (|| {
@@ -117,7 +117,9 @@ fn own_folder(data_dir: &Path) -> Result<(), String> {
         rules.scope(Scope::AbstractUnixSocket | Scope::Signal)?.create()
     })()
     .map_err(|error: RulesetError| error.to_string())?;
-    rules = allow(rules, data_dir, writes)?;
+    for folder in folders {
+        rules = allow(rules, folder, writes)?;
+    }
     // Where the output of a process that nobody listens to goes.
     rules = allow(rules, Path::new("/dev/null"), device)?;
     rules = allow(rules, Path::new("/proc/self/exe"), AccessFs::Execute.into())?;
@@ -191,7 +193,7 @@ mod tests {
         let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(other.path().join("there"), "before").unwrap();
         in_a_thread(move || {
-            let gaps = serving(Wanted { landlock: true, seccomp: false }, own.path());
+            let gaps = serving(Wanted { landlock: true, seccomp: false }, &[own.path()]);
             assert!(gaps.is_empty(), "{gaps:?}");
             fs::create_dir(own.path().join("folder")).unwrap();
             fs::write(own.path().join("folder/file"), "x").unwrap();
@@ -232,7 +234,7 @@ mod tests {
             // SAFETY: asks for the personality, which it changes with no other argument than this one.
             let personality = || unsafe { libc::syscall(libc::SYS_personality, 0xffff_ffff_u64) };
             assert!(personality() >= 0);
-            let gaps = serving(Wanted { landlock: false, seccomp: true }, Path::new("/nowhere"));
+            let gaps = serving(Wanted { landlock: false, seccomp: true }, &[Path::new("/nowhere")]);
             assert!(gaps.is_empty(), "{gaps:?}");
             assert_eq!((personality(), io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
             // SAFETY: makes a socket, or none; nothing is done with it.
@@ -246,7 +248,7 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_said_and_stops_nothing() {
         in_a_thread(|| {
-            let gaps = serving(Wanted { landlock: true, seccomp: false }, Path::new("/no/such/folder"));
+            let gaps = serving(Wanted { landlock: true, seccomp: false }, &[Path::new("/no/such/folder")]);
             assert_eq!(gaps.len(), 1);
             assert!(gaps[0].to_string().contains("landlock is not in force: `/no/such/folder`"), "{}", gaps[0]);
         });

@@ -1,6 +1,6 @@
 //! `tidegate serve`: the host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::json;
@@ -33,7 +33,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<u8> {
     let made = std::fs::create_dir_all(&config.data_dir);
     made.with_context(|| format!("the data directory `{}` cannot be made", config.data_dir.display()))?;
     let wanted = Wanted { landlock: config.hardening.landlock, seccomp: config.hardening.seccomp };
-    for gap in hardening::serving(wanted, &config.data_dir) {
+    // A new master key is written beside the old one.
+    let keys = config.store.key_file.as_deref().and_then(Path::parent).filter(|folder| folder.is_dir());
+    let folders: Vec<&Path> = keys.into_iter().chain([config.data_dir.as_path()]).collect();
+    for gap in hardening::serving(wanted, &folders) {
         tracing::warn!("{gap}; the host goes on without it (`[hardening]` says what it is for)");
     }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
