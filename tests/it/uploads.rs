@@ -242,6 +242,13 @@ async fn javascript_that_cannot_be_built_is_refused_with_every_place() {
         assert_eq!((&finding["line"], &finding["column"]), (&json!(line), &json!(column)), "{problem}");
         assert_eq!(finding["file"], "f.js");
     }
+    let typed =
+        "enum A { B }\nexport async function onTrack(event: A): Promise<void> {}\nthrow new TypeError('no') as never;";
+    let problem =
+        is_problem(&upload(&host, "?name=f", "text/typescript", typed.as_bytes()).await, 422, "invalid_source");
+    let finding = &problem["findings"][0];
+    assert_eq!((&finding["file"], &finding["line"]), (&json!("f.ts"), &json!(3)), "{problem}");
+    assert_eq!(finding["message"], "TypeError: no");
     is_problem(&upload(&host, "?name=f", "text/javascript", b"\xff\xfe").await, 422, "invalid_source");
     is_problem(&upload(&host, "", "text/javascript", b"function onTrack() {}").await, 400, "name_missing");
     is_problem(&upload(&host, "?name=A", "text/javascript", b"function onTrack() {}").await, 400, "invalid_name");
