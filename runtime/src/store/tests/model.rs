@@ -93,6 +93,8 @@ struct Model {
 struct Expected {
     state: DeliveryState,
     attempts: u32,
+    /// Whether it was written down to be made again: after a failure, or by a replay.
+    again: bool,
     due: u64,
     id: Option<DeliveryId>,
 }
@@ -141,7 +143,7 @@ impl Run {
                     let to = self.bed.destinations.iter().position(|d| d.id == owed.destination).unwrap();
                     let pending = owed.state == OwedState::Pending && !self.model.deleted.contains(&to);
                     let state = if pending { DeliveryState::Pending } else { DeliveryState::Filtered };
-                    let expected = Expected { state, attempts: 0, due: 0, id: None };
+                    let expected = Expected { state, attempts: 0, again: false, due: 0, id: None };
                     self.model.deliveries.insert((id.to_string(), to, 0), expected);
                 }
             }
@@ -162,7 +164,7 @@ impl Run {
         };
         let available = |again: bool| {
             let all = self.model.deliveries.iter().filter(|(key, expected)| free(key, expected));
-            all.filter(|(_, expected)| (expected.attempts > 0) == again).count().min(most)
+            all.filter(|(_, expected)| expected.again == again).count().min(most)
         };
         let (fresh, retries) = (available(false), available(true));
         let claimed = self.bed.store.claim(to, want(most), later(at)).await.unwrap();
@@ -193,7 +195,9 @@ impl Run {
                 Ending::Delivered => expected.state = DeliveryState::Delivered,
                 Ending::Filtered => expected.state = DeliveryState::Filtered,
                 Ending::Dead => (expected.state, expected.attempts) = (DeliveryState::Dead, delivery.attempt),
-                Ending::Retry(at) => (expected.due, expected.attempts) = (at, delivery.attempt),
+                Ending::Retry(at) => {
+                    (expected.due, expected.attempts, expected.again) = (at, delivery.attempt, true);
+                }
                 Ending::Release => {}
             }
             self.stale.push(delivery);
@@ -213,7 +217,7 @@ impl Run {
         assert_eq!(revived.is_ok(), !self.model.deleted.contains(destination), "{revived:?}");
         if revived.is_ok() {
             // Due at once, by the store's clock.
-            (expected.state, expected.due) = (DeliveryState::Pending, self.opened);
+            (expected.state, expected.due, expected.again) = (DeliveryState::Pending, self.opened, true);
         }
     }
 
@@ -255,9 +259,10 @@ impl Run {
             let expected = self.model.deliveries.get_mut(&key).unwrap();
             assert!(expected.id.is_none_or(|id| id == candidate.delivery), "{key:?}");
             if !deleted && state == DeliveryState::Dead {
-                (expected.state, expected.due) = (DeliveryState::Pending, self.opened);
+                (expected.state, expected.due, expected.again) = (DeliveryState::Pending, self.opened, true);
             } else if !deleted {
-                let anew = Expected { state: DeliveryState::Pending, attempts: 0, due: self.opened, id: None };
+                let (state, due) = (DeliveryState::Pending, self.opened);
+                let anew = Expected { state, attempts: 0, again: true, due, id: None };
                 self.model.deliveries.insert((message, destination, time + 1), anew);
             }
         }
