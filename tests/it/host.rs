@@ -66,6 +66,8 @@ impl Host {
             .env("TIDEGATE__LISTEN", "127.0.0.1:0")
             .env("TIDEGATE__ADMIN_LISTEN", "127.0.0.1:0")
             .env("TIDEGATE__EGRESS__ALLOW_ADDRESSES", format!("[\"{partner}\"]"))
+            // A test that waits for something asks again and again.
+            .env("TIDEGATE__CONTROL__KEY_REQUESTS_PER_S", "1000000")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stderr(log)
