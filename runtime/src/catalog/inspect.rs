@@ -1,7 +1,7 @@
 //! Before any event: uploaded bytes become a checked component, or a refusal that says why.
 //!
 //! Guarantees: nothing but a whole component passes; it is valid WebAssembly of the feature set we run, within the
-//! caps of [`super::structure`], fits our world, and has exactly one valid manifest.
+//! caps of `structure`, fits our world, and has exactly one valid manifest.
 //! Compiling it, whether what it imports of WASI has WASI's types, and what it does when it runs, are the sandbox's.
 
 use sha2::{Digest as _, Sha256};
