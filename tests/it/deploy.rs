@@ -44,6 +44,11 @@ async fn every_metric_of_the_dashboard_and_the_alerts_is_one_that_a_host_has() {
         let missing: Vec<_> = wanted.difference(&samples).collect();
         assert!(missing.is_empty(), "{name} names {missing:?}, which /metrics does not have:\n{metrics}");
     }
+    let mut families: Vec<_> = metrics.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    families.sort_by_key(|line| line.split(' ').nth(2));
+    let twice =
+        families.chunk_by(|one, next| one.split(' ').nth(2) == next.split(' ').nth(2)).find(|same| same.len() > 1);
+    assert_eq!(twice, None, "one name is one metric");
     // The ledger is in the metrics as it is in the API.
     for state in ["accepted", "delivered", "filtered", "dead", "pending"] {
         let line = format!("tidegate_deliveries{{state=\"{state}\"}} {}", ledger[state]);

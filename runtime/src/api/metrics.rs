@@ -89,7 +89,7 @@ fn encode_delivery(figures: &DeliveryFigures, encoder: &mut DescriptorEncoder<'_
     }
     for (name, help, count) in [
         ("attempts_in_flight", "Attempts under way", figures.in_flight),
-        ("deliveries_claimed", "Deliveries in memory that wait for their turn", figures.claimed),
+        ("deliveries_waiting", "Deliveries in memory that wait for their turn", figures.waiting),
         ("destinations_slowed", "Destinations with a rate that was learned from their partner", figures.slowed),
     ] {
         gauge(count).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;

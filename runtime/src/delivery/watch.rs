@@ -70,7 +70,7 @@ impl Dispatcher {
             ..DeliveryFigures::default()
         };
         for state in self.schedule.destinations().filter_map(|destination| self.schedule.state(destination)) {
-            figures.claimed += state.claimed as u64;
+            figures.waiting += state.claimed as u64;
             match state.breaker {
                 BreakerState::Closed => figures.breakers_closed += 1,
                 BreakerState::Open { .. } => figures.breakers_open += 1,

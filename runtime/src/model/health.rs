@@ -46,7 +46,7 @@ pub struct DeliveryFigures {
     /// Attempts under way.
     pub in_flight: u64,
     /// Deliveries that are claimed and wait for their turn.
-    pub claimed: u64,
+    pub waiting: u64,
     /// Destinations that are served.
     pub breakers_closed: u64,
     /// Destinations whose deliveries wait.

@@ -70,7 +70,7 @@ impl StoreMetrics {
         self.claimed.inc_by(deliveries);
     }
 
-    /// A claimed delivery was settled so: a state, `retry` or `released`.
+    /// A claimed delivery was settled so: a state, `retry`, `held` or `released`.
     pub fn settled(&self, so: &'static str) {
         self.settled.get_or_create(&[("as", so)]).inc();
     }
