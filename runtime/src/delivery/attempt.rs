@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
 use rand::Rng;
 
 use super::DeliveryConfig;
@@ -16,9 +15,9 @@ use super::record::{self, STORED_BODY_BYTES};
 use super::retry::Disposition;
 use super::schedule::{Back, Ended, Item};
 use crate::clock::Clock;
-use crate::model::{DestinationId, Ending, FilterReason, InvocationReport, Timestamp, Used, VersionId};
+use crate::model::{Ending, FilterReason, InvocationReport, Timestamp, Used, VersionId};
 use crate::sandbox::{CacheScope, Caches, GuestEvent, Invocation, LoadError, Sandbox};
-use crate::store::{AttemptRecord, DestinationRoute, Settle, Settlement, Store, StoreError};
+use crate::store::{AttemptRecord, Settle, Settlement, Store, StoreError};
 use crate::telemetry::{Answered, DeliveryMetrics};
 
 /// What attempts need, shared by all of them.
@@ -33,8 +32,6 @@ pub(super) struct Attempts {
     pub(super) means: Arc<Means>,
     pub(super) config: DeliveryConfig,
     pub(super) caches: Arc<Caches>,
-    /// For the versions that replays want, with the route that each was made from.
-    pub(super) replayed: DashMap<(DestinationId, VersionId), (Arc<DestinationRoute>, Arc<Prepared>)>,
 }
 
 /// What an attempt came to.
@@ -79,11 +76,8 @@ impl Attempts {
     async fn at(&self, prepared: &Arc<Prepared>, wanted: Option<VersionId>) -> Result<Arc<Prepared>, StoreError> {
         let own = prepared.route.version.id;
         let Some(id) = wanted.filter(|id| *id != own) else { return Ok(Arc::clone(prepared)) };
-        let key = (prepared.route.destination.id, id);
-        if let Some(kept) = self.replayed.get(&key)
-            && Arc::ptr_eq(&kept.0, &prepared.route)
-        {
-            return Ok(Arc::clone(&kept.1));
+        if let Some(kept) = prepared.replayed.get(&id) {
+            return Ok(Arc::clone(&kept));
         }
         let missing = || StoreError::Damaged {
             what: "function version",
@@ -94,11 +88,7 @@ impl Attempts {
         let route = Arc::new(prepared.route.at(&Arc::new(version)));
         let made = Arc::new(Prepared::new(route, &self.means, &self.config));
         if !made.is_passing() {
-            let routes = self.store.routes();
-            self.replayed.retain(|(destination, _), (from, _)| {
-                routes.destination(*destination).is_some_and(|now| Arc::ptr_eq(now, from))
-            });
-            self.replayed.insert(key, (Arc::clone(&prepared.route), Arc::clone(&made)));
+            prepared.replayed.insert(id, Arc::clone(&made));
         }
         Ok(made)
     }

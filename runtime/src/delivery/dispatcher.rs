@@ -217,11 +217,12 @@ impl Dispatcher {
     }
 
     fn start(&mut self, ticket: Ticket, items: Vec<Item>, now: Timestamp) {
-        let Self { prepared, means, config, .. } = self;
+        let Self { prepared, schedule, means, config, .. } = self;
         if let Some(old) = prepared.get_mut(&ticket.destination)
             && old.is_passing()
         {
             *old = Arc::new(Prepared::new(Arc::clone(&old.route), means, config));
+            schedule.terms(ticket.destination, old.terms.clone(), now);
         }
         let prepared = self.prepared.get(&ticket.destination);
         // Deleted, paused or switched off since the claim: the store knows what becomes of what such a destination is owed.

@@ -10,7 +10,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -90,7 +89,6 @@ pub async fn run(parts: Parts, config: DeliveryConfig, stop: CancellationToken) 
         means: Arc::clone(&means),
         config: config.clone(),
         caches: Arc::default(),
-        replayed: DashMap::new(),
     };
     dispatcher::run(attempts, means, config, questions, stop).await
 }

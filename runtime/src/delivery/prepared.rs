@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use dashmap::DashMap;
 use serde_json::{Map, Value};
 
 use super::conclude::Policies;
 use super::schedule::{Item, Terms};
 use super::{DeliveryConfig, schedule::BreakerPolicy};
-use crate::egress::{Gate, Grant, GrantedGate, HandleKey, Outlet, PolicyError, Secrets};
-use crate::model::{Batch, ClaimedDelivery, Limits, OrderKey, Timestamp};
+use crate::egress::{Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
+use crate::model::{Batch, ClaimedDelivery, Limits, OrderKey, Timestamp, VersionId};
 use crate::store::{DestinationRoute, Store};
 
 /// Full records of successes kept for each destination in a minute: enough to see what a working request looks like.
@@ -48,6 +49,8 @@ pub(super) struct Prepared {
     pub secrets: Secrets,
     pub policies: Policies,
     pub terms: Terms,
+    /// The same for the versions that replays want instead; they go with this.
+    pub replayed: DashMap<VersionId, Arc<Prepared>>,
     samples: AtomicU64,
 }
 
@@ -63,10 +66,8 @@ impl Means {
         let opened = self.store.open_secrets(destination).map_err(|error| Unready::Host(error.to_string()))?;
         let given = destination.with_secrets(manifest, std::mem::take(settings), opened);
         *settings = given.map_err(|error| Unready::Settings(error.to_string()))?;
-        let (wrong, scope) = (|error: PolicyError| Unready::Settings(error.to_string()), destination.id.to_string());
-        let grant = Grant::new(&manifest.egress.allow, settings, &scope).map_err(wrong)?;
-        let secrets = Secrets::take(manifest, settings, &scope, &self.handles).map_err(wrong)?;
-        Ok((grant, secrets))
+        let granted = Grant::with_secrets(manifest, settings, &destination.id.to_string(), &self.handles);
+        granted.map_err(|error| Unready::Settings(error.to_string()))
     }
 }
 
@@ -98,7 +99,8 @@ impl Prepared {
             Err(unready) => (Err(unready), Secrets::default()),
         };
         let settings = Value::Object(settings).to_string().into();
-        Self { settings, outlet, limits, secrets, policies, terms, samples: AtomicU64::new(0), route }
+        let (replayed, samples) = (DashMap::new(), AtomicU64::new(0));
+        Self { settings, outlet, limits, secrets, policies, terms, replayed, samples, route }
     }
 
     /// Whether what keeps its function from running may pass by itself.

@@ -81,8 +81,7 @@ impl Trials {
     fn invocation(&self, trial: &Trial) -> Result<(Invocation, Secrets), TrialError> {
         let manifest = &trial.version.manifest;
         let (mut settings, scope) = (trial.settings.clone(), format!("trial of {}", trial.function));
-        let (grant, secrets) = Grant::new(&manifest.egress.allow, &settings, &scope)
-            .and_then(|grant| Ok((grant, Secrets::take(manifest, &mut settings, &scope, &self.handles)?)))
+        let (grant, secrets) = Grant::with_secrets(manifest, &mut settings, &scope, &self.handles)
             .map_err(|error| TrialError::Settings(error.to_string()))?;
         let bad = |error: crate::egress::AnswersError| TrialError::Answers(error.to_string());
         let outlet: Arc<dyn Outlet> = match &trial.answers {

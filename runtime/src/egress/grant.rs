@@ -12,7 +12,9 @@ use serde_json::{Map, Value};
 use super::{
     origin::Origin,
     policy::{AllowEntry, Opening, PolicyError},
+    secrets::{HandleKey, Secrets},
 };
+use crate::model::Manifest;
 
 /// A compiled policy. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,6 +41,21 @@ impl Grant {
         Ok(Self(Arc::new(Inner { scope: scope.into(), openings, entries })))
     }
 
+    /// What a manifest and one destination's settings grant, with the secrets that go with it: they are taken out of the
+    /// settings, where handles stand afterwards. `scope` is as for [`Grant::new`].
+    ///
+    /// # Errors
+    /// An origin that the settings do not fit, in the manifest's entries or in a `bind`.
+    pub fn with_secrets(
+        manifest: &Manifest,
+        settings: &mut Map<String, Value>,
+        scope: &str,
+        key: &HandleKey,
+    ) -> Result<(Self, Secrets), PolicyError> {
+        let grant = Self::new(&manifest.egress.allow, settings, scope)?;
+        Ok((grant, Secrets::take(manifest, settings, scope, key)?))
+    }
+
     /// Whether an entry opens this origin; if not, what the function may reach instead.
     pub fn judge(&self, origin: &Origin) -> Result<(), String> {
         if self.0.openings.iter().any(|opening| opening.opens(origin)) {
@@ -50,9 +67,7 @@ impl Grant {
         };
         Err(format!("the origin `{origin}` is not in the manifest's `egress.allow`; {named}"))
     }
-}
 
-impl Grant {
     /// The hosts that it opens, each once; those behind a star by the name after it.
     pub fn hosts(&self) -> impl Iterator<Item = Arc<str>> {
         let hosts: BTreeSet<Arc<str>> = self.0.openings.iter().map(Opening::host).collect();
