@@ -100,8 +100,10 @@ async fn the_host_serves_while_a_bomb_compiles_and_a_process_that_is_killed_leav
     let bomb = compile_bomb();
     let (answer, ()) = tokio::join!(upload(&host, "", "application/wasm", &bomb), async {
         let pid = worker(&host).await;
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        assert!(environment.is_empty(), "the process knows nothing of the host");
+        let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let known = environment.split('\0').filter(|variable| !variable.is_empty());
+        let of_the_host: Vec<_> = known.filter(|variable| !variable.starts_with("MIMALLOC_")).collect();
+        assert!(of_the_host.is_empty(), "the process knows nothing of the host but how to allocate: {of_the_host:?}");
         assert_eq!(http::send(host.admin, "GET", "/livez", &[], Vec::new()).await.status, 200);
         let event = json!({"type": "track", "event": "E", "userId": "u", "messageId": "m"});
         let body = json!({"writeKey": source["write_key"], "batch": [event]}).to_string().into_bytes();

@@ -265,7 +265,9 @@ async fn host(data: &std::path::Path, partner: SocketAddr, token: Option<&str>) 
         ("TIDEGATE__ADMIN_LISTEN", "127.0.0.1:0".to_owned()),
         ("TIDEGATE__EGRESS__ALLOW_ADDRESSES", format!("[\"{partner}\"]")),
     ];
-    let config = Config::load(None, variables.map(|(name, value)| (name.to_owned(), value)))?;
+    // An operator may measure what another configuration would do.
+    let own = std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE__"));
+    let config = Config::load(None, own.chain(variables.map(|(name, value)| (name.to_owned(), value))))?;
     let app = App::start(&Config { data_dir: data.to_owned(), ..config }, Clock::System).await?;
     let token = token.map(str::to_owned).or_else(|| app.operator_token.clone());
     let (listen, server) = (app.listen, format!("http://{}", app.admin_listen));

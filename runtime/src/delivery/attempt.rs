@@ -11,7 +11,7 @@ use rand::Rng;
 use super::DeliveryConfig;
 use super::conclude::{Concluded, Decided, conclude};
 use super::prepared::{Means, Prepared, Unready};
-use super::record::{self, STORED_BODY_BYTES};
+use super::record;
 use super::retry::Disposition;
 use super::schedule::{Back, Ended, Item};
 use crate::clock::Clock;
@@ -173,7 +173,7 @@ fn settlement(
         started_at,
         wall_ms: report.used.wall_ms as u64,
         version: prepared.route.version.id,
-        report: record::report(report, &outcome, &prepared.secrets, STORED_BODY_BYTES),
+        report: record::report(report, &outcome, &prepared.secrets, prepared.extent(report, now)),
         outcome,
     });
     Settlement { attempt, ..plain(&delivery, disposition.settle()) }

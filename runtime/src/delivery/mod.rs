@@ -34,7 +34,7 @@ mod trial;
 mod watch;
 
 pub use classify::classify;
-pub use record::{STORED_BODY_BYTES, redact_outcome, report};
+pub use record::{Extent, redact_outcome, report};
 pub use retry::{Disposition, RetryPolicy};
 pub use schedule::{BreakerPolicy, ScheduleConfig};
 pub use simulate::{Simulated, Violation, simulate};

@@ -10,14 +10,19 @@ use dashmap::DashMap;
 use serde_json::{Map, Value};
 
 use super::conclude::Policies;
+use super::record::Extent;
 use super::schedule::{Item, Terms};
 use super::{DeliveryConfig, schedule::BreakerPolicy};
 use crate::egress::{Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
-use crate::model::{Batch, ClaimedDelivery, Limits, OrderKey, Timestamp, VersionId};
+use crate::model::{Batch, ClaimedDelivery, InvocationReport, Limits, OrderKey, Timestamp, VersionId};
 use crate::store::{DestinationRoute, Store};
 
 /// Full records of successes kept for each destination in a minute: enough to see what a working request looks like.
 const SAMPLES_A_MINUTE: u64 = 10;
+
+/// Bytes of full records of attempts kept for each destination in a minute: some hundred ordinary failures. What is attempted
+/// after that is recorded briefly, so that no function fills the disk, or the one writer's time, with what it logs.
+const RECORDED_A_MINUTE: u64 = 512 << 10;
 
 /// What destinations are prepared with.
 pub(super) struct Means {
@@ -51,7 +56,25 @@ pub(super) struct Prepared {
     pub terms: Terms,
     /// The same for the versions that replays want instead; they go with this.
     pub replayed: DashMap<VersionId, Arc<Prepared>>,
-    samples: AtomicU64,
+    samples: PerMinute,
+    recorded: PerMinute,
+}
+
+/// A sum for the minute that passes: the minute in the upper half.
+#[derive(Default)]
+struct PerMinute(AtomicU64);
+
+impl PerMinute {
+    /// Adds this much if less than `most` was there, and says so.
+    fn take(&self, now: Timestamp, more: u64, most: u64) -> bool {
+        let minute = now.as_millis() / 60_000;
+        let next = |packed: u64| {
+            let (then, taken) = (packed >> 32, packed & 0xffff_ffff);
+            let taken = if then == minute { taken } else { 0 };
+            (taken < most).then_some(minute << 32 | (taken + more.min(most)))
+        };
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
 }
 
 impl Means {
@@ -99,8 +122,9 @@ impl Prepared {
             Err(unready) => (Err(unready), Secrets::default()),
         };
         let settings = Value::Object(settings).to_string().into();
-        let (replayed, samples) = (DashMap::new(), AtomicU64::new(0));
-        Self { settings, outlet, limits, secrets, policies, terms, replayed, samples, route }
+        let [samples, recorded] = [PerMinute::default(), PerMinute::default()];
+        let replayed = DashMap::new();
+        Self { settings, outlet, limits, secrets, policies, terms, replayed, samples, recorded, route }
     }
 
     /// Whether what keeps its function from running may pass by itself.
@@ -135,16 +159,13 @@ impl Prepared {
 
     /// Whether this minute's sample of successes has room, and if so takes a place in it.
     pub fn sample(&self, now: Timestamp) -> bool {
-        let minute = now.as_millis() / 60_000;
-        let next = |packed: u64| {
-            let (then, taken) = (packed >> 8, packed & 0xff);
-            match (then == minute, taken < SAMPLES_A_MINUTE) {
-                (false, _) => Some(minute << 8 | 1),
-                (true, true) => Some(packed + 1),
-                (true, false) => None,
-            }
-        };
-        self.samples.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+        self.samples.take(now, 1, SAMPLES_A_MINUTE)
+    }
+
+    /// How much of an attempt is recorded.
+    pub fn extent(&self, report: &InvocationReport, now: Timestamp) -> Extent {
+        let size = Extent::STORED.size(report) as u64;
+        if self.recorded.take(now, size, RECORDED_A_MINUTE) { Extent::STORED } else { Extent::BRIEF }
     }
 }
 
@@ -152,4 +173,17 @@ impl Prepared {
 fn bounded(batch: &Batch, limits: &Limits, settings: usize) -> Batch {
     let most = (limits.bytes_in / 2).saturating_sub(settings as u64);
     Batch { max_bytes: Some(batch.max_bytes.map_or(most, |asked| asked.min(most)).max(1)), ..batch.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_in_a_minute_is_free_again_in_the_next() {
+        let (sum, now) = (PerMinute::default(), Timestamp::from_millis(1_800_000_000_000));
+        assert!(sum.take(now, 9, 10) && sum.take(now, u64::MAX, 10));
+        assert!(!sum.take(now, 1, 10));
+        assert!(sum.take(now.plus(std::time::Duration::from_secs(60)), 1, 10));
+    }
 }

@@ -3,20 +3,55 @@
 //! Guarantees: the shape of one report everywhere (stored attempts, `function run`, tests), and that where a secret or its
 //! handle would stand, its name does: `{secret.NAME}`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use crate::egress::Secrets;
-use crate::model::{Exchange, InvocationReport, Outcome};
+use crate::model::{Exchange, InvocationReport, LogLevel, LogLine, Outcome};
 
-/// Bytes of a body that a stored attempt keeps. An error page's beginning tells the cause; a megabyte of it does not tell more.
-pub const STORED_BODY_BYTES: usize = 8 << 10;
+/// How much of an invocation a report shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// Bytes of each body.
+    pub body_bytes: usize,
+    /// Bytes of the log.
+    pub log_bytes: usize,
+    /// Requests, counted from the last one.
+    pub requests: usize,
+}
+
+impl Extent {
+    /// All of it.
+    pub const WHOLE: Self = Self { body_bytes: usize::MAX, log_bytes: usize::MAX, requests: usize::MAX };
+
+    /// What a stored attempt keeps: an error page's beginning tells the cause; a megabyte of it does not tell more.
+    pub const STORED: Self = Self { body_bytes: 8 << 10, ..Self::WHOLE };
+
+    /// What it keeps when its destination has filled its share of the disk: enough to see whether it is the same again.
+    pub const BRIEF: Self = Self { body_bytes: 512, log_bytes: 512, requests: 1 };
+
+    /// About how many bytes a report of this takes.
+    pub fn size(self, report: &InvocationReport) -> usize {
+        let of = |request: &Exchange| {
+            let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+            request.url.len()
+                + headers
+                + [&request.body, &request.answer].map(|body| body.len().min(self.body_bytes)).iter().sum::<usize>()
+        };
+        let log: usize = report.log.iter().map(|line| line.text.len()).sum();
+        report.requests.iter().rev().take(self.requests).map(of).sum::<usize>() + log.min(self.log_bytes)
+    }
+}
 
 /// The report of one invocation, for one of its events.
-pub fn report(report: &InvocationReport, outcome: &Outcome, secrets: &Secrets, body_bytes: usize) -> Value {
+pub fn report(report: &InvocationReport, outcome: &Outcome, secrets: &Secrets, extent: Extent) -> Value {
+    let first = report.requests.len().saturating_sub(extent.requests);
+    let shown = report.requests[first..].iter().map(|request| exchange(request, extent.body_bytes, secrets));
     let mut value = json!({
         "outcome": outcome,
-        "requests": report.requests.iter().map(|request| exchange(request, body_bytes, secrets)).collect::<Vec<_>>(),
-        "log": report.log,
+        "requests": shown.collect::<Vec<_>>(),
+        "log": log(&report.log, extent.log_bytes),
         "used": report.used,
         "limits": {
             "cpu_ms": report.limits.cpu_ms,
@@ -28,10 +63,32 @@ pub fn report(report: &InvocationReport, outcome: &Outcome, secrets: &Secrets, b
             "bytes_out": report.limits.bytes_out,
         },
     });
+    if first > 0 {
+        value["requests_left_out"] = first.into();
+    }
     if !secrets.is_empty() {
         redact(&mut value, secrets);
     }
     value
+}
+
+/// The first lines, and one that says so where some are missing.
+fn log(lines: &[LogLine], most: usize) -> Cow<'_, [LogLine]> {
+    let mut left = most;
+    let fits = |line: &&LogLine| {
+        let rest = left.checked_sub(line.text.len());
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    let kept = lines.iter().take_while(fits).count();
+    if kept == lines.len() {
+        return Cow::Borrowed(lines);
+    }
+    let text = format!(
+        "[{} more lines are not kept: this destination's failed attempts of this minute have filled their share of the disk]",
+        lines.len() - kept
+    );
+    Cow::Owned([&lines[..kept], &[LogLine { level: LogLevel::Warn, text }]].concat())
 }
 
 fn exchange(request: &Exchange, body_bytes: usize, secrets: &Secrets) -> Value {
@@ -121,6 +178,16 @@ mod tests {
             json!({"url": "https://x{secret.path}?a", "answer": "{secret.path}",
                 "list": ["general", "say {secret.quoted}", "{\"k\":\"{secret.quoted}\"}"]})
         );
+    }
+
+    #[test]
+    fn a_log_that_is_too_long_keeps_its_first_lines_and_says_what_is_missing() {
+        let line = |text: &str| LogLine { level: LogLevel::Info, text: text.to_owned() };
+        let lines = [line("one"), line("three"), line("5")];
+        assert_eq!(*log(&lines, 9), lines);
+        let cut = log(&lines, 7);
+        assert_eq!(cut[0], lines[0]);
+        assert!(cut.len() == 2 && cut[1].text.starts_with("[2 more lines"), "{cut:?}");
     }
 
     #[test]

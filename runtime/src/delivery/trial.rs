@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::classify::classify;
-use super::record;
+use super::record::{self, Extent};
 use crate::clock::Clock;
 use crate::egress::{Answers, Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
 use crate::model::{Ending, Limits, OutcomeCode, Trial, TrialError};
@@ -22,7 +22,7 @@ use crate::store::Store;
 const CONCURRENT: usize = 4;
 
 /// Bytes of each body in a report: whole for what partners usually send and answer, and 32 of them are 4 MiB.
-const BODY_BYTES: usize = 64 << 10;
+const SHOWN: Extent = Extent { body_bytes: 64 << 10, ..Extent::WHOLE };
 
 /// Runs trials.
 pub struct Trials {
@@ -70,7 +70,7 @@ impl Trials {
         outcomes.iter_mut().for_each(|outcome| record::redact_outcome(outcome, &secrets));
         let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
         let first = first.ok_or_else(|| TrialError::Host("there was no event".to_owned()))?;
-        let mut report = record::report(&done, first, &secrets, BODY_BYTES);
+        let mut report = record::report(&done, first, &secrets, SHOWN);
         if trial.batch {
             // Outcomes have only texts and numbers.
             report["outcomes"] = serde_json::to_value(&outcomes).unwrap_or_default();

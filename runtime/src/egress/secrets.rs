@@ -9,7 +9,10 @@
 //!
 //! Leaves to others: where values may go in a request (`fill`), how they look when they come back (`echo`).
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
@@ -30,6 +33,8 @@ use crate::model::{Manifest, Place, Secret};
 
 /// What every handle begins with.
 pub(super) const PREFIX: &str = "tgs_";
+/// Looks for what may be a handle, in every part of every request.
+static HANDLE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(PREFIX));
 /// Bytes of randomness in a handle.
 const RANDOM: usize = 16;
 /// Bytes of a handle.
@@ -158,7 +163,7 @@ impl Secrets {
 
     /// The handles in a text, each with the place where it begins. One pass.
     pub(super) fn find<'a>(&'a self, text: &[u8]) -> impl Iterator<Item = (usize, &'a Held)> {
-        memmem::find_iter(text, PREFIX).filter_map(move |at| {
+        HANDLE.find_iter(text).filter_map(move |at| {
             let handle = text.get(at..at + LENGTH)?;
             Some((at, self.0.iter().find(|held| !held.revealed && held.handle.as_bytes() == handle)?))
         })

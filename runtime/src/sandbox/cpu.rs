@@ -1,19 +1,22 @@
 //! What an invocation costs in CPU time, and whose turn it is among those that compute for long.
 //!
 //! Guarantees: counts the time that this thread really ran the guest and the host calls in it, poll by poll, and what
-//! requests beside it take on whatever thread; time spent waiting, and time in which the machine ran something else, costs
-//! nothing. An invocation that has used more than [`LIGHT`], or has more memory than [`SMALL`], goes on only in its turn,
+//! requests beside it take on whatever thread, to within [`CLOSE`] for each poll; time spent waiting, and time in which the
+//! machine ran something else, costs nothing. An invocation that has used more than [`LIGHT`], or has more memory than [`SMALL`], goes on only in its turn,
 //! and there are fewer turns at a time than processors: whoever is done soon finds one that nobody computes on for long.
 //! Who waits for anything holds no turn.
 
+use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+use super::ticker::TICK;
 
 /// What an invocation may use before it has to wait for its turn: a function in JavaScript takes less than a millisecond
 /// for an event, and every further one is waited for by neighbours as often as there are such guests.
@@ -23,6 +26,16 @@ const LIGHT: Duration = Duration::from_millis(2);
 /// nothing interrupts. A function in JavaScript has 4 to 8 MB.
 pub(super) const SMALL: usize = 16 << 20;
 
+/// How close a poll's time is to the truth. To ask the system for a thread's own time costs as much as many a poll, so a
+/// thread asks this often; what is shorter counts by the clock on the wall, and in between the thread is thought to have
+/// run all the time.
+const CLOSE: Duration = TICK;
+
+thread_local! {
+    /// When this thread last asked, by the clock on the wall, and what the answer was.
+    static ASKED: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
 /// Adds up the CPU time of one invocation. Shared between the future that polls and the tick that checks; both run
 /// on the polling thread, so plain loads and stores are enough.
 #[derive(Clone, Default)]
@@ -31,7 +44,10 @@ pub(super) struct CpuMeter(Arc<Counts>);
 #[derive(Default)]
 struct Counts {
     finished_ns: AtomicU64,
+    /// By the clock on the wall.
     poll_began_ns: AtomicU64,
+    /// By this thread's own time, about.
+    thread_began_ns: AtomicU64,
     /// Of requests that run beside the guest. Added to by other threads.
     beside_ns: AtomicU64,
     /// Whether it has much memory.
@@ -69,9 +85,11 @@ impl CpuMeter {
             } else {
                 None
             };
-            self.0.poll_began_ns.store(thread_cpu_ns(), Ordering::Relaxed);
+            let (wall, thread) = about_now();
+            self.0.poll_began_ns.store(wall, Ordering::Relaxed);
+            self.0.thread_began_ns.store(thread, Ordering::Relaxed);
             let polled = future.as_mut().poll(context);
-            self.0.finished_ns.store(self.polled_ns_now(), Ordering::Relaxed);
+            self.0.finished_ns.fetch_add(self.0.polled_ns(), Ordering::Relaxed);
             polled
         })
         .await
@@ -103,23 +121,50 @@ impl CpuMeter {
 
     /// The sum so far. To be asked inside a poll of [`Self::measure`]'s future.
     pub(super) fn used_ns_now(&self) -> u64 {
-        self.polled_ns_now() + self.0.beside_ns.load(Ordering::Relaxed)
+        self.used_ns() + self.0.polled_ns()
     }
 
     /// The sum of all finished polls.
     pub(super) fn used_ns(&self) -> u64 {
         self.0.finished_ns.load(Ordering::Relaxed) + self.0.beside_ns.load(Ordering::Relaxed)
     }
+}
 
-    fn polled_ns_now(&self) -> u64 {
-        let poll = thread_cpu_ns().saturating_sub(self.0.poll_began_ns.load(Ordering::Relaxed));
-        self.0.finished_ns.load(Ordering::Relaxed) + poll
+impl Counts {
+    /// What the poll that is under way has taken.
+    fn polled_ns(&self) -> u64 {
+        let wall = wall_ns().saturating_sub(self.poll_began_ns.load(Ordering::Relaxed));
+        if u128::from(wall) < CLOSE.as_nanos() {
+            return wall;
+        }
+        thread_cpu_ns().saturating_sub(self.thread_began_ns.load(Ordering::Relaxed)).min(wall)
     }
 }
 
+/// The time on the wall, and about what this thread has used.
+fn about_now() -> (u64, u64) {
+    let now = wall_ns();
+    let (asked, used) = ASKED.get();
+    let since = now.saturating_sub(asked);
+    if u128::from(since) < CLOSE.as_nanos() {
+        return (now, used + since);
+    }
+    let used = thread_cpu_ns();
+    ASKED.set((now, used));
+    (now, used)
+}
+
+/// Read without a call into the system.
+fn wall_ns() -> u64 {
+    ns(clock_gettime(ClockId::Monotonic))
+}
+
 fn thread_cpu_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Neither is negative: the clock starts at zero with the thread.
+    ns(clock_gettime(ClockId::ThreadCPUTime))
+}
+
+fn ns(time: Timespec) -> u64 {
+    // Neither is negative: both clocks start at zero, with the thread and with the machine.
     (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
 }
 

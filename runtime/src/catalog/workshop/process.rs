@@ -141,6 +141,8 @@ impl Processes {
         let mut command = Command::new(&self.program);
         command.args([COMMAND, "--cpu-s", &cpu_s.to_string(), "--memory-bytes", &memory_bytes.to_string()]);
         command.env_clear().current_dir("/").kill_on_drop(true);
+        // What the allocator keeps in reserve would count as memory that is used.
+        command.env("MIMALLOC_ARENA_EAGER_COMMIT", "0");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn()
     }
