@@ -39,6 +39,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after host faults: what an operator notices anyway.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// Microseconds of each processor for which attempts of one lane may stand in line at once: another lane's next attempt waits
+/// behind them, and a partner's answer takes longer than this.
+const IN_LINE: i64 = 1_000;
+
 /// Microseconds that an attempt is taken to cost before one has ended.
 const FIRST_COST: i64 = 50;
 
@@ -78,6 +82,8 @@ pub(super) struct Lane {
     pub round: i64,
     /// What one attempt costs, in the same.
     pub cost: i64,
+    /// Microseconds of a processor, and of time, that an attempt takes.
+    takes: (i64, i64),
     /// Whether it stands in the ring, so that it stands there once.
     pub in_ring: bool,
     /// Whether it stands in a crowd that waits for free places, so that it stands in one once.
@@ -133,6 +139,7 @@ impl Lane {
             deficit: 0,
             round,
             cost: FIRST_COST,
+            takes: (0, 0),
             in_ring: false,
             in_crowd: false,
             timer: None,
@@ -215,6 +222,25 @@ impl Lane {
             }
         }
         held
+    }
+
+    /// Learns what an attempt took.
+    pub fn took(&mut self, cpu: Duration, wall: Duration) {
+        let learn = |known: &mut i64, now: Duration| {
+            *known += (i64::try_from(now.as_micros()).unwrap_or(i64::MAX) - *known) / 8
+        };
+        learn(&mut self.takes.0, cpu);
+        learn(&mut self.takes.1, wall);
+    }
+
+    /// How many attempts it may have under way: up to `cap` of those that wait for a partner, fewer the more they compute
+    /// instead, and always one for each processor.
+    pub fn most(&self, cap: usize, processors: usize) -> usize {
+        let (cpu, wall) = (self.takes.0.max(1), self.takes.1.max(1));
+        // Of each that is under way, the part that computes stands in line with the time that it takes.
+        let each = (cpu * cpu.min(wall) / wall).max(1);
+        let fit = usize::try_from(IN_LINE / each).unwrap_or(cap).saturating_mul(processors);
+        fit.max(processors).min(cap)
     }
 
     /// Whether an attempt may start now, as far as can be told without looking at what waits.

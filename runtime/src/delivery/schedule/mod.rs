@@ -260,6 +260,7 @@ impl Schedule {
         let Some(lane) = self.lanes.get_mut(&ticket.destination) else { return };
         lane.deficit = (lane.deficit + ticket.cost - cost).max(-MOST_DEBT);
         lane.cost += (cost - lane.cost) / 8;
+        lane.took(ended.cpu, ended.wall);
         let done = lane.ended(ended, ticket.probe, &self.config.breaker, dice, now);
         if !done.held.is_empty() {
             self.steps.push_back(Step::Hold(done.held));
@@ -374,7 +375,8 @@ impl Schedule {
             if let Some(want) = lane.begin_claim(now) {
                 return Some(Step::Claim(destination, want));
             }
-            match lane.gate(self.config.in_flight_per_destination, now) {
+            let most = lane.most(self.config.in_flight_per_destination, self.config.processors);
+            match lane.gate(most, now) {
                 Gate::Shut => self.leave(destination),
                 Gate::Wait(at) => self.leave_until(destination, at),
                 Gate::Open if self.in_flight >= self.config.in_flight => return None,

@@ -90,11 +90,14 @@ impl Bed {
         self.under_way.iter().filter(|(ticket, _)| ticket.destination == destination).count()
     }
 
-    /// Ends an attempt of this destination.
+    /// Ends an attempt of this destination, which took little of a processor.
     fn end(&mut self, destination: DestinationId, sight: Sight, wall: Duration) {
+        self.end_after(destination, sight, wall, Duration::from_micros(50));
+    }
+
+    fn end_after(&mut self, destination: DestinationId, sight: Sight, wall: Duration, cpu: Duration) {
         let at = self.under_way.iter().position(|(ticket, _)| ticket.destination == destination);
         let (ticket, events) = self.under_way.remove(at.expect("one is under way"));
-        let cpu = Duration::from_micros(50);
         let ended = Ended { sight: Some(sight), wall, cpu, requests: 1, events, ..Ended::default() };
         self.schedule.ended(&ticket, ended, self.now);
         self.run();
@@ -124,6 +127,21 @@ fn a_lane_alone_comes_to_its_cap_and_no_further() {
     let (mut bed, destinations) = Bed::new(&[terms(&[])]);
     bed.run();
     assert_eq!(bed.held_by(destinations[0]), CONFIG.in_flight_per_destination);
+}
+
+#[test]
+fn a_lane_that_computes_has_under_way_what_others_can_wait_for_and_one_that_waits_comes_to_its_cap() {
+    let (mut bed, destinations) = Bed::new(&[terms(&[])]);
+    bed.run();
+    for (cpu_us, wall_us, most) in
+        [(500, 500, 4), (100_000, 100_000, 2), (500, 100_000, CONFIG.in_flight_per_destination)]
+    {
+        for _ in 0..100 {
+            let (cpu, wall) = (Duration::from_micros(cpu_us), Duration::from_micros(wall_us));
+            bed.end_after(destinations[0], Sight::Good, wall, cpu);
+        }
+        assert_eq!(bed.held_by(destinations[0]), most, "{cpu_us} of {wall_us}");
+    }
 }
 
 #[test]
