@@ -47,7 +47,7 @@ fn component(folder: &Path, name: &str, toolchain: &Toolchain) -> Vec<u8> {
     catalog::build(folder, toolchain).unwrap_or_else(|error| panic!("{error}")).component
 }
 
-fn event(json: &Map<String, Value>) -> GuestEvent {
+fn event(json: &Map<String, Value>, manifest: &Manifest) -> GuestEvent {
     let text = |key: &str| json.get(key).and_then(Value::as_str).map(str::to_owned);
     let event = Event {
         message_id: text("messageId").unwrap(),
@@ -58,7 +58,7 @@ fn event(json: &Map<String, Value>) -> GuestEvent {
         received_at: Timestamp::from_millis(1_700_000_000_000),
         json: Bytes::from(Value::Object(json.clone()).to_string()),
     };
-    GuestEvent { event, attempt: 1 }
+    GuestEvent { event: manifest.reads.of(&event), attempt: 1 }
 }
 
 async fn run(sandbox: &Sandbox, version: &LoadedVersion, manifest: &Manifest, case: &Case) -> Value {
@@ -68,7 +68,8 @@ async fn run(sandbox: &Sandbox, version: &LoadedVersion, manifest: &Manifest, ca
     let secrets = Secrets::take(manifest, &mut settings, "case", &HandleKey::random()).unwrap();
     let answers = Answers::parse(&Value::from(case.answers.clone()).to_string()).unwrap();
     let batch = case.events.is_some();
-    let events: Vec<_> = case.event.iter().chain(case.events.iter().flatten()).map(event).collect();
+    let events: Vec<_> =
+        case.event.iter().chain(case.events.iter().flatten()).map(|json| event(json, manifest)).collect();
     let count = events.len();
     let invocation = Invocation {
         events,

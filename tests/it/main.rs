@@ -26,6 +26,7 @@ mod outlets;
 mod overload;
 mod partners;
 mod promoting;
+mod reads;
 mod replays;
 mod sandbox;
 mod schedule;

@@ -89,6 +89,7 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/functions", ReadCatalogue),
     (Method::POST, "/api/v1/functions", DevelopFunctions),
     (Method::GET, "/api/v1/functions/{id}", ReadCatalogue),
+    (Method::GET, "/api/v1/functions/{id}/access", ReadCatalogue),
     (Method::GET, "/api/v1/functions/{id}/versions", ReadCatalogue),
     (Method::GET, "/api/v1/functions/{id}/versions/{version}", ReadCatalogue),
     (Method::GET, "/api/v1/functions/{id}/versions/{version}/diff", ReadCatalogue),

@@ -39,6 +39,8 @@ pub struct Comparison {
     pub reveals: Changed,
     /// Event types.
     pub events: Changed,
+    /// Fields of events that are read.
+    pub fields: Changed,
     /// Settings by name.
     pub settings: Changed,
     /// Settings that both have, and that differ.
@@ -62,6 +64,7 @@ pub fn compare(old: &Manifest, new: &Manifest) -> Comparison {
         secrets: Changed::between(names(old, |one| one.secret), names(new, |one| one.secret)),
         reveals: Changed::between(names(old, |one| one.reveal), names(new, |one| one.reveal)),
         events: Changed::between(events(old), events(new)),
+        fields: Changed::between(old.reads.paths().to_vec(), new.reads.paths().to_vec()),
         settings: Changed::between(names(old, |_| true), names(new, |_| true)),
         changed_settings: both.map(|(name, _)| name.clone()).collect(),
         limits: limits(old, new),
@@ -145,7 +148,7 @@ mod tests {
     fn what_came_went_and_changed_is_named() {
         let old = "name = \"f\"\nversion = \"1\"\nevents = [\"track\"]\n[egress]\nallow = [\"https://a.com\"]\n\
                    [settings.k]\ntype = \"string\"\nsecret = true\n[settings.n]\ntype = \"number\"\n[limits]\ncpu_ms = 50\n";
-        let new = "name = \"f\"\nversion = \"2\"\nevents = [\"track\", \"page\"]\n[egress]\nallow = [\"https://b.com\"]\n\
+        let new = "name = \"f\"\nversion = \"2\"\nevents = [\"track\", \"page\"]\nreads = [\"userId\"]\n[egress]\nallow = [\"https://b.com\"]\n\
                    [settings.k]\ntype = \"string\"\n[settings.s]\ntype = \"string\"\nsecret = true\n";
         let parse = |text| super::super::manifest::parse(text).unwrap();
         let found = compare(&parse(old), &parse(new));
@@ -153,6 +156,7 @@ mod tests {
         assert_eq!(found.hosts, Changed { added: one("https://b.com"), removed: one("https://a.com") });
         assert_eq!(found.secrets, Changed { added: one("s"), removed: one("k") });
         assert_eq!(found.events, Changed { added: one("page"), removed: vec![] });
+        assert_eq!(found.fields, Changed { added: one("userId"), removed: one("*") });
         assert_eq!(found.settings, Changed { added: one("s"), removed: one("n") });
         assert_eq!(found.changed_settings, ["k"]);
         assert_eq!(found.limits, [("cpu_ms", Some(50), None)]);

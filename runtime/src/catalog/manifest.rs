@@ -402,6 +402,8 @@ first_wait_ms = 500
             ("max_events = 100", "max_events = 5000", "`batch.max_events` in `function.toml` is `5000`"),
             ("max_wait_ms = 10000", "max_wait_ms = 70000", "use at most 60000"),
             ("max_bytes = 100000", "max_bytes = 0", "`batch.max_bytes`"),
+            ("limits]", "limits]\ncpu_m = 4", "unknown field `cpu_m`"),
+            ("events = [", "reads = [\"user..id\"]\nevents = [", "`user..id` names no field of an event: use `*`"),
             ("[\"userId\"]", "[\"user..id\"]", "`user..id` names no value"),
             ("[\"userId\"]", "[\"a\", \"b\", \"c\", \"d\", \"e\"]", "at most 4 fields"),
             ("requests_per_s = 50", "requests_per_s = 0", "`rate.requests_per_s` in `function.toml` is `0`"),

@@ -4,6 +4,7 @@
 //! host lends, exports a destination's handler, and carries a valid [`Manifest`](crate::model::Manifest).
 //! Nothing here opens a socket or touches a store, and of guest code only the loading of a JavaScript file is run; compiling to machine code is the sandbox's.
 
+pub mod access;
 pub mod build;
 pub mod bundle;
 pub mod cases;

@@ -10,6 +10,7 @@ use super::local;
 use super::print::{self, Format};
 use super::source::{PageArgs, page};
 use super::{cases, logs, new, once, push};
+use crate::catalog::access::access;
 use crate::catalog::{self, BuildError, Severity, Toolchain};
 use crate::model::{Bind, Setting};
 
@@ -49,7 +50,7 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Show one function; with --version that version, and what was found in it.
+    /// Show one function and, in plain words, what it may do; with --version that version, and what was found in it.
     Show {
         /// Its name or id.
         function: String,
@@ -170,8 +171,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
             page(format, &Client::new(server).get(&format!("/api/v1/functions{}", args.query())).await?, COLUMNS);
         }
         Command::Show { function, version, server } => {
-            let path = version.map_or_else(|| at(&function), |version| at_version(&function, &version, ""));
-            print::one(format, &Client::new(server).get(&path).await?);
+            show(&function, version.as_deref(), &Client::new(server), format).await?;
         }
         Command::Versions { function, page: args, server } => {
             let path = format!("{}/versions{}", at(&function), args.query());
@@ -216,12 +216,36 @@ fn at_version(function: &str, version: &str, what: &str) -> String {
     format!("{}/versions/{}{what}", at(function), encode(version))
 }
 
+/// Shows a function or a version of it, and what that may do.
+async fn show(function: &str, version: Option<&str>, client: &Client, format: Format) -> anyhow::Result<()> {
+    let path = version.map_or_else(|| at(function), |version| at_version(function, version, ""));
+    let mut shown = client.get(&path).await?;
+    let which = version.map(|version| format!("?version={}", encode(version))).unwrap_or_default();
+    let access = client.get(&format!("{}/access{which}", at(function))).await?;
+    match format {
+        Format::Json => {
+            shown["access"] = access;
+            print::json(&shown);
+        }
+        Format::Table => {
+            // The manifest is what the lines after it say.
+            shown.as_object_mut().map(|shown| shown.remove("manifest"));
+            print::facts(&shown);
+            print::sentences("What it may do:", &access["sentences"]);
+        }
+    }
+    Ok(())
+}
+
 /// Errors among the findings end with 1, whatever the format; warnings do not.
 async fn check(path: &Path, format: Format) -> anyhow::Result<u8> {
-    let (summary, findings) = match local::built(path).await {
-        Ok((component, findings)) => (summary(&catalog::inspect(&component)?), findings),
+    let (summary, sentences, findings) = match local::built(path).await {
+        Ok((component, findings)) => {
+            let inspected = catalog::inspect(&component)?;
+            (summary(&inspected), json!(access(&inspected.manifest).sentences), findings)
+        }
         Err(error) => match error.downcast::<BuildError>()? {
-            BuildError::Findings(findings) => (json!({}), findings),
+            BuildError::Findings(findings) => (json!({}), json!([]), findings),
             error => return Err(error.into()),
         },
     };
@@ -231,12 +255,14 @@ async fn check(path: &Path, format: Format) -> anyhow::Result<u8> {
         Format::Json => {
             let mut summary = summary;
             summary["findings"] = serde_json::to_value(&findings)?;
+            summary["sentences"] = sentences;
             print::json(&summary);
             return Ok(u8::from(failed));
         }
     }
     if !failed {
-        print::one(format, &summary);
+        print::facts(&summary);
+        print::sentences("What customers are told:", &sentences);
     }
     Ok(u8::from(failed))
 }
@@ -277,6 +303,7 @@ fn summary(inspected: &catalog::Inspected) -> Value {
         "digest": inspected.digest,
         "size": inspected.size,
         "events": manifest.events,
+        "reads": manifest.reads,
         "egress": manifest.egress.allow,
         "settings": manifest.settings.keys().collect::<Vec<_>>(),
         "secrets": named(|setting| setting.secret),

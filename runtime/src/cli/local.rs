@@ -83,7 +83,9 @@ impl Local {
         let Passage { outlet, settings, secrets } = run.passage;
         let (count, batch) = (run.events.len(), run.batch);
         let invocation = Invocation {
-            events: run.events.into_iter().map(|event| GuestEvent { event, attempt: 1 }).collect(),
+            events: (run.events.iter())
+                .map(|event| GuestEvent { event: self.manifest.reads.of(event), attempt: 1 })
+                .collect(),
             batch: run.batch,
             settings: Value::Object(settings).to_string().into(),
             limits: self.manifest.limits.within(&Limits::default()),

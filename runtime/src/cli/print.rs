@@ -27,14 +27,41 @@ pub(super) fn list(format: Format, page: &Value, rows: &[Value], columns: &[(&st
 /// Prints one object: as JSON, or a line for each of its fields.
 pub(super) fn one(format: Format, value: &Value) {
     match (format, value) {
-        (Format::Table, Value::Object(fields)) => {
-            let width = fields.keys().map(|name| name.len()).max().unwrap_or(0);
-            for (name, value) in fields {
-                println!("{name:width$}  {}", cell(value));
-            }
-        }
+        (Format::Table, Value::Object(_)) => facts(value),
         _ => json(value),
     }
+}
+
+/// Prints an object for people: a line for each value in it, by the names that lead there.
+pub(super) fn facts(value: &Value) {
+    let mut found = Vec::new();
+    flat("", value, &mut found);
+    let width = found.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, text) in found {
+        println!("{}", format!("{name:width$}  {text}").trim_end());
+    }
+}
+
+fn flat(at: &str, value: &Value, found: &mut Vec<(String, String)>) {
+    let below = |name: &dyn std::fmt::Display| if at.is_empty() { name.to_string() } else { format!("{at}.{name}") };
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            members.iter().for_each(|(name, value)| flat(&below(name), value, found));
+        }
+        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
+            let items: Vec<_> = items.iter().map(cell).collect();
+            found.push((at.to_owned(), if items.is_empty() { "-".to_owned() } else { items.join(", ") }));
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(n, item)| flat(&below(&(n + 1)), item, found)),
+        Value::Object(_) => found.push((at.to_owned(), "-".to_owned())),
+        plain => found.push((at.to_owned(), cell(plain))),
+    }
+}
+
+/// Prints sentences below a heading, each on a line of its own.
+pub(super) fn sentences(heading: &str, lines: &Value) {
+    println!("\n{heading}");
+    lines.as_array().into_iter().flatten().for_each(|line| println!("  {}", cell(line)));
 }
 
 /// Prints JSON, indented.
@@ -93,6 +120,15 @@ mod tests {
     fn a_cell_never_carries_a_control_character_to_the_terminal() {
         assert_eq!(cell(&Value::from("a\u{1b}[31mb\n")), "a\u{fffd}[31mb\u{fffd}");
         assert_eq!(cell(&Value::from("a\u{202e}b\u{2028}é")), "a\u{fffd}b\u{fffd}é");
+    }
+
+    #[test]
+    fn an_object_is_a_line_for_each_value_in_it() {
+        let mut found = Vec::new();
+        let value = serde_json::json!({"a": 1, "b": {"c": ["x", "y"], "d": {}}, "e": [{"f": null}, {"f": 2}], "g": []});
+        flat("", &value, &mut found);
+        let lines: Vec<_> = found.iter().map(|(name, text)| format!("{name}={text}")).collect();
+        assert_eq!(lines, ["a=1", "b.c=x, y", "b.d=-", "e.1.f=-", "e.2.f=2", "g=-"]);
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl Attempts {
                 return ended(Ending::HostFault(error.to_string()));
             }
         };
-        let event = |item: &Item| GuestEvent { event: item.delivery.event.clone(), attempt: item.delivery.attempt };
+        let reads = &prepared.route.version.manifest.reads;
+        let event = |item: &Item| GuestEvent { event: reads.of(&item.delivery.event), attempt: item.delivery.attempt };
         let invocation = Invocation {
             events: items.iter().map(event).collect(),
             batch: prepared.route.version.manifest.batch.is_some(),

@@ -92,7 +92,11 @@ impl Trials {
             None => Arc::new(GrantedGate::new(Arc::clone(&self.gate), grant, secrets.clone())),
         };
         let invocation = Invocation {
-            events: trial.events.iter().map(|event| GuestEvent { event: event.clone(), attempt: 1 }).collect(),
+            events: trial
+                .events
+                .iter()
+                .map(|event| GuestEvent { event: manifest.reads.of(event), attempt: 1 })
+                .collect(),
             batch: trial.batch,
             settings: Value::Object(settings).to_string().into(),
             limits: manifest.limits.within(&self.limits),

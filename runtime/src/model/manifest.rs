@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EventField, EventType, Limits, Rate};
+use super::{EventField, EventType, Limits, Rate, Reads};
 
 /// A function's own description. Parsed and checked by `catalog`; here only its shape.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Manifest {
     pub description: Option<String>,
     /// The event types that the function wants; others are filtered without running it.
     pub events: Vec<EventType>,
+    /// The fields of events that it reads; the host gives it no others. Absent: all of them, and that is shown.
+    #[serde(default)]
+    pub reads: Reads,
     /// What it may reach. Nothing named: nothing reachable.
     #[serde(default)]
     pub egress: Egress,

@@ -3,6 +3,7 @@
 //! Guarantees: every call but those about health carries an actor; answers have no secrets; the description at
 //! `/openapi.json` is made from the handlers that are served, so it cannot name others.
 
+mod access;
 mod audit;
 mod connections;
 mod deliveries;
@@ -89,6 +90,7 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(sources::routes())
         .merge(functions::routes())
         .merge(versions::routes())
+        .merge(access::routes())
         .merge(trial::routes())
         .merge(logs::routes())
         .merge(destinations::routes())

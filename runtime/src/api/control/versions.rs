@@ -14,6 +14,7 @@ use super::List;
 use super::functions::{find, find_version};
 use crate::api::extract::{Asked, Body, PageQuery};
 use crate::api::{ApiState, Problem};
+use crate::catalog::access::wider;
 use crate::catalog::compare::{Changed, compare};
 use crate::model::{Actor, FunctionVersion, Inspection, Setting, VersionState};
 
@@ -64,6 +65,8 @@ struct InspectionView {
     settings: Vec<String>,
     /// The event types it takes.
     events: Vec<String>,
+    /// The fields of those events that it is given; `*` for all.
+    fields: Vec<String>,
     /// Core modules.
     core_modules: u32,
     /// Functions in all core modules together.
@@ -111,6 +114,8 @@ struct DiffView {
     reveals: ChangedView,
     /// Event types.
     events: ChangedView,
+    /// Fields of events that it is given.
+    fields: ChangedView,
     /// Interfaces it imports.
     imports: ChangedView,
     /// Settings by name.
@@ -121,6 +126,8 @@ struct DiffView {
     numbers: Vec<Numbers>,
     /// Why settings that fit the one before may not fit the version; empty if all do.
     breaking: Vec<String>,
+    /// What it may do that the one before may not, in sentences; empty if customers need not be asked again.
+    wider: Vec<String>,
 }
 
 /// With what to compare.
@@ -175,6 +182,7 @@ impl InspectionView {
             reveals: named(|setting| setting.reveal),
             settings: named(|_| true),
             events: manifest.events.iter().map(ToString::to_string).collect(),
+            fields: manifest.reads.paths().to_vec(),
             core_modules: structure.core_modules,
             functions: structure.functions,
             code_bytes: structure.code_bytes,
@@ -265,11 +273,13 @@ async fn diff(
         secrets: found.secrets.into(),
         reveals: found.reveals.into(),
         events: found.events.into(),
+        fields: found.fields.into(),
         imports: imports.into(),
         settings: found.settings.into(),
         changed_settings: found.changed_settings,
         numbers: numbers.map(|(name, from, to)| Numbers { name, from, to }).collect(),
         breaking: found.breaking,
+        wider: wider(&from.manifest, &to.manifest),
     }))
 }
 
