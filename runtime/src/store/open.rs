@@ -15,7 +15,7 @@ use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceI
 use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 12] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
@@ -26,6 +26,8 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/0008_once.sql"),
     include_str!("migrations/0009_pause.sql"),
     include_str!("migrations/0010_schedule.sql"),
+    include_str!("migrations/0014_links.sql"),
+    include_str!("migrations/0015_signing.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.

@@ -16,6 +16,7 @@ use std::sync::{PoisonError, RwLock};
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -187,6 +188,17 @@ impl Vault {
             keys.extend(current);
         }
         written
+    }
+
+    /// A code that only who has the master key in use can make, of a message for this purpose. It dies with that key: who turns to a
+    /// new one because the old one leaked wants none of its signatures any more.
+    pub fn sign(&self, purpose: &str, message: &[u8]) -> [u8; 32] {
+        self.with(|keys| keys.last().map(|key| key.sign(purpose, message)).unwrap_or_default())
+    }
+
+    /// Whether [`Vault::sign`] made this code, with a key that is still kept. It takes as long whatever is wrong with it.
+    pub fn has_signed(&self, purpose: &str, message: &[u8], code: &[u8; 32]) -> bool {
+        self.with(|keys| keys.iter().any(|key| key.sign(purpose, message).ct_eq(code).into()))
     }
 
     fn wrap(&self, workspace: WorkspaceId, key: &[u8; KEY]) -> Wrapped {

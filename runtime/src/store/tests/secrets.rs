@@ -104,7 +104,7 @@ async fn secrets_that_an_older_program_stored_as_plain_text_are_sealed_at_the_st
     let bytes = Bytes::from_static(b"keeper");
     let digest = components::digest(&bytes);
     let manifest: Manifest = manifest.unwrap();
-    let stored = bed.store.put_function_version(&bed.actor, manifest, Inspection::default(), digest, bytes).await;
+    let stored = bed.store.put_function_version(&bed.actor, manifest, Inspection::default(), digest, bytes, None).await;
     let (function, _) = stored.unwrap();
     let new = NewDestination {
         name: "old".to_owned(),
