@@ -111,6 +111,7 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/workspaces/{id}", ReadWorkspaces),
     (Method::PATCH, "/api/v1/workspaces/{id}", GovernTenants),
     (Method::DELETE, "/api/v1/workspaces/{id}", GovernTenants),
+    (Method::POST, "/api/v1/workspaces/{id}/destroy", GovernTenants),
     (Method::GET, "/api/v1/partners", ReadPartners),
     (Method::POST, "/api/v1/partners", GovernTenants),
     (Method::GET, "/api/v1/partners/{id}", ReadPartners),

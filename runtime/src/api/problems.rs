@@ -200,6 +200,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "Build the component with `tidegate function build`, and upload that.",
     ),
     (
+        "not_confirmed",
+        422,
+        "A workspace was to be destroyed, and its name was not given once more.",
+        "Give the workspace's name as `confirm`.",
+    ),
+    (
         "not_found",
         404,
         "There is no such thing, or it is not yours: this host does not say which.",

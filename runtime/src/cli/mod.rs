@@ -76,7 +76,7 @@ enum Command {
     Function(function::Command),
     /// Customers' tenants.
     #[command(subcommand)]
-    Workspace(tenant::Command),
+    Workspace(tenant::WorkspaceCommand),
     /// Who publishes functions.
     #[command(subcommand)]
     Partner(tenant::Command),
@@ -92,7 +92,7 @@ enum Command {
     /// Who changed what.
     #[command(subcommand)]
     Audit(audit::Command),
-    /// The keys that secret settings are stored with.
+    /// The keys that secret settings and events are stored with.
     #[command(subcommand)]
     Vault(vault::Command),
     /// Where events enter.
@@ -170,7 +170,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Restore(args) => backup::restore(args, output),
         Command::Config(command) => config::run(command),
         Command::Function(command) => runtime()?.block_on(function::run(command, output)),
-        Command::Workspace(command) => runtime()?.block_on(tenant::run("workspaces", command, output)),
+        Command::Workspace(command) => runtime()?.block_on(tenant::run_workspace(command, output)),
         Command::Partner(command) => runtime()?.block_on(tenant::run("partners", command, output)),
         Command::Key(command) => runtime()?.block_on(key::run(command, output)),
         Command::SigningKey(command) => runtime()?.block_on(signing::run(command, output)),

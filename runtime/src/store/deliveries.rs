@@ -127,7 +127,7 @@ fn summary(
         .optional()?;
     let dead = match state {
         DeliveryState::Dead => sql
-            .prepare_cached("SELECT at, cause FROM dead WHERE delivery = ?1")?
+            .prepare_cached("SELECT at, coalesce(opened_text(workspace, delivery, sealed_cause), cause) FROM dead WHERE delivery = ?1")?
             .query_row(key, |row| Ok(DeadLetter { at: time(row, 0)?, cause: row.get(1)? }))
             .optional()?,
         DeliveryState::Pending | DeliveryState::Delivered | DeliveryState::Filtered => None,
@@ -229,7 +229,8 @@ fn recorded(
     order: &'static str,
 ) -> rusqlite::Result<Vec<AttemptRecord>> {
     sql.prepare_cached(&format!(
-        "SELECT number, started_at, wall_ms, outcome, version, report FROM attempts
+        "SELECT number, started_at, wall_ms, coalesce(opened_text(workspace, delivery, sealed_outcome), outcome), version,
+           coalesce(opened_text(workspace, delivery, sealed_report), report) FROM attempts
          WHERE workspace = ?1 AND delivery = ?2 ORDER BY no {order}"
     ))?
     .query_map([uuid(actor.workspace.uuid()), uuid(delivery.uuid())], |row| {

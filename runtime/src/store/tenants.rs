@@ -216,5 +216,7 @@ pub(super) fn delete<I: TenantId>(
             .prepare_cached(&format!("DELETE FROM {table} WHERE {column} = ?1"))?
             .execute([uuid(tenant.uuid())])?;
     }
-    audit::write(commit, actor, owner(tenant), I::ACTIONS[2], tenant, Some(&before), None)
+    audit::write(commit, actor, owner(tenant), I::ACTIONS[2], tenant, Some(&before), None)?;
+    commit.memory.workspaces.remove(&WorkspaceId::from_uuid(tenant.uuid()));
+    Ok(())
 }
