@@ -31,6 +31,7 @@ mod replays;
 mod sandbox;
 mod schedule;
 mod secrets;
+mod signing;
 mod tenants;
 mod tidy;
 mod trials;

@@ -55,6 +55,28 @@ async fn a_customer_and_a_partner_get_keys_of_their_own_by_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_customer_without_a_key_comes_in_by_a_link_of_the_command_line() {
+    let (partner, data) = (Partner::start().await, tempfile::tempdir().unwrap());
+    let host = Host::start(data.path(), partner.address, None);
+    let root = host.token.clone();
+    run(&host, &root, &["workspace", "create", "acme"]);
+    let make = ["link", "create", "for Ann", "--role", "workspace-viewer", "--workspace", "acme", "--minutes", "5"];
+    let made = run(&host, &root, &make);
+    let link = made["link"].as_str().unwrap();
+    // The key that happens to be set is not shown for it.
+    let session = run(&host, "tgk_another", &["link", "open", link]);
+    let token = session["token"].as_str().unwrap();
+    assert_eq!(run(&host, token, &["key", "whoami"])["workspace"], made["workspace"]);
+    assert_eq!(command(&host, token, &["source", "create", "x"]).status.code(), Some(3));
+    assert_eq!(command(&host, "", &["link", "open", link]).status.code(), Some(3), "it opens once");
+    let id = made["id"].as_str().unwrap();
+    assert!(run(&host, &root, &["link", "show", id, "--workspace", "acme"])["opened_at"].is_string());
+    run(&host, &root, &["link", "revoke", id, "--workspace", "acme"]);
+    assert_eq!(command(&host, token, &["source", "list"]).status.code(), Some(3));
+    assert_eq!(run(&host, &root, &["link", "list", "--workspace", "acme"])["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_operators_key_is_made_anew_by_who_has_the_data_directory() {
     let (partner, data) = (Partner::start().await, tempfile::tempdir().unwrap());
     let host = Host::start(data.path(), partner.address, None);

@@ -3,6 +3,7 @@
 //! Guarantees: [`authorise`] stands before every call of the control API, whatever its handler asks for; a role that may not
 //! do something is told so before anything is looked up, so that the answer says nothing about what exists.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,10 @@ pub(super) async fn authorise(
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
     let action = policy::action(&parts.method, path.as_str()).ok_or_else(Problem::method_not_allowed)?;
-    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    if policy::is_open(action) {
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    }
+    let peer = peer(&parts);
     let mut actor = authenticate(&state, &parts.headers, peer).await?;
     let left = state.rates.take(actor.key, state.clock.now());
     let rate = rate_headers(&state, &left);
@@ -79,6 +83,30 @@ pub(super) async fn authorise(
     Ok((rate, answer).into_response())
 }
 
+/// From which address a call comes.
+fn peer(call: &Parts) -> IpAddr {
+    call.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+}
+
+/// From which address a call comes, for handlers that count what is wrong.
+pub(super) struct From(pub IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for From {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(peer(parts)))
+    }
+}
+
+/// Counts a wrong token or link of an address.
+pub(super) fn count_wrong(state: &ApiState, peer: IpAddr) -> Result<(), Problem> {
+    state.wrong_keys.count(peer, state.clock.now()).map_err(|wait| {
+        let detail = "too many wrong tokens came from this address (`control.wrong_keys`): try again later";
+        Problem::too_many("too_many_wrong_tokens", detail, wait)
+    })
+}
+
 /// Lets a role do what it may, in the tenants that the call names.
 async fn admit(
     state: &ApiState,
@@ -89,6 +117,10 @@ async fn admit(
 ) -> Result<(), Problem> {
     if !policy::allows(actor.role, action) {
         return Err(forbidden(actor.role, &call.method, path, policy::roles(action)));
+    }
+    if actor.destination.is_some() && !policy::allows_with_one_destination(&call.method, path) {
+        let detail = format!("the link to one destination does not allow {} {path}", call.method);
+        return Err(Problem::forbidden(detail));
     }
     if let Some(workspace) = named::<WorkspaceId>(state, actor, &call.headers, WORKSPACE).await? {
         actor.workspace = workspace;
@@ -116,10 +148,7 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap, peer: IpAddr) -> Re
         Ok(actor) => return Ok(actor),
         Err(error) => error,
     };
-    state.wrong_keys.count(peer, state.clock.now()).map_err(|wait| {
-        let detail = "too many wrong tokens came from this address (`control.wrong_keys`): try again later";
-        Problem::too_many("too_many_wrong_tokens", detail, wait)
-    })?;
+    count_wrong(state, peer)?;
     // The token itself is never repeated: it may be right for another host.
     Err(match error {
         KeyError::Unknown => {

@@ -16,6 +16,8 @@ pub(super) enum Action {
     ReadCatalogue,
     /// Upload functions, try them, choose the current version, read their logs.
     DevelopFunctions,
+    /// Say whose signatures count, and whether uploads must have one.
+    GovernSigning,
     /// Say which versions may no longer be chosen.
     RetireVersions,
     /// See sources, destinations, connections, deliveries, the ledger.
@@ -30,6 +32,10 @@ pub(super) enum Action {
     GovernTenants,
     /// Give, replace and take back keys of one's tenant; operators of all.
     GovernKeys,
+    /// Make, see and take back links into one's workspace.
+    GovernLinks,
+    /// Open a link: whoever has one may, without a key.
+    OpenLink,
     /// See who changed what is one's tenant's; operators see all.
     ReadAudit,
     /// See whether the whole audit log is as it was written.
@@ -39,21 +45,22 @@ pub(super) enum Action {
 }
 
 use Action::{
-    ChangeWorkspace, DevelopFunctions, GovernKeys, GovernTenants, GovernVault, KnowOneself, ReadAudit, ReadCatalogue,
-    ReadPartners, ReadWorkspace, ReadWorkspaces, RetireVersions, VerifyAudit,
+    ChangeWorkspace, DevelopFunctions, GovernKeys, GovernLinks, GovernSigning, GovernTenants, GovernVault, KnowOneself,
+    OpenLink, ReadAudit, ReadCatalogue, ReadPartners, ReadWorkspace, ReadWorkspaces, RetireVersions, VerifyAudit,
 };
 use Role::{Operator, PartnerAdmin, PartnerDeveloper, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer};
 
 /// Which roles may do it.
 pub(super) const fn roles(action: Action) -> &'static [Role] {
     match action {
-        KnowOneself | ReadCatalogue => &Role::ALL,
+        KnowOneself | ReadCatalogue | OpenLink => &Role::ALL,
         DevelopFunctions => &[Operator, PartnerAdmin, PartnerDeveloper],
         ReadWorkspace | ReadWorkspaces => &[Operator, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer],
         ChangeWorkspace => &[Operator, WorkspaceAdmin, WorkspaceEditor],
         ReadPartners => &[Operator, PartnerAdmin, PartnerDeveloper],
-        RetireVersions => &[Operator, PartnerAdmin],
+        RetireVersions | GovernSigning => &[Operator, PartnerAdmin],
         GovernTenants | GovernVault | VerifyAudit => &[Operator],
+        GovernLinks => &[Operator, WorkspaceAdmin],
         GovernKeys | ReadAudit => &[Operator, PartnerAdmin, WorkspaceAdmin],
     }
 }
@@ -68,6 +75,34 @@ pub(super) const fn grants(role: Role) -> &'static [Role] {
     }
 }
 
+/// Whether a call takes no key.
+pub(super) fn is_open(action: Action) -> bool {
+    action == OpenLink
+}
+
+/// Which roles a link may give to its session.
+pub(super) const LINKED: &[Role] = &[WorkspaceEditor, WorkspaceViewer];
+
+/// The calls that whoever is held to one destination may make, as far as the role may: those that show the catalogue, and
+/// those in which the store knows no other destination for such an actor.
+const WITH_ONE_DESTINATION: &[(Method, &str)] = &[
+    (Method::GET, "/api/v1/whoami"),
+    (Method::GET, "/api/v1/functions"),
+    (Method::GET, "/api/v1/functions/{id}"),
+    (Method::GET, "/api/v1/functions/{id}/versions"),
+    (Method::GET, "/api/v1/functions/{id}/versions/{version}"),
+    (Method::GET, "/api/v1/functions/{id}/versions/{version}/diff"),
+    (Method::GET, "/api/v1/destinations"),
+    (Method::GET, "/api/v1/destinations/{id}"),
+    (Method::PATCH, "/api/v1/destinations/{id}"),
+    (Method::POST, "/api/v1/destinations/{id}/test"),
+    (Method::GET, "/api/v1/deliveries"),
+    (Method::GET, "/api/v1/deliveries/{id}"),
+    (Method::GET, "/api/v1/deliveries/{id}/attempts"),
+    (Method::POST, "/api/v1/deliveries/{id}/retry"),
+    (Method::GET, "/api/v1/ledger"),
+];
+
 /// Every call of the control API.
 pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/whoami", KnowOneself),
@@ -76,6 +111,7 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/workspaces/{id}", ReadWorkspaces),
     (Method::PATCH, "/api/v1/workspaces/{id}", GovernTenants),
     (Method::DELETE, "/api/v1/workspaces/{id}", GovernTenants),
+    (Method::POST, "/api/v1/workspaces/{id}/destroy", GovernTenants),
     (Method::GET, "/api/v1/partners", ReadPartners),
     (Method::POST, "/api/v1/partners", GovernTenants),
     (Method::GET, "/api/v1/partners/{id}", ReadPartners),
@@ -86,6 +122,17 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/keys/{id}", GovernKeys),
     (Method::DELETE, "/api/v1/keys/{id}", GovernKeys),
     (Method::POST, "/api/v1/keys/{id}/rotate", GovernKeys),
+    (Method::GET, "/api/v1/links", GovernLinks),
+    (Method::POST, "/api/v1/links", GovernLinks),
+    (Method::GET, "/api/v1/links/{id}", GovernLinks),
+    (Method::DELETE, "/api/v1/links/{id}", GovernLinks),
+    (Method::POST, "/api/v1/sessions", OpenLink),
+    (Method::GET, "/api/v1/signing-keys", DevelopFunctions),
+    (Method::POST, "/api/v1/signing-keys", GovernSigning),
+    (Method::GET, "/api/v1/signing-keys/{id}", DevelopFunctions),
+    (Method::DELETE, "/api/v1/signing-keys/{id}", GovernSigning),
+    (Method::GET, "/api/v1/signature-policy", DevelopFunctions),
+    (Method::PATCH, "/api/v1/signature-policy", GovernSigning),
     (Method::GET, "/api/v1/functions", ReadCatalogue),
     (Method::POST, "/api/v1/functions", DevelopFunctions),
     (Method::GET, "/api/v1/functions/{id}", ReadCatalogue),
@@ -139,6 +186,12 @@ pub(super) fn action(method: &Method, path: &str) -> Option<Action> {
     CALLS.iter().find(|(known, at, _)| known == method && *at == path).map(|(_, _, action)| *action)
 }
 
+/// Whether who is held to one destination may make this call.
+pub(super) fn allows_with_one_destination(method: &Method, path: &str) -> bool {
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    WITH_ONE_DESTINATION.iter().any(|(known, at)| known == method && *at == path)
+}
+
 /// Whether a role may do it.
 pub(super) fn allows(role: Role, action: Action) -> bool {
     roles(action).contains(&role)
@@ -162,8 +215,18 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_held_to_one_destination_makes_no_call_that_a_workspaces_editor_may_not() {
+        for (method, path) in WITH_ONE_DESTINATION {
+            assert!(action(method, path).is_some_and(|action| allows(WorkspaceEditor, action)), "{method} {path}");
+        }
+        for (method, path) in [(Method::GET, "/api/v1/sources"), (Method::DELETE, "/api/v1/destinations/{id}")] {
+            assert!(!allows_with_one_destination(&method, path), "{method} {path}");
+        }
+    }
+
+    #[test]
     fn who_only_looks_changes_nothing() {
-        let changing = CALLS.iter().filter(|(method, _, _)| method != Method::GET);
+        let changing = CALLS.iter().filter(|(method, _, action)| method != Method::GET && !is_open(*action));
         for (method, path, action) in changing {
             assert!(!allows(WorkspaceViewer, *action), "{method} {path}");
         }

@@ -157,6 +157,8 @@ impl From<StoreError> for Problem {
             StoreError::NotFound { .. } => Self::not_found(detail),
             StoreError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "name_taken", detail),
             StoreError::NotNow { .. } => Self::new(StatusCode::CONFLICT, "not_now", detail),
+            StoreError::Unsigned { .. } => Self::unprocessable("signature_required", detail),
+            StoreError::Replayed { .. } => Self::new(StatusCode::CONFLICT, "signature_replayed", detail),
             StoreError::BadCursor(_) => Self::bad_request("bad_cursor", detail),
             StoreError::DiskFull => Self::new(StatusCode::SERVICE_UNAVAILABLE, "disk_full", detail),
             StoreError::Stopped(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_stopped", detail),

@@ -41,6 +41,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "Make room, and send it again; no restart is needed.",
     ),
     (
+        "expired_link",
+        401,
+        "The link was right, and was not opened in time.",
+        "Ask whoever gave it to you for a new one.",
+    ),
+    (
         "expired_token",
         401,
         "The key was right, and has expired.",
@@ -117,6 +123,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ("invalid_header", 400, "A header has a value that cannot be used.", "The detail names it."),
     ("invalid_json", 400, "The body is not JSON.", "The detail says where it stops being JSON."),
     (
+        "invalid_link",
+        422,
+        "The link that was to be made is none that can be.",
+        "The detail names the field and its bounds.",
+    ),
+    (
         "invalid_manifest",
         422,
         "The `function.toml` of an upload makes no sense.",
@@ -142,6 +154,18 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         422,
         "The settings do not fit the function.",
         "`errors` names each wrong setting and what it must be.",
+    ),
+    (
+        "invalid_signature",
+        422,
+        "The signature of an upload is none, or is over something else.",
+        "Sign the component that is uploaded, after its last change: `tidegate function push --sign-key FILE` does both.",
+    ),
+    (
+        "invalid_signing_key",
+        422,
+        "What was to be registered is no ed25519 public key.",
+        "Give its 64 hexadecimal digits, or PEM as `openssl pkey -pubout` writes it.",
     ),
     (
         "invalid_source",
@@ -176,6 +200,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "Build the component with `tidegate function build`, and upload that.",
     ),
     (
+        "not_confirmed",
+        422,
+        "A workspace was to be destroyed, and its name was not given once more.",
+        "Give the workspace's name as `confirm`.",
+    ),
+    (
         "not_found",
         404,
         "There is no such thing, or it is not yours: this host does not say which.",
@@ -189,6 +219,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ),
     ("not_ready", 503, "The host takes nothing at the moment.", "Its log says why."),
     (
+        "opened_link",
+        401,
+        "The link was opened before, and opens once.",
+        "Go on with the session that it opened, or ask for a new link; if it was not you who opened it, say so.",
+    ),
+    (
         "precondition_failed",
         412,
         "The thing was changed since you read it: its `etag` is another one.",
@@ -199,6 +235,19 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         422,
         "Delivered events would reach every partner a second time.",
         "Name the destination, source, connection or delivery that is meant.",
+    ),
+    ("revoked_link", 401, "The link was taken back.", "Ask whoever gave it to you for a new one."),
+    (
+        "signature_replayed",
+        409,
+        "A version that was signed later was taken before: an older one does not come as new.",
+        "Sign it again if it is meant; to go back to a version that is there, promote it.",
+    ),
+    (
+        "signature_required",
+        422,
+        "The partner takes no unsigned uploads.",
+        "Sign the component with a registered key: `tidegate function push --sign-key FILE`.",
     ),
     (
         "store_stopped",
@@ -217,6 +266,18 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         429,
         "Too many wrong keys came from this address.",
         "Find who still has an old key; wait for the time in `retry-after`.",
+    ),
+    (
+        "unknown_link",
+        401,
+        "This host did not sign the link, or it was changed or cut off on its way.",
+        "Copy it whole, or ask for a new one.",
+    ),
+    (
+        "unknown_signing_key",
+        422,
+        "The upload is signed with a key that the partner did not register, or took back.",
+        "`tidegate signing-key list` shows those that count.",
     ),
     (
         "unknown_token",

@@ -281,7 +281,8 @@ impl Bench {
         let manifest: Manifest = serde_json::from_value(json!({"name": "bench", "version": "1", "events": ["track"]}))?;
         let bytes = Bytes::from_static(b"not a component");
         let digest = Digest(sha2::Sha256::digest(&bytes).into());
-        let (function, _) = store.put_function_version(&actor, manifest, Inspection::default(), digest, bytes).await?;
+        let (function, _) =
+            store.put_function_version(&actor, manifest, Inspection::default(), digest, bytes, None).await?;
         let source = store.create_source(&actor, "bench").await?;
         let mut connections = Vec::new();
         for number in 0..conditions.destinations {

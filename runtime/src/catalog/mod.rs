@@ -22,6 +22,7 @@ pub mod manifest;
 mod python;
 pub mod secret_check;
 pub mod settings;
+pub mod signature;
 mod structure;
 pub mod workshop;
 

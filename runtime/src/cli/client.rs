@@ -93,8 +93,23 @@ impl Client {
 
     /// One call; the answer's JSON, `null` if it has no body.
     pub(super) async fn call(&self, method: Method, path: &str, kind: &str, body: Bytes) -> anyhow::Result<Value> {
+        self.call_with(method, path, kind, &[], body).await
+    }
+
+    /// One call with further headers.
+    pub(super) async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.args.server.trim_end_matches('/'));
         let mut request = Request::builder().method(method.clone()).uri(&url).header(header::CONTENT_TYPE, kind);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(token) = &self.args.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }

@@ -9,7 +9,7 @@ use super::client::{Client, ServerArgs, encode};
 use super::local;
 use super::print::{self, Format};
 use super::source::{PageArgs, page};
-use super::{cases, logs, new, once, push};
+use super::{cases, logs, new, once, push, signing};
 use crate::catalog::access::access;
 use crate::catalog::{self, BuildError, Severity, Toolchain};
 use crate::model::{Bind, Setting};
@@ -40,9 +40,17 @@ pub(super) enum Command {
     Push {
         /// A folder, a script or a component. A script that imports nothing is built by the host, everything else here.
         path: PathBuf,
+        /// Sign it with this private key, in PEM. It is built here then, whatever it is.
+        #[arg(long, value_name = "FILE", conflicts_with = "signature")]
+        sign_key: Option<PathBuf>,
+        /// The signature that `tidegate function sign` wrote for this component.
+        #[arg(long, value_name = "FILE")]
+        signature: Option<PathBuf>,
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Sign a component and the manifest in it; `push --signature` uploads both.
+    Sign(signing::SignArgs),
     /// List functions.
     List {
         #[command(flatten)]
@@ -164,9 +172,16 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Test(args) => return cases::run(args, format).await,
         Command::Run(args) => return once::run(args).await,
         Command::Logs(args) => return logs::run(args, format).await,
-        Command::Push { path, server } => {
-            print::one(format, &push::push(&path, &Client::new(server)).await?);
+        Command::Push { path, sign_key, signature, server } => {
+            let client = Client::new(server);
+            let answer = match (sign_key, signature) {
+                (None, None) => push::push(&path, &client).await?,
+                (Some(key), _) => push::push_signed(&path, &push::With::Key(key), &client).await?,
+                (None, Some(file)) => push::push_signed(&path, &push::With::Signature(file), &client).await?,
+            };
+            print::one(format, &answer);
         }
+        Command::Sign(args) => signing::sign(&args, format)?,
         Command::List { page: args, server } => {
             page(format, &Client::new(server).get(&format!("/api/v1/functions{}", args.query())).await?, COLUMNS);
         }

@@ -45,12 +45,17 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Make a key like this one; prints its token. The old one still works for a while.
+    /// With an id, make a key like that one and print its token; the old one still works for a while. Without, turn the master key
+    /// with which secrets and events are stored.
+    ///
+    /// The master key is turned while the host goes on: it writes the new one into its key file (`vault.key_file`), wraps every workspace's
+    /// key with it, and forgets the old one. If it is interrupted, its next start or this command again ends it. Copies of the key file that
+    /// were made before open older backups only, and links that nobody has opened yet open nothing any more.
     Rotate {
-        /// Its id, `key_…`.
-        id: String,
+        /// Its id, `key_…`; left out, the master key is meant.
+        id: Option<String>,
         /// Hours for which the old key still works; 0 ends it at once.
-        #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u64).range(0..=720))]
+        #[arg(long, value_name = "N", default_value_t = 24, requires = "id", value_parser = clap::value_parser!(u64).range(0..=720))]
         overlap_hours: u64,
         #[command(flatten)]
         server: ServerArgs,
@@ -108,7 +113,10 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Show { id, server } => {
             print::one(format, &Client::new(server).get(&format!("{KEYS}/{}", encode(&id))).await?);
         }
-        Command::Rotate { id, overlap_hours, server } => {
+        Command::Rotate { id: None, overlap_hours: _, server } => {
+            print::one(format, &super::vault::rotate(server).await?)
+        }
+        Command::Rotate { id: Some(id), overlap_hours, server } => {
             let body = json!({ "overlap_s": overlap_hours * 3600 });
             let path = format!("{KEYS}/{}/rotate", encode(&id));
             print::one(format, &Client::new(server).post(&path, &body).await?);

@@ -29,6 +29,7 @@ mod event;
 mod function;
 mod key;
 mod ledger;
+mod link;
 mod local;
 mod log;
 mod logs;
@@ -39,6 +40,7 @@ mod print;
 mod push;
 mod replay;
 mod serve;
+mod signing;
 mod source;
 mod tenant;
 mod vault;
@@ -74,17 +76,23 @@ enum Command {
     Function(function::Command),
     /// Customers' tenants.
     #[command(subcommand)]
-    Workspace(tenant::Command),
+    Workspace(tenant::WorkspaceCommand),
     /// Who publishes functions.
     #[command(subcommand)]
     Partner(tenant::Command),
     /// Who may call the control API.
     #[command(subcommand)]
     Key(key::Command),
+    /// With what a partner signs uploads.
+    #[command(subcommand)]
+    SigningKey(signing::Command),
+    /// Let somebody without a key into a workspace for a while.
+    #[command(subcommand)]
+    Link(link::Command),
     /// Who changed what.
     #[command(subcommand)]
     Audit(audit::Command),
-    /// The keys that secret settings are stored with.
+    /// The keys that secret settings and events are stored with.
     #[command(subcommand)]
     Vault(vault::Command),
     /// Where events enter.
@@ -162,9 +170,11 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Restore(args) => backup::restore(args, output),
         Command::Config(command) => config::run(command),
         Command::Function(command) => runtime()?.block_on(function::run(command, output)),
-        Command::Workspace(command) => runtime()?.block_on(tenant::run("workspaces", command, output)),
+        Command::Workspace(command) => runtime()?.block_on(tenant::run_workspace(command, output)),
         Command::Partner(command) => runtime()?.block_on(tenant::run("partners", command, output)),
         Command::Key(command) => runtime()?.block_on(key::run(command, output)),
+        Command::SigningKey(command) => runtime()?.block_on(signing::run(command, output)),
+        Command::Link(command) => runtime()?.block_on(link::run(command, output)),
         Command::Audit(command) => runtime()?.block_on(audit::run(command, output)),
         Command::Vault(command) => runtime()?.block_on(vault::run(command, output)),
         Command::Source(command) => runtime()?.block_on(source::run(command, output)),

@@ -1,7 +1,7 @@
 //! `tidegate function push`: a function goes to a host. A file of JavaScript or TypeScript goes as it is, and the host builds
 //! it, so that the engine is always the host's own; everything else is built here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -9,9 +9,10 @@ use http::Method;
 use serde_json::Value;
 
 use super::client::{Client, encode, findings};
-use super::local;
+use super::{local, signing};
 use crate::catalog::build::lone_script;
 use crate::catalog::javascript::name_of;
+use crate::catalog::signature::Signature;
 
 const PATH: &str = "/api/v1/functions";
 
@@ -24,10 +25,40 @@ pub(super) async fn push(path: &Path, client: &Client) -> anyhow::Result<Value> 
             client.call(Method::POST, PATH, "application/wasm", component).await?
         }
     };
-    findings(&answer).for_each(|line| eprintln!("{line}"));
+    tell(&answer);
+    Ok(answer)
+}
+
+/// What the author should look at.
+fn tell(answer: &Value) {
+    findings(answer).for_each(|line| eprintln!("{line}"));
     for breaking in answer["breaking"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         eprintln!("breaking for destinations that follow: {breaking}");
     }
+}
+
+/// With what an upload is signed.
+pub(super) enum With {
+    /// The file of a private key.
+    Key(PathBuf),
+    /// The file of a signature that was made before.
+    Signature(PathBuf),
+}
+
+/// Uploads the component at this path, which is built here if it is none, with its signature. What is signed must be what is uploaded,
+/// so that nothing is left for the host to build.
+pub(super) async fn push_signed(path: &Path, with: &With, client: &Client) -> anyhow::Result<Value> {
+    let component = local::component(path).await?;
+    let signature = match with {
+        With::Key(key) => signing::signature(&component, key, None)?.to_string(),
+        With::Signature(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+            text.parse::<Signature>().with_context(|| format!("`{}`", file.display()))?.to_string()
+        }
+    };
+    let headers = [("tidegate-signature", signature.as_str())];
+    let answer = client.call_with(Method::POST, PATH, "application/wasm", &headers, Bytes::from(component)).await?;
+    tell(&answer);
     Ok(answer)
 }
 

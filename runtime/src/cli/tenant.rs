@@ -48,7 +48,39 @@ pub(super) enum Command {
     },
 }
 
+/// What only workspaces have.
+#[derive(clap::Subcommand)]
+pub(super) enum WorkspaceCommand {
+    #[command(flatten)]
+    Tenant(Command),
+    /// Destroy one with everything in it, and the key that it was sealed with. Takes an operator's key.
+    ///
+    /// Sources, destinations, links and keys go, events and attempts too, delivered or not. What the disk still holds of them cannot be read
+    /// any more, since the workspace's key is gone and the master key is turned. Backups from before are as they were.
+    Destroy {
+        /// Its name or id.
+        key: String,
+        /// Its name once more, so that nothing is destroyed by a slip.
+        #[arg(long, value_name = "NAME")]
+        confirm: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
 const COLUMNS: &[(&str, &str)] = &[("id", "/id"), ("name", "/name"), ("created", "/created_at")];
+
+/// Runs a command on workspaces.
+pub(super) async fn run_workspace(command: WorkspaceCommand, format: Format) -> anyhow::Result<u8> {
+    match command {
+        WorkspaceCommand::Tenant(command) => run("workspaces", command, format).await,
+        WorkspaceCommand::Destroy { key, confirm, server } => {
+            let path = format!("/api/v1/workspaces/{}/destroy", encode(&key));
+            print::one(format, &Client::new(server).post(&path, &json!({ "confirm": confirm })).await?);
+            Ok(0)
+        }
+    }
+}
 
 /// Runs a command on a collection of the control API: `workspaces` or `partners`.
 pub(super) async fn run(collection: &str, command: Command, format: Format) -> anyhow::Result<u8> {

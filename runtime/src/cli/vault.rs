@@ -1,6 +1,6 @@
-//! `tidegate vault`: the keys that secret settings are stored with.
+//! `tidegate vault`: the keys that secret settings and events are stored with.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::print::{self, Format};
@@ -12,10 +12,8 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Make a new master key, wrap everything with it and forget the old one, while the host goes on. Takes an operator's key.
-    ///
-    /// The host writes the new key into its key file (`vault.key_file`) before it uses it. If it is interrupted, its next start or
-    /// this command again ends it. Copies of the key file that were made before open older backups only.
+    /// The same as `tidegate key rotate` without a key's id.
+    #[command(hide = true)]
     Rotate {
         #[command(flatten)]
         server: ServerArgs,
@@ -25,8 +23,13 @@ pub(super) enum Command {
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     let vault = match command {
         Command::Show { server } => Client::new(server).get("/api/v1/vault").await?,
-        Command::Rotate { server } => Client::new(server).post("/api/v1/vault/rotate", &json!({})).await?,
+        Command::Rotate { server } => rotate(server).await?,
     };
     print::one(format, &vault);
     Ok(0)
+}
+
+/// Turns the master key; what the vault is then.
+pub(super) async fn rotate(server: ServerArgs) -> anyhow::Result<Value> {
+    Client::new(server).post("/api/v1/vault/rotate", &json!({})).await
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{KeyId, PartnerId, Timestamp, WorkspaceId};
+use super::{DestinationId, KeyId, LinkId, PartnerId, Timestamp, WorkspaceId};
 
 /// What a key is for. Which role may do what is `api/policy.rs`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -103,6 +103,8 @@ pub struct Actor {
     pub workspace: WorkspaceId,
     /// The partner for whom functions are published; [`Actor::NO_PARTNER`] for a workspace's key.
     pub partner: PartnerId,
+    /// The one destination of the workspace that exists for this actor, if it came by a link to one.
+    pub destination: Option<DestinationId>,
 }
 
 impl Actor {
@@ -110,6 +112,11 @@ impl Actor {
     pub const NO_WORKSPACE: WorkspaceId = WorkspaceId::from_uuid(Uuid::nil());
     /// The partner of who has none. No row has it.
     pub const NO_PARTNER: PartnerId = PartnerId::from_uuid(Uuid::nil());
+
+    /// Whether this destination may exist for the actor, as far as a link holds it to one.
+    pub fn reaches(&self, destination: DestinationId) -> bool {
+        self.destination.is_none_or(|only| only == destination)
+    }
 
     /// Whose functions this actor sees: a partner its own, everybody else the whole catalogue (`None`).
     pub fn publisher(&self) -> Option<PartnerId> {
@@ -158,6 +165,10 @@ pub struct Key {
     pub revoked_at: Option<Timestamp>,
     /// When it was last shown, to the minute.
     pub last_used_at: Option<Timestamp>,
+    /// The link that made it, if it is a session's.
+    pub link: Option<LinkId>,
+    /// The one destination that it is held to, if its link names one.
+    pub destination: Option<DestinationId>,
 }
 
 #[cfg(test)]

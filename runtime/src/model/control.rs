@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    ConnectionId, DestinationId, EventField, FunctionId, Manifest, PartnerId, Rate, Sealed, Secret, SourceId,
+    ConnectionId, DestinationId, EventField, FunctionId, Manifest, PartnerId, Rate, Sealed, Secret, Signed, SourceId,
     Timestamp, VersionId, VersionState, WorkspaceId,
 };
 
@@ -68,6 +68,8 @@ pub struct FunctionVersion {
     pub state: VersionState,
     /// Why it is deprecated or yanked.
     pub reason: Option<String>,
+    /// By whom it was signed, if it was.
+    pub signed: Option<Signed>,
 }
 
 /// Where a customer's events enter.

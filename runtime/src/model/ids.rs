@@ -113,6 +113,10 @@ ids! {
     DeliveryId "dlv_" "delivery";
     /// A key for the control API.
     KeyId "key_" "key";
+    /// What lets a customer without a key into one workspace for a while.
+    LinkId "lnk_" "link";
+    /// A key with which a partner signs uploads.
+    SigningKeyId "sgk_" "signing key";
     /// One job that gives deliveries back to their destinations.
     ReplayId "rpl_" "replay";
 }

@@ -12,6 +12,7 @@ mod field;
 mod health;
 mod ids;
 mod limits;
+mod link;
 mod manifest;
 mod outcome;
 mod rate;
@@ -19,6 +20,7 @@ mod reads;
 mod replay;
 mod report;
 mod secret;
+mod signing;
 mod time;
 mod trial;
 mod version;
@@ -31,10 +33,11 @@ pub use event::{BadEvent, Event, EventType, Integrations, UnknownEventType};
 pub use field::{BadField, EventField, OrderKey};
 pub use health::{BreakerHealth, DeliveryFigures, DestinationHealth};
 pub use ids::{
-    BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, KeyId, PartnerId, ReplayId, SourceId, VersionId,
-    WorkspaceId,
+    BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, KeyId, LinkId, PartnerId, ReplayId, SigningKeyId,
+    SourceId, VersionId, WorkspaceId,
 };
 pub use limits::{Limit, Limits};
+pub use link::Link;
 pub use manifest::{Batch, Bind, Egress, Manifest, ManifestLimits, ManifestRetry, Place, Setting, SettingType};
 pub use outcome::{Outcome, OutcomeCode};
 pub use rate::Rate;
@@ -42,6 +45,7 @@ pub use reads::{BadReads, Reads};
 pub use replay::{BadReplayVersion, ReplayState, ReplayVersion};
 pub use report::{Exchange, InvocationReport, LogLevel, LogLine, Used};
 pub use secret::{Sealed, Secret};
+pub use signing::{PublicKey, Signed, SigningKey};
 pub use time::{BadTimestamp, Timestamp};
 pub use trial::{Trial, TrialError};
 pub use version::{Inspection, Structure, UnknownVersionState, VersionState};

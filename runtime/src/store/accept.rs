@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::codec;
 use super::ledger::Owner;
 use super::rows::{ms, uuid};
+use super::sealing::Sealing;
 use super::states;
 use super::types::{Accepted, NewEvent, Owed, OwedState};
 use super::work::{Accept, Commit, Events, Memory, Prepared, block_of};
@@ -132,12 +133,14 @@ fn write(
         return Ok(());
     }
     let Window { data, events } = window;
+    // Whose workspace was destroyed a moment ago wants nothing kept.
+    let Some(sealed) = Sealing::seal(commit, workspace, source.uuid(), &data)? else { return Ok(()) };
     commit
         .sql
         .prepare_cached(
             "INSERT INTO event_blocks (workspace, source, accepted_at, count, data) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute(params![uuid(workspace.uuid()), uuid(source.uuid()), ms(commit.now), events.len() as i64, data])?;
+        .execute(params![uuid(workspace.uuid()), uuid(source.uuid()), ms(commit.now), events.len() as i64, sealed])?;
     let block = commit.sql.last_insert_rowid();
     let mut ready = Vec::new();
     for (connection, debt) in debts(commit.memory, &events) {

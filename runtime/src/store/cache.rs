@@ -31,6 +31,11 @@ impl Cache {
         self.lock().blocks.get(&block).map(|(events, _)| Events::clone(events))
     }
 
+    /// Forgets everything.
+    pub fn clear(&self) {
+        *self.lock() = State::default();
+    }
+
     pub fn put(&self, block: i64, events: Events, bytes: usize) {
         let mut state = self.lock();
         if bytes > self.most || state.blocks.contains_key(&block) {

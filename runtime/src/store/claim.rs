@@ -288,8 +288,9 @@ impl Reader<'_> {
 
 /// The bytes of an event block.
 pub(super) fn data(sql: &Connection, block: i64) -> Result<Bytes, StoreError> {
-    let data: Vec<u8> =
-        sql.prepare_cached("SELECT data FROM event_blocks WHERE seq = ?1")?.query_row([block], |row| row.get(0))?;
+    let data: Vec<u8> = sql
+        .prepare_cached("SELECT opened(workspace, source, data) FROM event_blocks WHERE seq = ?1")?
+        .query_row([block], |row| row.get(0))?;
     Ok(data.into())
 }
 

@@ -52,6 +52,10 @@ pub(super) fn list(
     page: &Page,
 ) -> Result<Paged<DeliverySummary>, StoreError> {
     let below = Below::from(page)?;
+    if filter.destination.is_some_and(|wanted| !actor.reaches(wanted)) {
+        return Ok(Paged { items: Vec::new(), next: None });
+    }
+    let destination = filter.destination.or(actor.destination);
     let snapshot = sql.unchecked_transaction()?;
     let narrow = match () {
         () if filter.only_pending() => "AND open > 0",
@@ -72,7 +76,7 @@ pub(super) fn list(
         to,
         uuid(actor.workspace.uuid()),
         below.seq,
-        filter.destination.map(|id| uuid(id.uuid())),
+        destination.map(|id| uuid(id.uuid())),
         BLOCKS as i64,
     ])?;
     let mut look = Look::new(&snapshot, cache, filter);
@@ -123,7 +127,7 @@ fn summary(
         .optional()?;
     let dead = match state {
         DeliveryState::Dead => sql
-            .prepare_cached("SELECT at, cause FROM dead WHERE delivery = ?1")?
+            .prepare_cached("SELECT at, coalesce(opened_text(workspace, delivery, sealed_cause), cause) FROM dead WHERE delivery = ?1")?
             .query_row(key, |row| Ok(DeadLetter { at: time(row, 0)?, cause: row.get(1)? }))
             .optional()?,
         DeliveryState::Pending | DeliveryState::Delivered | DeliveryState::Filtered => None,
@@ -181,6 +185,7 @@ fn find(sql: &Connection, actor: &Actor, delivery: DeliveryId) -> Result<(Block,
     sql.prepare_cached(&format!("SELECT {COLUMNS} FROM delivery_blocks WHERE workspace = ?1 AND id = ?2"))?
         .query_row([uuid(actor.workspace.uuid()), uuid(block)], Block::from)
         .optional()?
+        .filter(|block| actor.reaches(block.destination))
         .filter(|block| block.states.get(position).is_some_and(|state| *state != states::NOT_OWED))
         .map(|block| (block, position))
         .ok_or_else(|| not_found("delivery", delivery))
@@ -224,7 +229,8 @@ fn recorded(
     order: &'static str,
 ) -> rusqlite::Result<Vec<AttemptRecord>> {
     sql.prepare_cached(&format!(
-        "SELECT number, started_at, wall_ms, outcome, version, report FROM attempts
+        "SELECT number, started_at, wall_ms, coalesce(opened_text(workspace, delivery, sealed_outcome), outcome), version,
+           coalesce(opened_text(workspace, delivery, sealed_report), report) FROM attempts
          WHERE workspace = ?1 AND delivery = ?2 ORDER BY no {order}"
     ))?
     .query_map([uuid(actor.workspace.uuid()), uuid(delivery.uuid())], |row| {

@@ -44,6 +44,9 @@ pub(super) fn all(sql: &Connection) -> rusqlite::Result<Vec<Destination>> {
 }
 
 pub(super) fn get(sql: &Connection, actor: &Actor, destination: DestinationId) -> Result<Destination, StoreError> {
+    if !actor.reaches(destination) {
+        return Err(not_found("destination", destination));
+    }
     sql.prepare_cached(&format!("{} WHERE workspace = ?1 AND id = ?2", select()))?
         .query_row([uuid(actor.workspace.uuid()), uuid(destination.uuid())], from)
         .optional()?
@@ -52,6 +55,13 @@ pub(super) fn get(sql: &Connection, actor: &Actor, destination: DestinationId) -
 
 pub(super) fn list(sql: &Connection, actor: &Actor, page: &Page) -> Result<Paged<Destination>, StoreError> {
     let after = control::after::<DestinationId>(page)?.map(DestinationId::uuid);
+    if let Some(only) = actor.destination {
+        let items = match after {
+            Some(after) if only.uuid() <= after => Vec::new(),
+            Some(_) | None => get(sql, actor, only).into_iter().collect(),
+        };
+        return Ok(Paged { items, next: None });
+    }
     let select = format!("{} WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3", select());
     control::page(sql, &select, actor.workspace.uuid(), after, page, from, |destination| destination.id.to_string())
 }

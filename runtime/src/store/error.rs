@@ -67,6 +67,26 @@ pub enum StoreError {
         /// Why not and what would help.
         why: String,
     },
+    /// A partner that requires signatures sent an upload without one.
+    #[error(
+        "the upload of `{function}` is not signed, and its partner requires that: `tidegate function push --sign-key FILE` signs it"
+    )]
+    Unsigned {
+        /// The function's name.
+        function: String,
+    },
+    /// A signed upload is not newer than one that was taken before.
+    #[error(
+        "the signature of `{function}` has the sequence {sequence}, and {last} was taken before: an older signed version is not          taken as a new one; sign it again if it is meant"
+    )]
+    Replayed {
+        /// The function's name.
+        function: String,
+        /// The upload's sequence.
+        sequence: u64,
+        /// The newest one that was taken.
+        last: u64,
+    },
     /// A page's cursor is not one that this store gave out.
     #[error("`{0}` is not a page cursor: use the `next` of the page before, or leave it out")]
     BadCursor(String),
@@ -107,6 +127,23 @@ pub enum KeyError {
     },
 }
 
+/// Why a link opens nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// This host did not sign it, or what it was for is gone.
+    #[error("the link is none of this host's, or was changed")]
+    Unknown,
+    /// It was not opened in time.
+    #[error("the link could be opened until {0}: ask for a new one")]
+    Expired(Timestamp),
+    /// It opens once.
+    #[error("the link was opened at {0}, and opens once: ask for a new one")]
+    Opened(Timestamp),
+    /// Whoever made it, or another admin, took it back.
+    #[error("the link was taken back: ask for a new one")]
+    Revoked,
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(error)
@@ -121,6 +158,8 @@ impl StoreError {
             | Self::NotFound { .. }
             | Self::NotNow { .. }
             | Self::BadCursor(_)
+            | Self::Unsigned { .. }
+            | Self::Replayed { .. }
             // Nothing of it was written, and nobody else needs that key.
             | Self::Vault(_) => true,
             Self::Locked(_)
@@ -146,6 +185,8 @@ impl StoreError {
             | Self::NotFound { .. }
             | Self::NotNow { .. }
             | Self::BadCursor(_)
+            | Self::Unsigned { .. }
+            | Self::Replayed { .. }
             | Self::Damaged { .. }
             | Self::Vault(_)
             | Self::Stopped(_) => false,

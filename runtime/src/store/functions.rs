@@ -8,15 +8,17 @@ use super::audit::{self, Owner};
 use super::control::{self, changed, not_found};
 use super::error::StoreError;
 use super::rows::{count, id, json, ms, time, uuid};
+use super::signing;
 use super::types::{Page, Paged};
 use super::work::Commit;
 use crate::model::{
-    Actor, Digest, Function, FunctionId, FunctionVersion, Inspection, Manifest, PartnerId, UnknownVersionState,
+    Actor, Digest, Function, FunctionId, FunctionVersion, Inspection, Manifest, PartnerId, Signed, UnknownVersionState,
     VersionId, VersionState,
 };
 
 const COLUMNS: &str = "id, partner, name, current, created_at";
-const VERSION_COLUMNS: &str = "id, function, digest, manifest, size, created_at, state, reason";
+const VERSION_COLUMNS: &str =
+    "id, function, digest, manifest, size, created_at, state, reason, signing_key, sequence, signature";
 
 fn from(row: &Row<'_>) -> rusqlite::Result<Function> {
     Ok(Function {
@@ -40,6 +42,7 @@ fn version_from(row: &Row<'_>) -> rusqlite::Result<FunctionVersion> {
             rusqlite::Error::FromSqlConversionFailure(6, rusqlite::types::Type::Text, error.into())
         })?,
         reason: row.get(7)?,
+        signed: signing::read(row, 8)?,
     })
 }
 
@@ -53,10 +56,11 @@ pub(super) fn current(sql: &Connection) -> rusqlite::Result<HashMap<FunctionId, 
 /// A version, with its function's name.
 pub(super) fn version(sql: &Connection, version: VersionId) -> rusqlite::Result<Option<(String, FunctionVersion)>> {
     sql.prepare_cached(
-        "SELECT v.id, v.function, v.digest, v.manifest, v.size, v.created_at, v.state, v.reason, f.name
+        "SELECT v.id, v.function, v.digest, v.manifest, v.size, v.created_at, v.state, v.reason,
+           v.signing_key, v.sequence, v.signature, f.name
          FROM function_versions v JOIN functions f ON f.id = v.function WHERE v.id = ?1",
     )?
-    .query_row([uuid(version.uuid())], |row| Ok((row.get(8)?, version_from(row)?)))
+    .query_row([uuid(version.uuid())], |row| Ok((row.get(11)?, version_from(row)?)))
     .optional()
 }
 
@@ -181,8 +185,8 @@ pub(super) fn put(
     actor: &Actor,
     manifest: Manifest,
     inspection: &Inspection,
-    digest: Digest,
-    size: u64,
+    (digest, size): (Digest, u64),
+    signed: Option<Signed>,
 ) -> Result<(Function, FunctionVersion), StoreError> {
     let sql = commit.sql;
     let known = own(sql, actor, &manifest.name)?;
@@ -196,6 +200,7 @@ pub(super) fn put(
             return Ok((function.clone(), same));
         }
     }
+    signing::admit(sql, actor, known.as_ref(), &manifest.name, signed.as_ref())?;
     let version = VersionId::new(commit.now);
     let function = match known {
         Some(function) => function,
@@ -210,9 +215,12 @@ pub(super) fn put(
         created_at: commit.now,
         state: VersionState::Available,
         reason: None,
+        signed,
     };
-    let insert = "INSERT INTO function_versions (id, partner, function, digest, manifest, size, created_at, inspection)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let signed = version.signed.as_ref();
+    let insert = "INSERT INTO function_versions (id, partner, function, digest, manifest, size, created_at, inspection,
+                    signing_key, sequence, signature)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     sql.prepare_cached(insert)?.execute(params![
         uuid(version.id.uuid()),
         uuid(function.partner.uuid()),
@@ -222,6 +230,9 @@ pub(super) fn put(
         i64::try_from(size).unwrap_or(i64::MAX),
         ms(commit.now),
         serde_json::json!(inspection).to_string(),
+        signed.map(|signed| uuid(signed.key.uuid())),
+        signed.map(|signed| signed.sequence.cast_signed()),
+        signed.map(|signed| &signed.signature),
     ])?;
     let owner = Owner::Partner(function.partner);
     audit::write(commit, actor, owner, "function.upload", version.id, None, Some(&version))?;

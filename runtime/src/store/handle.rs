@@ -17,6 +17,7 @@ use super::lanes::Lanes;
 use super::queue::{Limits, Queue, Refused};
 use super::readers::Readers;
 use super::routes::{self, Routes, Snapshot};
+use super::sealing::Sealing;
 use super::types::{Accepted, NewEvent, Settled, Settlement, Standing, StoreConfig, Want};
 use super::work::{Accept, Commit, Done, Settlements, Work};
 use super::writer::{Shared, Writer};
@@ -57,6 +58,9 @@ impl Store {
         let mut sql = open::writer(&places)?;
         open::migrate(&mut sql, &places)?;
         let vault = open::vault(&mut sql, &places, config)?;
+        let sealing = Arc::new(Sealing::default());
+        sealing.load(&sql, &vault)?;
+        sealing.lend(&sql)?;
         let now = clock.now();
         let tenants = open::tenants(&mut sql, now)?;
         let limits = Limits {
@@ -79,6 +83,7 @@ impl Store {
             leaving: AtomicBool::new(false),
             places: places.clone(),
             vault,
+            sealing: Arc::clone(&sealing),
         });
         claim::refill(&sql, &shared.lanes, now)?;
         let keys = Keys::default();
@@ -87,7 +92,7 @@ impl Store {
         let writer = Writer { sql, shared: Arc::clone(&shared), memory, pruner: Default::default() };
         let writer = start(writer, lock)?;
         Ok(Self {
-            readers: Arc::new(Readers::new(places, config.readers)),
+            readers: Arc::new(Readers::new(places, config.readers, sealing)),
             shared,
             keys,
             tenants,

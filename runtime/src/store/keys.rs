@@ -15,10 +15,10 @@ use super::rows::{count, id, ms, optional, time, uuid};
 use super::types::{NewKey, Page, Paged};
 use super::work::Commit;
 use super::{tenants, tokens};
-use crate::model::{Actor, Key, KeyId, PartnerId, Role, Side, Timestamp, WorkspaceId};
+use crate::model::{Actor, DestinationId, Key, KeyId, LinkId, PartnerId, Role, Side, Timestamp, WorkspaceId};
 
 const COLUMNS: &str = "id, role, workspace, partner, name, prefix, created_at, created_by, replaces, expires_at,
-    revoked_at, last_used_at";
+    revoked_at, last_used_at, link, destination";
 
 /// The statement's part that holds an actor to what is theirs: an operator (`?1`) sees all keys.
 const SEEN: &str = "(?1 OR workspace = ?2 OR partner = ?3)";
@@ -58,8 +58,8 @@ impl Keys {
                 }
             };
             read.push(Entry {
-                actor: Actor { key: key.id, role: key.role, workspace, partner },
-                hash: row.get(12)?,
+                actor: Actor { key: key.id, role: key.role, workspace, partner, destination: key.destination },
+                hash: row.get(14)?,
                 expires_at: key.expires_at,
                 noted: AtomicU64::new(key.last_used_at.unwrap_or_default().as_millis()),
             });
@@ -94,7 +94,7 @@ impl Keys {
     }
 }
 
-fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(|ms| Timestamp::from_millis(count(ms))))
 }
 
@@ -115,6 +115,8 @@ fn from(row: &Row<'_>) -> rusqlite::Result<Key> {
         expires_at: moment(row, 9)?,
         revoked_at: moment(row, 10)?,
         last_used_at: moment(row, 11)?,
+        link: optional(row, 12, LinkId::from_uuid)?,
+        destination: optional(row, 13, DestinationId::from_uuid)?,
     })
 }
 
@@ -163,6 +165,8 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewKey) -> Res
         expires_at: new.expires_at,
         revoked_at: None,
         last_used_at: None,
+        link: None,
+        destination: None,
     };
     let made = insert(commit.sql, key)?;
     audit::write(commit, actor, owner(&made.0), "key.create", made.0.id, None, Some(&made.0))?;
@@ -178,11 +182,11 @@ fn owner(key: &Key) -> Owner {
     }
 }
 
-fn insert(sql: &Connection, mut key: Key) -> Result<(Key, String), StoreError> {
+pub(super) fn insert(sql: &Connection, mut key: Key) -> Result<(Key, String), StoreError> {
     let token = tokens::token();
     key.prefix = tokens::prefix(&token);
     sql.prepare_cached(&format!(
-        "INSERT INTO keys ({COLUMNS}, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, NULL, ?11)"
+        "INSERT INTO keys ({COLUMNS}, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, NULL, ?11, ?12, ?13)"
     ))?
     .execute(params![
         uuid(key.id.uuid()),
@@ -195,6 +199,8 @@ fn insert(sql: &Connection, mut key: Key) -> Result<(Key, String), StoreError> {
         key.created_by.map(|id| uuid(id.uuid())),
         key.replaces.map(|id| uuid(id.uuid())),
         key.expires_at.map(ms),
+        key.link.map(|id| uuid(id.uuid())),
+        key.destination.map(|id| uuid(id.uuid())),
         tokens::hash(&token),
     ])?;
     Ok((key, token))
@@ -211,6 +217,9 @@ pub(super) fn rotate(
     let (now, not_now) = (commit.now, |why: &str| cannot("rotate key", id, why));
     if old.revoked_at.is_some() {
         return Err(not_now("it is revoked: make a new one"));
+    }
+    if old.link.is_some() {
+        return Err(not_now("a link's session ends with its time: make another link"));
     }
     if old.expires_at.is_some_and(|expires_at| expires_at <= now) {
         return Err(not_now("it has expired: make a new one"));
@@ -293,10 +302,18 @@ pub(super) fn ensure_operator(commit: &mut Commit<'_>, anew: bool) -> Result<Opt
         expires_at: None,
         revoked_at: None,
         last_used_at: None,
+        link: None,
+        destination: None,
     };
     let (key, token) = insert(commit.sql, key)?;
     // Nobody asked: who can write the data directory did it.
-    let actor = Actor { key: key.id, role: key.role, workspace: Actor::NO_WORKSPACE, partner: Actor::NO_PARTNER };
+    let actor = Actor {
+        key: key.id,
+        role: key.role,
+        workspace: Actor::NO_WORKSPACE,
+        partner: Actor::NO_PARTNER,
+        destination: None,
+    };
     let action = if anew { "key.recover" } else { "key.create" };
     audit::write(commit, &actor, Owner::Host, action, key.id, None, Some(&key))?;
     Ok(Some(token))

@@ -96,7 +96,8 @@ fn numbers(sql: &Connection, versions: &[VersionId], above: Option<i64>, below: 
 
 fn read(sql: &Connection, no: i64) -> rusqlite::Result<Row> {
     sql.prepare_cached(
-        "SELECT delivery, number, started_at, wall_ms, version, outcome, coalesce(report ->> '$.log', '[]')
+        "SELECT delivery, number, started_at, wall_ms, version, coalesce(opened_text(workspace, delivery, sealed_outcome), outcome),
+           coalesce(coalesce(opened_text(workspace, delivery, sealed_report), report) ->> '$.log', '[]')
          FROM attempts WHERE no = ?1",
     )?
     .query_row([no], |row| {

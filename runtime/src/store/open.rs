@@ -15,7 +15,7 @@ use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceI
 use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 13] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
@@ -26,6 +26,9 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/0008_once.sql"),
     include_str!("migrations/0009_pause.sql"),
     include_str!("migrations/0010_schedule.sql"),
+    include_str!("migrations/0011_links.sql"),
+    include_str!("migrations/0012_signing.sql"),
+    include_str!("migrations/0013_sealed.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.
@@ -100,7 +103,7 @@ pub(super) fn vault(sql: &mut Connection, places: &Places, config: &StoreConfig)
     let path = config.key_file.clone().unwrap_or_else(|| places.dir.join("vault.key"));
     // Where something is sealed already, a new key would open none of it.
     let vault = Vault::open(&path, !secrets::any(sql)?)?;
-    secrets::check(sql, &vault)?;
+    secrets::all_keys(sql, &vault)?;
     if vault.is_rotating() {
         let step = sql.transaction()?;
         while secrets::rewrap(&step, &vault, secrets::AT_ONCE)? > 0 {}
@@ -167,7 +170,9 @@ mod tests {
         let mut sql = writer(&places).unwrap();
         sql.execute_batch(MIGRATIONS[0]).unwrap();
         sql.pragma_update(None, "user_version", 1).unwrap();
-        let insert = "INSERT INTO attempts VALUES (?1, x'01', x'02', 1, 5, 6, x'03', '{}', '{\"log\":[]}')";
+        let insert =
+            "INSERT INTO attempts (no, delivery, workspace, number, started_at, wall_ms, version, outcome, report)
+                      VALUES (?1, x'01', x'02', 1, 5, 6, x'03', '{}', '{\"log\":[]}')";
         for no in [3, 7] {
             sql.execute(insert, [no]).unwrap();
         }

@@ -13,7 +13,7 @@ use super::types::{
 use super::{components, connections, deliveries, destinations, functions, ledger, readmit, sources};
 use crate::model::{
     Actor, Connection, ConnectionId, DeliveryId, Destination, DestinationId, Digest, Function, FunctionId,
-    FunctionVersion, Inspection, Manifest, Role, Source, SourceId, VersionId, VersionState,
+    FunctionVersion, Inspection, Manifest, Role, Signed, Source, SourceId, VersionId, VersionState,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -130,10 +130,10 @@ impl Store {
 /// Functions. Errors: [`StoreError::NotFound`] for what is not this actor's.
 impl Store {
     /// Stores a checked component as a version of the function that its manifest names. A function's first version becomes its current one.
-    /// The same bytes again give back the version that there is.
+    /// The same bytes again give back the version that there is, whoever signed them. Whether a signature holds was checked by the caller.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if `digest` is not that of `bytes`.
+    /// [`StoreError::Unsigned`] and [`StoreError::Replayed`]; [`StoreError::Damaged`] if `digest` is not that of `bytes`.
     pub async fn put_function_version(
         &self,
         actor: &Actor,
@@ -141,6 +141,7 @@ impl Store {
         inspection: Inspection,
         digest: Digest,
         bytes: Bytes,
+        signed: Option<Signed>,
     ) -> Result<(Function, FunctionVersion)> {
         let found = components::digest(&bytes);
         if found != digest {
@@ -150,7 +151,7 @@ impl Store {
         let (actor, size) = (actor.clone(), bytes.len() as u64);
         let dir = self.shared.places.components.clone();
         self.readers.read(move |_| components::put(&dir, digest, &bytes)).await?;
-        self.call(move |commit| functions::put(commit, &actor, manifest, &inspection, digest, size)).await
+        self.call(move |commit| functions::put(commit, &actor, manifest, &inspection, (digest, size), signed)).await
     }
 
     /// One page of the functions that the actor sees, oldest first: a partner its own, others the whole catalogue.
@@ -297,6 +298,11 @@ impl Store {
 
 /// What of a scope an actor may see.
 fn seen_by(actor: &Actor, scope: &LedgerScope) -> Result<LedgerScope> {
+    let scope = match (actor.destination, scope.destination) {
+        (Some(only), Some(other)) if only != other => return Err(not_found("destination", other)),
+        (Some(only), _) => &LedgerScope { destination: Some(only), ..*scope },
+        (None, _) => scope,
+    };
     match scope.workspace {
         _ if actor.role == Role::Operator => Ok(*scope),
         Some(other) if other != actor.workspace => Err(not_found("workspace", other)),

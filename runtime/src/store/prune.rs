@@ -68,7 +68,7 @@ impl Pruner {
 }
 
 /// Deletes an event block and what was owed of it, if nothing is still owed.
-fn prune_block(commit: &Commit<'_>, event_block: i64) -> rusqlite::Result<()> {
+pub(super) fn prune_block(commit: &Commit<'_>, event_block: i64) -> rusqlite::Result<()> {
     let sql = commit.sql;
     let open: bool = sql
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM delivery_blocks WHERE event_block = ?1 AND open > 0)")?

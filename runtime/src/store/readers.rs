@@ -7,18 +7,23 @@ use tokio::sync::Semaphore;
 
 use super::error::StoreError;
 use super::open;
+use super::sealing::Sealing;
 use super::types::Places;
 
 /// The connections. Whoever reads holds one for the time of the reading.
 pub(super) struct Readers {
     free: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    count: u32,
     places: Places,
+    sealing: Arc<Sealing>,
 }
 
 impl Readers {
-    pub fn new(places: Places, count: u32) -> Self {
-        Self { free: Mutex::default(), permits: Arc::new(Semaphore::new(count.max(1) as usize)), places }
+    pub fn new(places: Places, count: u32, sealing: Arc<Sealing>) -> Self {
+        let count = count.max(1);
+        let permits = Arc::new(Semaphore::new(count as usize));
+        Self { free: Mutex::default(), permits, count, places, sealing }
     }
 
     /// Reads on a thread that may wait for the disk.
@@ -42,12 +47,22 @@ impl Readers {
         }
     }
 
+    /// Waits until every reading that has begun by now has ended.
+    pub async fn passed(&self) {
+        // It is never closed.
+        drop(self.permits.acquire_many(self.count).await);
+    }
+
     /// Reads on this thread.
     pub fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let sql = match free {
             Some(sql) => sql,
-            None => open::reader(&self.places)?,
+            None => {
+                let sql = open::reader(&self.places)?;
+                self.sealing.lend(&sql)?;
+                sql
+            }
         };
         let result = read(&sql);
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(sql);

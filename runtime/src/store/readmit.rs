@@ -232,7 +232,7 @@ fn due_now(
 pub(super) fn retry(commit: &mut Commit<'_>, actor: &Actor, delivery: DeliveryId) -> Result<(), StoreError> {
     let (id, position) = block_of(delivery.uuid());
     let mut block = Block::read(commit.sql, id)?
-        .filter(|block| block.owner.workspace == actor.workspace)
+        .filter(|block| block.owner.workspace == actor.workspace && actor.reaches(block.owner.destination))
         .ok_or_else(|| not_found("delivery", delivery))?;
     let not_now =
         |why: &str| StoreError::NotNow { what: "retry delivery", id: delivery.to_string(), why: why.to_owned() };

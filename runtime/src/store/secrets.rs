@@ -94,8 +94,8 @@ fn wrapped(sql: &Connection, workspace: WorkspaceId) -> Result<Option<Wrapped>, 
     Ok(found)
 }
 
-/// The workspace's data key, made at its first secret.
-fn data_key(sql: &Connection, vault: &Vault, workspace: WorkspaceId) -> Result<DataKey, StoreError> {
+/// The workspace's data key, made at the first that is sealed with it.
+pub(super) fn data_key(sql: &Connection, vault: &Vault, workspace: WorkspaceId) -> Result<DataKey, StoreError> {
     if let Some(wrapped) = wrapped(sql, workspace)? {
         return Ok(vault.unwrap(workspace, &wrapped)?);
     }
@@ -108,18 +108,15 @@ fn data_key(sql: &Connection, vault: &Vault, workspace: WorkspaceId) -> Result<D
     Ok(key)
 }
 
-/// Whether every data key opens, so that a host with the wrong key file does not start.
-pub(super) fn check(sql: &Connection, vault: &Vault) -> Result<(), StoreError> {
-    let all: Vec<WorkspaceId> = sql
-        .prepare("SELECT workspace FROM data_keys")?
-        .query_map([], |row| id(row, 0, WorkspaceId::from_uuid))?
+/// Every data key. A host whose key file does not open them all does not start.
+pub(super) fn all_keys(sql: &Connection, vault: &Vault) -> Result<Vec<(WorkspaceId, DataKey)>, StoreError> {
+    let all: Vec<(WorkspaceId, Wrapped)> = sql
+        .prepare("SELECT workspace, master, wrapped FROM data_keys")?
+        .query_map([], |row| {
+            Ok((id(row, 0, WorkspaceId::from_uuid)?, Wrapped { master: row.get(1)?, bytes: row.get(2)? }))
+        })?
         .collect::<rusqlite::Result<_>>()?;
-    for workspace in all {
-        if let Some(wrapped) = wrapped(sql, workspace)? {
-            vault.unwrap(workspace, &wrapped)?;
-        }
-    }
-    Ok(())
+    all.into_iter().map(|(workspace, wrapped)| Ok((workspace, vault.unwrap(workspace, &wrapped)?))).collect()
 }
 
 /// How many workspaces have a data key.

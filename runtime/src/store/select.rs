@@ -126,11 +126,14 @@ pub(super) struct LastAttempt {
 
 /// The last attempt at a delivery that was recorded.
 pub(super) fn last_attempt(sql: &Connection, delivery: DeliveryId) -> rusqlite::Result<Option<LastAttempt>> {
-    sql.prepare_cached("SELECT number, version, outcome FROM attempts WHERE delivery = ?1 ORDER BY no DESC LIMIT 1")?
-        .query_row([uuid(delivery.uuid())], |row| {
-            Ok(LastAttempt { number: row.get(0)?, version: id(row, 1, VersionId::from_uuid)?, outcome: json(row, 2)? })
-        })
-        .optional()
+    sql.prepare_cached(
+        "SELECT number, version, coalesce(opened_text(workspace, delivery, sealed_outcome), outcome) FROM attempts
+         WHERE delivery = ?1 ORDER BY no DESC LIMIT 1",
+    )?
+    .query_row([uuid(delivery.uuid())], |row| {
+        Ok(LastAttempt { number: row.get(0)?, version: id(row, 1, VersionId::from_uuid)?, outcome: json(row, 2)? })
+    })
+    .optional()
 }
 
 /// Holds deliveries against a filter.

@@ -9,6 +9,7 @@ use super::error::StoreError;
 use super::lanes::{After, Claim};
 use super::ledger::Owner;
 use super::rows::{id, ms, uuid};
+use super::sealing::Sealing;
 use super::states;
 use super::types::{AttemptRecord, Settle, Settled, Settlement};
 use super::work::{Commit, Settlements, block_of, delivery_at};
@@ -317,12 +318,15 @@ fn put_dead(commit: &Commit<'_>, owner: &Owner, claim: &Claim, item: &Settlement
         || "given up without a further attempt: its destination failed for the whole of its retry window".to_owned(),
         |attempt| format!("{}: {}", attempt.outcome.code.as_str(), attempt.outcome.message),
     );
+    // Where the workspace is gone there is nobody to read it.
+    let sealed = Sealing::seal(commit, owner.workspace, item.delivery.uuid(), cause.as_bytes())?;
     let made = if item.attempt.is_some() { claim.attempt } else { claim.attempt - 1 };
     commit
         .sql
         .prepare_cached(
-            "INSERT INTO dead (delivery, workspace, destination, attempts, at, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT DO UPDATE SET attempts = ?4, at = ?5, cause = ?6",
+            "INSERT INTO dead (delivery, workspace, destination, attempts, at, cause, sealed_cause)
+               VALUES (?1, ?2, ?3, ?4, ?5, '', ?6)
+             ON CONFLICT DO UPDATE SET attempts = ?4, at = ?5, cause = '', sealed_cause = ?6",
         )?
         .execute(params![
             uuid(item.delivery.uuid()),
@@ -330,7 +334,7 @@ fn put_dead(commit: &Commit<'_>, owner: &Owner, claim: &Claim, item: &Settlement
             uuid(owner.destination.uuid()),
             made,
             ms(commit.now),
-            cause,
+            sealed,
         ])?;
     Ok(())
 }
@@ -348,11 +352,16 @@ fn record_attempt(
     if fine && attempt.number == 1 && !in_sample(commit, owner.connection) {
         return Ok(());
     }
+    let place = delivery.uuid();
+    let [outcome, report] = [serde_json::json!(outcome).to_string(), attempt.report.to_string()];
+    let sealed = |text: &str| Sealing::seal(commit, owner.workspace, place, text.as_bytes());
+    let (Some(outcome), Some(report)) = (sealed(&outcome)?, sealed(&report)?) else { return Ok(()) };
     commit
         .sql
         .prepare_cached(
-            "INSERT INTO attempts (delivery, workspace, number, started_at, wall_ms, version, outcome, report)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO attempts
+               (delivery, workspace, number, started_at, wall_ms, version, outcome, report, sealed_outcome, sealed_report)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', '', ?7, ?8)",
         )?
         .execute(params![
             uuid(delivery.uuid()),
@@ -361,8 +370,8 @@ fn record_attempt(
             ms(attempt.started_at),
             i64::try_from(attempt.wall_ms).unwrap_or(i64::MAX),
             uuid(attempt.version.uuid()),
-            serde_json::json!(outcome).to_string(),
-            attempt.report.to_string(),
+            outcome,
+            report,
         ])?;
     Ok(())
 }

@@ -139,7 +139,7 @@ impl Store {
         Ok(actor)
     }
 
-    fn reload_keys(&self) -> Result<()> {
+    pub(super) fn reload_keys(&self) -> Result<()> {
         self.readers.with(|sql| self.keys.load(sql, self.tenants))
     }
 }

@@ -27,6 +27,9 @@ pub trait TenantId: Copy + PartialEq + Display + FromStr + Serialize + Send + 's
     /// What belongs to one and keeps it from being deleted: table and what people call its rows.
     #[doc(hidden)]
     const OWNED: &'static [(&'static str, &'static str)];
+    /// Tables of what is deleted with one.
+    #[doc(hidden)]
+    const GOES_ALONG: &'static [&'static str];
     #[doc(hidden)]
     fn make(now: Timestamp) -> Self;
     #[doc(hidden)]
@@ -46,6 +49,7 @@ impl TenantId for WorkspaceId {
     const TEXT_PREFIX: &'static str = Self::PREFIX;
     const TABLE: &'static str = "workspaces";
     const OWNED: &'static [(&'static str, &'static str)] = &[("sources", "sources"), ("destinations", "destinations")];
+    const GOES_ALONG: &'static [&'static str] = &["keys", "links"];
 
     fn make(now: Timestamp) -> Self {
         Self::new(now)
@@ -71,6 +75,7 @@ impl TenantId for PartnerId {
     const TEXT_PREFIX: &'static str = Self::PREFIX;
     const TABLE: &'static str = "partners";
     const OWNED: &'static [(&'static str, &'static str)] = &[("functions", "functions")];
+    const GOES_ALONG: &'static [&'static str] = &["keys", "signing_keys"];
 
     fn make(now: Timestamp) -> Self {
         Self::new(now)
@@ -205,11 +210,13 @@ pub(super) fn delete<I: TenantId>(
             return Err(not_now(format!("it has {count} {name}: delete them first")));
         }
     }
-    for (table, column) in [("keys", I::KIND), (I::TABLE, "id")] {
+    for (table, column) in I::GOES_ALONG.iter().map(|table| (*table, I::KIND)).chain([(I::TABLE, "id")]) {
         commit
             .sql
             .prepare_cached(&format!("DELETE FROM {table} WHERE {column} = ?1"))?
             .execute([uuid(tenant.uuid())])?;
     }
-    audit::write(commit, actor, owner(tenant), I::ACTIONS[2], tenant, Some(&before), None)
+    audit::write(commit, actor, owner(tenant), I::ACTIONS[2], tenant, Some(&before), None)?;
+    commit.memory.workspaces.remove(&WorkspaceId::from_uuid(tenant.uuid()));
+    Ok(())
 }

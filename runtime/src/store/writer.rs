@@ -20,6 +20,7 @@ use super::ledger::Deltas;
 use super::open;
 use super::prune::Pruner;
 use super::queue::{Queue, Taken};
+use super::sealing::Sealing;
 use super::settle;
 use super::types::{Places, StoreConfig};
 use super::work::{Call, Commit, Done, Memory, Work};
@@ -49,6 +50,7 @@ pub(super) struct Shared {
     pub config: StoreConfig,
     pub places: Places,
     pub vault: Vault,
+    pub sealing: Arc<Sealing>,
 }
 
 /// The writer.
@@ -114,6 +116,8 @@ impl Writer {
         }
         self.shared.lanes.settle_failed();
         self.memory = open::memory(&self.sql)?;
+        // A data key that the commit made was never stored: nothing more may be sealed with it.
+        self.shared.sealing.load(&self.sql, &self.shared.vault)?;
         // The log may be written from its beginning once all of it is in the database, which needs less room than growing it.
         // If there is none even for that, the next commit finds out.
         let _ = self.sql.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));

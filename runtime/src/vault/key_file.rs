@@ -8,6 +8,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
+use hmac::{Hmac, Mac};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use sha2::{Digest, Sha256};
@@ -38,6 +39,18 @@ impl MasterKey {
 
     pub(super) fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(&(*self.bytes).into())
+    }
+
+    /// A code over a message, with a key that is derived of this one for this purpose, so that no other use of it meets it.
+    pub(super) fn sign(&self, purpose: &str, message: &[u8]) -> [u8; 32] {
+        let code = |key: &[u8], message: &[u8]| -> [u8; 32] {
+            let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
+                .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+            mac.update(message);
+            mac.finalize().into_bytes().into()
+        };
+        let derived = Zeroizing::new(code(&*self.bytes, purpose.as_bytes()));
+        code(&*derived, message)
     }
 }
 

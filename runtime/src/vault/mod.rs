@@ -14,8 +14,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::aead::{Aead, AeadInOut, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -24,6 +25,8 @@ use key_file::MasterKey;
 
 /// Bytes of a nonce: so many that random ones do not meet.
 const NONCE: usize = 24;
+/// Bytes that tell whether something was changed.
+const TAG: usize = 16;
 /// Bytes of a key.
 const KEY: usize = 32;
 
@@ -189,6 +192,17 @@ impl Vault {
         written
     }
 
+    /// A code that only who has the master key in use can make, of a message for this purpose. It dies with that key: who turns to a
+    /// new one because the old one leaked wants none of its signatures any more.
+    pub fn sign(&self, purpose: &str, message: &[u8]) -> [u8; 32] {
+        self.with(|keys| keys.last().map(|key| key.sign(purpose, message)).unwrap_or_default())
+    }
+
+    /// Whether [`Vault::sign`] made this code, with a key that is still kept. It takes as long whatever is wrong with it.
+    pub fn has_signed(&self, purpose: &str, message: &[u8], code: &[u8; 32]) -> bool {
+        self.with(|keys| keys.iter().any(|key| key.sign(purpose, message).ct_eq(code).into()))
+    }
+
     fn wrap(&self, workspace: WorkspaceId, key: &[u8; KEY]) -> Wrapped {
         self.with(|keys| {
             // Opening a vault without a key is an error, and nothing takes the last one away.
@@ -233,6 +247,32 @@ impl DataKey {
     pub fn open(&self, slot: Slot<'_>, sealed: &[u8]) -> Result<Secret, VaultError> {
         let plain = open(&self.0, sealed, &slot.bytes())?;
         std::str::from_utf8(&plain).map(|text| Secret::new(text.to_owned())).map_err(|_| VaultError::Sealed)
+    }
+}
+
+/// What is no setting: it is opened where it was sealed, and nothing is shown of it.
+impl DataKey {
+    /// These bytes as they are stored in this place, after a byte of the caller's that says that they are sealed.
+    pub fn seal_bytes(&self, mark: u8, place: &[u8], plain: &[u8]) -> Vec<u8> {
+        let mut stored = Vec::with_capacity(1 + NONCE + plain.len() + TAG);
+        let nonce: [u8; NONCE] = rand::random();
+        stored.push(mark);
+        stored.extend_from_slice(&nonce);
+        stored.extend_from_slice(plain);
+        let text = &mut stored[1 + NONCE..];
+        let tag = self.0.encrypt_inout_detached(&XNonce::from(nonce), place, text.into());
+        // It fails for texts of 256 GB only.
+        stored.extend_from_slice(&tag.unwrap_or_else(|_| unreachable!("a block has some megabytes at most")));
+        stored
+    }
+
+    /// The bytes that were sealed for this place; `sealed` is without the caller's byte.
+    ///
+    /// # Errors
+    /// They were not, or were changed since.
+    pub fn open_bytes(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
+        let (nonce, msg) = sealed.split_first_chunk::<NONCE>().ok_or(VaultError::Sealed)?;
+        self.0.decrypt(&XNonce::from(*nonce), Payload { msg, aad: place }).map_err(|_| VaultError::Sealed)
     }
 }
 

@@ -204,6 +204,10 @@ async fn no_described_call_works_without_a_token_and_the_description_needs_none(
                 assert_eq!(send(apis.admin, &method, &path, &[], b"").await.status, 200, "{method} {path}");
                 continue;
             }
+            if operations[method.to_ascii_lowercase()].get("security").is_none() {
+                assert_eq!(path, "/api/v1/sessions", "only a link is opened without a key");
+                continue;
+            }
             let nobody = send(apis.admin, &method, &path, &[], b"").await;
             is_problem(&nobody, 401, "missing_token");
             assert!(nobody.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")));

@@ -19,6 +19,9 @@ pub(super) struct Neighbours {
     version: String,
 }
 
+/// That of RFC 8032's first example.
+const PUBLIC_KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
 const ROLES: [&str; 5] =
     ["partner-admin", "partner-developer", "workspace-admin", "workspace-editor", "workspace-viewer"];
 
@@ -68,6 +71,9 @@ impl Neighbours {
         let uploaded = send(apis.admin, "POST", "/api/v1/functions", &headers, &component).await.json();
         theirs.insert("functions", text(&uploaded["function"], "id"));
         assert_eq!(uploaded["function"]["partner"], theirs["partners"]);
+        let key = json!({"name": "k", "public_key": PUBLIC_KEY});
+        let key = make(&apis, &("tidegate-partner", "theirs"), "/api/v1/signing-keys", key).await;
+        theirs.insert("signing-keys", text(&key, "id"));
         let source = make(&apis, &workspace, "/api/v1/sources", json!({"name": "web"})).await;
         theirs.insert("sources", text(&source, "id"));
         let destination = json!({"name": "d", "function": "theirs"});
@@ -78,6 +84,8 @@ impl Neighbours {
         theirs.insert("connections", text(&connection, "id"));
         let key = json!({"name": "k", "role": "workspace-admin"});
         theirs.insert("keys", text(&make(&apis, &workspace, "/api/v1/keys", key).await, "id"));
+        let link = json!({"name": "l", "role": "workspace-viewer"});
+        theirs.insert("links", text(&make(&apis, &workspace, "/api/v1/links", link).await, "id"));
         let event = json!({"writeKey": source["write_key"], "event": "E", "userId": "u"}).to_string();
         assert_eq!(send(apis.public, "POST", "/v1/track", &[], event.as_bytes()).await.status, 200);
         let deliveries = call(&apis, &apis.token, &[workspace], "GET", "/api/v1/deliveries", &Value::Null).await.json();
@@ -120,6 +128,13 @@ impl Neighbours {
             ("POST", "/api/v1/keys") => {
                 json!({"name": "n", "role": "workspace-viewer", "workspace": theirs["workspaces"]})
             }
+            ("POST", "/api/v1/links") => {
+                json!({"name": "n", "role": "workspace-viewer", "destination": theirs["destinations"]})
+            }
+            ("POST", "/api/v1/workspaces/{id}/destroy") => json!({"confirm": "theirs"}),
+            ("POST", "/api/v1/signing-keys") => json!({"name": "k", "public_key": PUBLIC_KEY}),
+            ("PATCH", "/api/v1/signature-policy") => json!({"required": false}),
+            ("POST", "/api/v1/sessions") => json!({"link": "tgl_none"}),
             ("GET" | "DELETE", _) => Value::Null,
             _ => json!({}),
         }
@@ -175,7 +190,7 @@ async fn no_role_sees_or_changes_what_is_another_tenants() {
     assert!(tried > 200, "{tried} calls");
     for (resource, id) in &bed.theirs {
         let path = format!("/api/v1/{resource}/{id}");
-        let at = [("tidegate-workspace", "theirs")];
+        let at = [("tidegate-workspace", "theirs"), ("tidegate-partner", "theirs")];
         let still = call(&bed.apis, &bed.apis.token, &at, "GET", &path, &Value::Null).await;
         assert_eq!(still.status, 200, "{path}: {}", still.text());
         assert!(still.json().get("revoked_at").is_none_or(Value::is_null), "{}", still.text());

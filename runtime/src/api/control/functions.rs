@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::versions::VersionView;
-use super::{List, upload};
+use super::{List, signing, upload};
 use crate::api::extract::{Asked, PageQuery, id};
 use crate::api::problem::Finding;
 use crate::api::{ApiState, Problem};
@@ -117,7 +117,9 @@ pub(super) async fn find_version(
 
 /// Uploads a component or JavaScript, checks and compiles it, and stores it as a version of the function that its
 /// manifest names.
-#[utoipa::path(post, path = "/api/v1/functions", tag = "functions", params(upload::UploadQuery),
+#[utoipa::path(post, path = "/api/v1/functions", tag = "functions",
+    params(upload::UploadQuery, ("tidegate-signature" = Option<String>, Header, pattern = "^ed25519 [0-9a-fA-F]{64} [0-9]{1,19} [0-9a-fA-F]{128}$",
+        description = "Who made it: `ed25519 PUBLIC-KEY SEQUENCE SIGNATURE`, as `tidegate function sign` writes it.")),
     request_body(description = "The component itself, JavaScript, or a form with either",
         content((String = "application/wasm"), (String = "text/javascript"), (upload::Form = "multipart/form-data"))),
     responses((status = 201, body = Uploaded)))]
@@ -127,9 +129,12 @@ async fn create(
     Asked(query): Asked<upload::UploadQuery>,
     request: Request,
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
+    let headers = request.headers().clone();
     let made = upload::receive(&state, &actor, &query, request).await?;
     let upload::Made { manifest, inspection, digest, component, findings } = made;
-    let (function, version) = state.store.put_function_version(&actor, manifest, inspection, digest, component).await?;
+    let signed = signing::signed(&state, &actor, &headers, digest, &manifest).await?;
+    let (function, version) =
+        state.store.put_function_version(&actor, manifest, inspection, digest, component, signed).await?;
     let current = state.store.get_version(&actor, function.id, function.current).await?;
     let breaking = compare(&current.manifest, &version.manifest).breaking;
     let findings = findings.iter().map(Finding::from).collect();

@@ -52,6 +52,10 @@ struct KeyView {
     revoked_at: Option<String>,
     /// When it was last shown, to the minute.
     last_used_at: Option<String>,
+    /// The link that made it, if it is a session's.
+    link: Option<String>,
+    /// The one destination that it sees, if its link names one.
+    destination: Option<String>,
     /// The token, only in the answer to the call that made it. It is stored nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -97,6 +101,8 @@ struct WhoAmI {
     workspace: Option<String>,
     /// The partner for whom it works, if it does.
     partner: Option<String>,
+    /// The one destination that it sees, if it came by a link to one.
+    destination: Option<String>,
 }
 
 impl KeyView {
@@ -115,6 +121,8 @@ impl KeyView {
             expires_at: moment(key.expires_at),
             revoked_at: moment(key.revoked_at),
             last_used_at: moment(key.last_used_at),
+            link: key.link.map(|id| id.to_string()),
+            destination: key.destination.map(|id| id.to_string()),
             token,
         }
     }
@@ -230,5 +238,6 @@ async fn whoami(actor: Actor) -> Json<WhoAmI> {
         role: actor.role.as_str(),
         workspace: (actor.workspace != Actor::NO_WORKSPACE).then(|| actor.workspace.to_string()),
         partner: (actor.partner != Actor::NO_PARTNER).then(|| actor.partner.to_string()),
+        destination: actor.destination.map(|id| id.to_string()),
     })
 }

@@ -11,10 +11,12 @@ mod destinations;
 mod functions;
 mod keys;
 mod ledger;
+mod links;
 mod logs;
 mod masking;
 mod partners;
 mod replays;
+mod signing;
 mod sources;
 mod trial;
 mod upload;
@@ -87,6 +89,8 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(workspaces::routes())
         .merge(partners::routes())
         .merge(keys::routes())
+        .merge(links::routes())
+        .merge(signing::routes())
         .merge(sources::routes())
         .merge(functions::routes())
         .merge(versions::routes())
@@ -188,7 +192,7 @@ fn finish(mut api: OpenApi) -> OpenApi {
             }
             describe_headers(&method, path, operation);
             operation.responses.responses.insert("default".to_owned(), RefOr::T(problem.clone()));
-            if path.starts_with("/api/") {
+            if path.starts_with("/api/") && !policy::action(&method, path).is_some_and(policy::is_open) {
                 operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
             }
         }
@@ -235,7 +239,7 @@ mod tests {
                 calls += usize::from(known);
                 assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
                 let secured = operation["security"][0]["bearer"].is_array();
-                assert_eq!(secured, path.starts_with("/api/"), "{method} {path}");
+                assert_eq!(secured, path.starts_with("/api/") && path != "/api/v1/sessions", "{method} {path}");
                 assert!(operation["responses"]["default"].is_object(), "{method} {path}");
             }
         }

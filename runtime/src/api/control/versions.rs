@@ -16,7 +16,7 @@ use crate::api::extract::{Asked, Body, PageQuery};
 use crate::api::{ApiState, Problem};
 use crate::catalog::access::wider;
 use crate::catalog::compare::{Changed, compare};
-use crate::model::{Actor, FunctionVersion, Inspection, Setting, VersionState};
+use crate::model::{Actor, FunctionVersion, Inspection, Setting, Signed, VersionState};
 
 /// Characters of a reason: two lines for people.
 const MAX_REASON: usize = 200;
@@ -43,9 +43,28 @@ pub(super) struct VersionView {
     state: &'static str,
     /// Why it is deprecated or yanked.
     reason: Option<String>,
+    /// By whom it was signed; `null` if it was not.
+    signed: Option<SignedView>,
     /// What was found when it was uploaded; only where one version is shown, `null` for one that an older host stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     inspection: Option<InspectionView>,
+}
+
+/// A signature that was checked when a version was uploaded.
+#[derive(Serialize, ToSchema)]
+struct SignedView {
+    /// The signing key's id.
+    key: String,
+    /// Its place among the signed versions of the function.
+    sequence: u64,
+    /// The ed25519 signature, 128 hexadecimal digits.
+    signature: String,
+}
+
+impl From<Signed> for SignedView {
+    fn from(signed: Signed) -> Self {
+        Self { key: signed.key.to_string(), sequence: signed.sequence, signature: signed.signature }
+    }
 }
 
 /// What a look into a component and its manifest found.
@@ -161,6 +180,7 @@ impl VersionView {
             created_at: version.created_at.to_string(),
             state: version.state.as_str(),
             reason: version.reason,
+            signed: version.signed.map(SignedView::from),
             inspection,
         }
     }

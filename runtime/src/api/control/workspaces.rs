@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -12,9 +14,31 @@ use super::{List, TenantChange, TenantToMake, TenantView, check_tenant_name};
 use crate::api::extract::{Asked, Body, PageQuery};
 use crate::api::{ApiState, Problem};
 use crate::model::{Actor, WorkspaceId};
+use crate::store::Destroyed;
+
+/// A workspace to be destroyed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Destruction {
+    /// Its name once more, so that nothing is destroyed by a slip.
+    confirm: String,
+}
+
+/// What is left of a workspace that was destroyed.
+#[derive(Serialize, ToSchema)]
+struct DestroyedView {
+    /// Its id.
+    id: String,
+    /// Its name.
+    name: String,
+    /// Whether there still is one of this id and name, empty: the one in which operators work is always there.
+    remains: bool,
+    /// The id of the master key that is in use since; with the one before, no older copy of the workspace's key opens.
+    key: String,
+}
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show, change, delete))
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show, change, delete)).routes(routes!(destroy))
 }
 
 /// Makes a workspace.
@@ -78,4 +102,27 @@ async fn delete(
     let tenant = state.store.find_tenant::<WorkspaceId>(&actor, &key).await?;
     state.store.delete_workspace(&actor, tenant.id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Destroys a workspace with everything in it, owed or not: sources, destinations, links, keys, events, attempts, and the key that they
+/// were sealed with. Backups from before are as they were.
+#[utoipa::path(post, path = "/api/v1/workspaces/{id}/destroy", tag = "workspaces",
+    params(("id" = String, Path)), request_body = Destruction, responses((status = 200, body = DestroyedView)))]
+async fn destroy(
+    State(state): State<Arc<ApiState>>,
+    actor: Actor,
+    Path(key): Path<String>,
+    Body(destruction): Body<Destruction>,
+) -> Result<Json<DestroyedView>, Problem> {
+    let found = state.store.find_tenant::<WorkspaceId>(&actor, &key).await?;
+    if destruction.confirm != found.name {
+        let detail = format!("`confirm` is not the name of this workspace, `{}`: nothing was destroyed", found.name);
+        return Err(Problem::unprocessable("not_confirmed", detail));
+    }
+    // On a task of its own: who hangs up must not leave half a workspace.
+    let store = Arc::clone(&state.store);
+    let work = tokio::spawn(async move { store.destroy_workspace(&actor, found.id).await });
+    let done = work.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    let Destroyed { workspace, remains, key } = done;
+    Ok(Json(DestroyedView { id: workspace.id.to_string(), name: workspace.name, remains, key }))
 }

@@ -34,6 +34,7 @@ async fn another_workspace_or_partner_sees_and_changes_nothing() {
     let claimed = bed.claim(1, NOW).await.remove(0);
     bed.settle(&claimed, Settle::Dead).await;
     let stranger = Actor {
+        destination: None,
         key: KeyId::new(NOW),
         workspace: WorkspaceId::new(NOW),
         partner: PartnerId::new(NOW),
@@ -127,7 +128,14 @@ async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promot
     let (store, actor) = (&bed.store, &bed.actor);
     let put = |bytes: &'static [u8]| {
         let bytes = Bytes::from_static(bytes);
-        store.put_function_version(actor, manifest("webhook"), Inspection::default(), components::digest(&bytes), bytes)
+        store.put_function_version(
+            actor,
+            manifest("webhook"),
+            Inspection::default(),
+            components::digest(&bytes),
+            bytes,
+            None,
+        )
     };
     let (function, first) = put(b"component").await.unwrap();
     let (_, again) = put(b"component").await.unwrap();
@@ -147,7 +155,14 @@ async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promot
     let versions = store.list_versions(actor, function.id, &Page::default()).await.unwrap();
     assert_eq!(versions.items.len(), 2);
     let wrong = store
-        .put_function_version(actor, manifest("webhook"), Inspection::default(), first.digest, Bytes::from_static(b"x"))
+        .put_function_version(
+            actor,
+            manifest("webhook"),
+            Inspection::default(),
+            first.digest,
+            Bytes::from_static(b"x"),
+            None,
+        )
         .await;
     assert!(matches!(wrong, Err(StoreError::Damaged { .. })));
 }

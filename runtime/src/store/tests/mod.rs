@@ -69,7 +69,7 @@ impl Bed {
         let bytes = Bytes::from_static(b"component");
         let digest = components::digest(&bytes);
         let (function, _) = store
-            .put_function_version(&actor, manifest("webhook"), Inspection::default(), digest, bytes)
+            .put_function_version(&actor, manifest("webhook"), Inspection::default(), digest, bytes, None)
             .await
             .unwrap();
         let source = store.create_source(&actor, "web").await.unwrap();

@@ -104,7 +104,7 @@ async fn secrets_that_an_older_program_stored_as_plain_text_are_sealed_at_the_st
     let bytes = Bytes::from_static(b"keeper");
     let digest = components::digest(&bytes);
     let manifest: Manifest = manifest.unwrap();
-    let stored = bed.store.put_function_version(&bed.actor, manifest, Inspection::default(), digest, bytes).await;
+    let stored = bed.store.put_function_version(&bed.actor, manifest, Inspection::default(), digest, bytes, None).await;
     let (function, _) = stored.unwrap();
     let new = NewDestination {
         name: "old".to_owned(),
@@ -179,4 +179,125 @@ async fn a_rotation_leaves_secrets_as_they_are_and_the_old_key_opens_nothing_any
     fs::remove_file(&path).unwrap();
     let missing = Store::open(&dir, &StoreConfig::default(), Clock::Fixed(NOW)).err().unwrap();
     assert!(matches!(missing, StoreError::Vault(VaultError::File { what: "read", .. })), "{missing}");
+}
+
+/// Sends events with a canary in them, one of which is given up with the canary in its cause and its report.
+async fn with_canaries(bed: &Bed) -> crate::model::DeliveryId {
+    bed.accept(&[VALUE, "other"]).await;
+    let claimed = bed.claim(1, NOW).await.remove(0);
+    let mut given_up = settlement(&claimed, Settle::Dead);
+    let attempt = given_up.attempt.as_mut().unwrap();
+    attempt.outcome.message = format!("the partner refused {VALUE}");
+    attempt.report = json!({"log": [{"level": "info", "text": VALUE}]});
+    bed.store.settle(vec![given_up]).await.unwrap();
+    claimed.id
+}
+
+#[tokio::test]
+async fn events_and_what_became_of_them_are_sealed_on_disk_and_read_back_after_a_restart() {
+    let bed = Bed::new(1).await;
+    let delivery = with_canaries(&bed).await;
+    assert!(!bed.has_on_disk(VALUE) && !bed.has_on_disk("the partner refused"));
+    let bed = bed.reopen_at(NOW);
+    let shown = bed.store.get_delivery(&bed.actor, delivery).await.unwrap();
+    assert!(shown.event.get().contains(VALUE), "{shown:?}");
+    assert!(shown.summary.dead.unwrap().cause.contains(VALUE));
+    let last = shown.last_attempt.unwrap();
+    assert!(last.outcome.message.contains(VALUE) && last.report.to_string().contains(VALUE));
+    assert_eq!(ids(&bed.claim(5, NOW).await), ["other"]);
+    let another = WorkspaceId::new(NOW).uuid().simple().to_string();
+    let moved = format!("UPDATE event_blocks SET workspace = x'{another}'");
+    drop(bed.store);
+    Sql::open(bed.dir.path().join("tidegate.db")).unwrap().execute_batch(&moved).unwrap();
+    let store = open_at(bed.dir.path(), NOW);
+    assert!(
+        store.get_delivery(&bed.actor, delivery).await.is_err(),
+        "what was moved to another workspace opens nowhere"
+    );
+}
+
+#[tokio::test]
+async fn what_an_older_program_stored_plain_is_still_read() {
+    let bed = Bed::new(1).await;
+    let delivery = with_canaries(&bed).await;
+    let plain = bed.store.get_delivery(&bed.actor, delivery).await.unwrap();
+    let event = bed.event(VALUE).event;
+    let block = [super::super::codec::empty(), super::super::codec::record(&event)].concat();
+    drop(bed.store);
+    let sql = Sql::open(bed.dir.path().join("tidegate.db")).unwrap();
+    sql.execute("UPDATE event_blocks SET data = ?1", [block]).unwrap();
+    let outcome = serde_json::to_string(&plain.last_attempt.as_ref().unwrap().outcome).unwrap();
+    let change =
+        "UPDATE attempts SET outcome = ?1, report = '{\"log\":[]}', sealed_outcome = NULL, sealed_report = NULL";
+    sql.execute(change, [outcome]).unwrap();
+    sql.execute("UPDATE dead SET cause = 'an old one', sealed_cause = NULL", []).unwrap();
+    drop(sql);
+    let store = open_at(bed.dir.path(), NOW);
+    let shown = store.get_delivery(&bed.actor, delivery).await.unwrap();
+    assert_eq!(shown.event.get(), plain.event.get());
+    assert_eq!(shown.summary.dead.unwrap().cause, "an old one");
+    assert_eq!(shown.last_attempt.unwrap().outcome, plain.last_attempt.unwrap().outcome);
+}
+
+#[tokio::test]
+async fn destroying_a_workspace_leaves_nothing_that_can_be_read_and_the_ledger_adds_up() {
+    let bed = Bed::new(2).await;
+    bed.give(0, one("key", set(VALUE))).await;
+    let delivery = with_canaries(&bed).await;
+    let before = bed.ledger().await;
+    assert_eq!((before.accepted, before.dead, before.pending), (4, 1, 3));
+    let database = bed.dir.path().join("tidegate.db");
+    let select = "SELECT master, wrapped FROM data_keys";
+    let wrapped = Sql::open(&database)
+        .unwrap()
+        .query_row(select, [], |row| Ok(crate::vault::Wrapped { master: row.get(0)?, bytes: row.get(1)? }));
+    let (wrapped, file) = (wrapped.unwrap(), bed.dir.path().join("vault.key"));
+    let opens = || Vault::open(&file, false).unwrap().unwrap(bed.actor.workspace, &wrapped).is_ok();
+    assert!(opens());
+    let claimed = bed.claim(1, NOW).await.remove(0);
+
+    let operator = Actor { role: crate::model::Role::Operator, ..bed.actor.clone() };
+    let done = bed.store.destroy_workspace(&operator, bed.actor.workspace).await.unwrap();
+    assert!(done.remains, "the one in which operators work is always there");
+    assert!(!opens(), "a copy of its key that somebody kept opens with no key that is left");
+    assert!(!bed.has_on_disk(VALUE) && !bed.has_on_disk("the partner refused"));
+    let left: i64 = Sql::open(&database)
+        .unwrap()
+        .query_row("SELECT (SELECT count(*) FROM event_blocks) + (SELECT count(*) FROM data_keys)", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(left, 0);
+    assert_eq!(bed.ledger().await, counts(4, 0, 3, 1, 0), "what was owed is filtered");
+    assert_eq!(bed.settle(&claimed, Settle::Delivered).await, crate::store::Settled::LeaseLost);
+    assert!(bed.store.get_delivery(&bed.actor, delivery).await.is_err());
+    // It can be used again, with another key.
+    let source = bed.store.create_source(&bed.actor, "again").await.unwrap();
+    let event = NewEvent { source: source.id, owed: Vec::new(), ..bed.event("new") };
+    assert_eq!(bed.store.accept(vec![event]).await.unwrap().accepted, 1);
+    drop(bed.store);
+    open_at(bed.dir.path(), NOW);
+}
+
+#[tokio::test]
+async fn events_of_a_workspace_that_is_gone_are_not_kept_and_stop_nothing() {
+    let bed = Bed::new(1).await;
+    let operator = Actor { role: crate::model::Role::Operator, ..bed.actor.clone() };
+    let other = bed.store.create_tenant::<WorkspaceId>(&operator, "acme").await.unwrap().id;
+    let inside = Actor { workspace: other, ..operator.clone() };
+    let source = bed.store.create_source(&inside, "web").await.unwrap();
+    let event = |id: &str| NewEvent { workspace: other, source: source.id, owed: Vec::new(), ..bed.event(id) };
+    bed.store.accept(vec![event("a")]).await.unwrap();
+    let done = bed.store.destroy_workspace(&operator, other).await.unwrap();
+    assert!(!done.remains && bed.store.find_tenant::<WorkspaceId>(&operator, "acme").await.is_err());
+    // Ingest may still have known the source.
+    bed.store.accept(vec![event("late")]).await.unwrap();
+    assert!(bed.store.stopped().is_none());
+    let kept: i64 = Sql::open(bed.dir.path().join("tidegate.db"))
+        .unwrap()
+        .query_row("SELECT count(*) FROM event_blocks", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, 0);
+    bed.accept(&["b"]).await;
+    assert_eq!(ids(&bed.claim(5, NOW).await), ["b"], "its neighbours go on");
 }

@@ -153,7 +153,8 @@ async fn a_full_queue_refuses_at_once_and_what_it_took_is_stored() {
     let bed = Bed::new(1).await;
     let store = Store::open(dir.path(), &config, Clock::Fixed(NOW)).unwrap();
     // The futures are polled in order without a pause, so the writer cannot empty the queue between all of them.
-    let accepts = (0..200).map(|n| store.accept(vec![bed.event(&n.to_string()), bed.event(&format!("{n}b"))]));
+    let event = |id: &str| NewEvent { workspace: store.tenants.0, ..bed.event(id) };
+    let accepts = (0..200).map(|n| store.accept(vec![event(&n.to_string()), event(&format!("{n}b"))]));
     let mut stored = 0;
     let mut refused = 0;
     for result in futures_of(accepts).await {
