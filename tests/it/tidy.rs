@@ -68,7 +68,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("landlock", &["hardening"]),
     ("seccompiler", &["hardening"]),
     ("libc", &["hardening"]),
-    ("ring", &["catalog"]),
+    ("ring", &["catalog", "vault"]),
 ];
 
 /// Lines of one file. Beyond it, a file has more than one reason to change.

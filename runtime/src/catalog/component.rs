@@ -76,6 +76,30 @@ pub(super) fn with_manifest(component: Vec<u8>, manifest_toml: &str) -> Vec<u8> 
     with_section(component, MANIFEST_SECTION, manifest_toml.as_bytes())
 }
 
+/// The same component as another function or version: with this name and version in its manifest, and nothing else changed but the
+/// manifest's layout. None if it carries no manifest that can be read.
+pub fn renamed(component: &[u8], name: &str, version: &str) -> Option<Vec<u8>> {
+    let (mut at, mut depth) = (None, 0);
+    for payload in wasmparser::Parser::new(0).parse_all(component) {
+        match payload.ok()? {
+            wasmparser::Payload::ModuleSection { .. } | wasmparser::Payload::ComponentSection { .. } => depth += 1,
+            wasmparser::Payload::End(_) => depth -= 1,
+            wasmparser::Payload::CustomSection(section) if depth == 0 && section.name() == MANIFEST_SECTION => {
+                at = Some((section.data_offset(), section.data().len()));
+            }
+            _ => {}
+        }
+    }
+    let (begin, length) = at?;
+    let mut manifest: toml::Table = std::str::from_utf8(&component[begin..begin + length]).ok()?.parse().ok()?;
+    manifest.insert("name".to_owned(), name.into());
+    manifest.insert("version".to_owned(), version.into());
+    // Name and length stand before it: as long as they were when it was appended.
+    let header = with_section(Vec::new(), MANIFEST_SECTION, &component[begin..begin + length]).len() - length;
+    let rest = [&component[..begin - header], &component[begin + length..]].concat();
+    Some(with_manifest(rest, &manifest.to_string()))
+}
+
 /// Appends a custom section.
 pub(super) fn with_section(mut component: Vec<u8>, name: &str, data: &[u8]) -> Vec<u8> {
     let section = wasm_encoder::CustomSection { name: name.into(), data: Cow::Borrowed(data) };
@@ -132,6 +156,17 @@ pub(super) mod tests {
         let wit_component::DecodedWasm::Component(resolve, world) = decoded else { panic!("not a component") };
         assert_eq!(resolve.worlds[world].exports.len(), 1);
         assert!(component.windows(MANIFEST.len()).any(|window| window == MANIFEST.as_bytes()));
+    }
+
+    #[test]
+    fn a_component_becomes_another_function_by_its_manifest_alone() {
+        let component = component_from_core(DELIVERED_WAT.as_bytes(), MANIFEST).unwrap();
+        let other = renamed(&component, "other", "7").unwrap();
+        let inspected = crate::catalog::inspect(&other).unwrap();
+        assert_eq!((inspected.manifest.name.as_str(), inspected.manifest.version.as_str()), ("other", "7"));
+        let back = renamed(&other, "probe", "1").unwrap();
+        assert_eq!(crate::catalog::inspect(&back).unwrap().manifest.events, inspected.manifest.events);
+        assert_eq!(renamed(b"nothing", "a", "1"), None);
     }
 
     #[test]

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::print::{self, Format};
-use super::{bench_delivery, bench_hostile, bench_path, bench_push, bench_replay, bench_restart, local, once, partner};
+use super::{
+    bench_delivery, bench_hostile, bench_idle, bench_path, bench_push, bench_replay, bench_restart, local, once,
+    partner,
+};
 use crate::app::App;
 use crate::bench::{
     self,
@@ -40,9 +43,31 @@ pub(super) enum Command {
         /// The file.
         file: PathBuf,
     },
-    /// From a JavaScript file to the first event that a host on this machine delivers with it, upload, build and
+    /// From a JavaScript file, or a component, to the first event that a host on this machine delivers with it, upload, build and
     /// compilation included.
-    Push,
+    Push {
+        /// A component that takes `webhook_path` and `base_url`, as `functions/slack-rust` does, instead of JavaScript.
+        #[arg(long, value_name = "FILE")]
+        component: Option<PathBuf>,
+    },
+    /// What functions and destinations cost that do nothing: memory, and the time of an event's way for those that do something, beside
+    /// a host that has few.
+    Idle {
+        /// A component that takes `webhook_path` and `base_url`, as `functions/slack-rust` does.
+        component: PathBuf,
+        /// How many functions are configured.
+        #[arg(long, default_value_t = 10_000)]
+        functions: u32,
+        /// How many destinations of them.
+        #[arg(long, default_value_t = 100_000)]
+        destinations: u32,
+        /// How many of either do something, in percent.
+        #[arg(long, default_value_t = 1.0)]
+        active_percent: f64,
+        /// How many events each of the two hosts gets, after those that warm it.
+        #[arg(long, default_value_t = 1_000)]
+        events: u32,
+    },
     /// Events through the whole durable path to a server in another process, beside plain HTTP clients of that server.
     Path {
         /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
@@ -119,7 +144,12 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
     let figures = match command {
         Command::Invoke { functions, calls } => invoke(&functions, calls, format).await?,
         Command::Build { file } => build(&file).await?,
-        Command::Push => bench_push::run().await?,
+        Command::Push { component: None } => bench_push::run().await?,
+        Command::Push { component: Some(component) } => bench_push::run_component(&read(&component)?).await?,
+        Command::Idle { component, functions, destinations, active_percent, events } => {
+            let size = bench_idle::Size { functions, destinations, active_percent };
+            bench_idle::run(&read(&component)?, size, events).await?
+        }
         Command::Hostile { samples } => bench_hostile::run(samples.max(1)).await?,
         Command::Soak { invocations } => serde_json::to_value(bench::soak::soak(invocations).await?)?,
         Command::Replay { component, dead, rate, live } => {

@@ -1,6 +1,8 @@
 //! `tidegate bench restart`: a host begins with a million pending deliveries.
 
 use std::io::BufRead;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +23,7 @@ use crate::store::Settle;
 const WATCHED: Duration = Duration::from_secs(15);
 
 /// A host in a process of its own, ended with this.
-struct Host(Child);
+pub(super) struct Host(Child);
 
 impl Drop for Host {
     fn drop(&mut self) {
@@ -31,8 +33,34 @@ impl Drop for Host {
 }
 
 impl Host {
+    /// Starts one on a data directory that has a key; with it come clients of its tracking and its control API.
+    pub(super) async fn serve(data: &Path, partner: SocketAddr, token: &str) -> anyhow::Result<(Self, Client, Client)> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["serve", "--data"])
+            .arg(data)
+            .env("TIDEGATE__LISTEN", "127.0.0.1:0")
+            .env("TIDEGATE__ADMIN_LISTEN", "127.0.0.1:0")
+            .env("TIDEGATE__EGRESS__ALLOW_ADDRESSES", format!("[\"{partner}\"]"))
+            .env("TIDEGATE__CONTROL__KEY_REQUESTS_PER_S", "100000")
+            .env("TIDEGATE__CONTROL__KEY_BURST", "100000")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let lines = std::io::BufReader::new(child.stdout.take().context("stdout is piped")?);
+        let host = Self(child);
+        let first =
+            tokio::task::spawn_blocking(move || lines.lines().next()).await?.context("the host said nothing")??;
+        let ready: Value = serde_json::from_str(&first)?;
+        let at = |name: &str| -> anyhow::Result<Client> {
+            let address = ready[name].as_str().with_context(|| format!("no `{name}` in {ready}"))?;
+            Ok(Client::new(ServerArgs::of(format!("http://{address}"), Some(token.to_owned()))))
+        };
+        let (tracking, control) = (at("listen")?, at("admin_listen")?);
+        Ok((host, tracking, control))
+    }
+
     /// Bytes in memory: now, and the most there were.
-    fn memory(&self) -> anyhow::Result<(u64, u64)> {
+    pub(super) fn memory(&self) -> anyhow::Result<(u64, u64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let of = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -61,25 +89,9 @@ pub(super) async fn run(component: Vec<u8>, pending: u64) -> anyhow::Result<Valu
     let database = std::fs::metadata(data.path().join("tidegate.db"))?.len();
 
     let began = Instant::now();
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(["serve", "--data"])
-        .arg(data.path())
-        .env("TIDEGATE__LISTEN", "127.0.0.1:0")
-        .env("TIDEGATE__ADMIN_LISTEN", "127.0.0.1:0")
-        .env("TIDEGATE__EGRESS__ALLOW_ADDRESSES", format!("[\"{partner}\"]"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let lines = std::io::BufReader::new(child.stdout.take().context("stdout is piped")?);
-    let host = Host(child);
-    let first = tokio::task::spawn_blocking(move || lines.lines().next()).await?.context("the host said nothing")??;
-    let ready: Value = serde_json::from_str(&first)?;
-    let at = |name: &str| -> anyhow::Result<Client> {
-        let address = ready[name].as_str().with_context(|| format!("no `{name}` in {ready}"))?;
-        Ok(Client::new(ServerArgs::of(format!("http://{address}"), Some(token.clone()))))
-    };
+    let (host, tracking, control) = Host::serve(data.path(), partner, &token).await?;
     let event = json!({ "type": "track", "event": "E", "userId": "u", "messageId": "after" });
-    at("listen")?.post("/v1/batch", &json!({ "writeKey": write_key, "batch": [event] })).await?;
+    tracking.post("/v1/batch", &json!({ "writeKey": write_key, "batch": [event] })).await?;
     let serving = began.elapsed();
     while served.load(Ordering::Relaxed) == 0 {
         ensure!(began.elapsed() < Duration::from_secs(60), "nothing was delivered in a minute");
@@ -89,7 +101,7 @@ pub(super) async fn run(component: Vec<u8>, pending: u64) -> anyhow::Result<Valu
     let (at_start, _) = host.memory()?;
     tokio::time::sleep(WATCHED).await;
     let (_, most) = host.memory()?;
-    let ledger = at("admin_listen")?.get("/api/v1/ledger").await?;
+    let ledger = control.get("/api/v1/ledger").await?;
     let ms = |time: Duration| (time.as_secs_f64() * 1e4).round() / 10.0;
     let mb = |bytes: u64| (bytes as f64 / 1e5).round() / 10.0;
     Ok(json!({

@@ -12,6 +12,7 @@ mod backup;
 mod bench;
 mod bench_delivery;
 mod bench_hostile;
+mod bench_idle;
 mod bench_path;
 mod bench_push;
 mod bench_replay;

@@ -14,8 +14,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use chacha20poly1305::aead::{Aead, AeadInOut, Payload};
+use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::hmac;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -87,7 +89,11 @@ pub struct Vault {
 }
 
 /// What a workspace's secrets are sealed with.
-pub struct DataKey(XChaCha20Poly1305);
+pub struct DataKey {
+    secrets: XChaCha20Poly1305,
+    /// Of which the keys are derived that events are sealed with.
+    events: hmac::Key,
+}
 
 /// A data key as it is stored.
 #[derive(Clone, PartialEq, Eq)]
@@ -232,12 +238,14 @@ impl Vault {
 
 impl DataKey {
     fn new(key: &[u8; KEY]) -> Self {
-        Self(XChaCha20Poly1305::new(&(*key).into()))
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"tidegate events 1");
+        let events = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
+        Self { secrets: XChaCha20Poly1305::new(&(*key).into()), events }
     }
 
     /// The value as it is stored in this place.
     pub fn seal(&self, slot: Slot<'_>, value: &Secret) -> Vec<u8> {
-        seal(&self.0, value.expose().as_bytes(), &slot.bytes())
+        seal(&self.secrets, value.expose().as_bytes(), &slot.bytes())
     }
 
     /// The value that was sealed for this place.
@@ -245,24 +253,25 @@ impl DataKey {
     /// # Errors
     /// It was not, or was changed since.
     pub fn open(&self, slot: Slot<'_>, sealed: &[u8]) -> Result<Secret, VaultError> {
-        let plain = open(&self.0, sealed, &slot.bytes())?;
+        let plain = open(&self.secrets, sealed, &slot.bytes())?;
         std::str::from_utf8(&plain).map(|text| Secret::new(text.to_owned())).map_err(|_| VaultError::Sealed)
     }
 }
 
-/// What is no setting: it is opened where it was sealed, and nothing is shown of it.
+/// What is no setting, and comes by the hundred thousand: each sealing has a key of its own, derived of a random salt, so that
+/// nothing has to be counted and no nonce meets another.
 impl DataKey {
     /// These bytes as they are stored in this place, after a byte of the caller's that says that they are sealed.
     pub fn seal_bytes(&self, mark: u8, place: &[u8], plain: &[u8]) -> Vec<u8> {
         let mut stored = Vec::with_capacity(1 + NONCE + plain.len() + TAG);
-        let nonce: [u8; NONCE] = rand::random();
+        let salt: [u8; NONCE] = rand::random();
         stored.push(mark);
-        stored.extend_from_slice(&nonce);
+        stored.extend_from_slice(&salt);
         stored.extend_from_slice(plain);
-        let text = &mut stored[1 + NONCE..];
-        let tag = self.0.encrypt_inout_detached(&XNonce::from(nonce), place, text.into());
+        let key = self.once(&salt);
+        let tag = key.seal_in_place_separate_tag(only_nonce(), Aad::from(place), &mut stored[1 + NONCE..]);
         // It fails for texts of 256 GB only.
-        stored.extend_from_slice(&tag.unwrap_or_else(|_| unreachable!("a block has some megabytes at most")));
+        stored.extend_from_slice(tag.unwrap_or_else(|_| unreachable!("a block has some megabytes at most")).as_ref());
         stored
     }
 
@@ -271,9 +280,27 @@ impl DataKey {
     /// # Errors
     /// They were not, or were changed since.
     pub fn open_bytes(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
-        let (nonce, msg) = sealed.split_first_chunk::<NONCE>().ok_or(VaultError::Sealed)?;
-        self.0.decrypt(&XNonce::from(*nonce), Payload { msg, aad: place }).map_err(|_| VaultError::Sealed)
+        let (salt, text) = sealed.split_first_chunk::<NONCE>().ok_or(VaultError::Sealed)?;
+        let mut text = text.to_vec();
+        let opened = self.once(salt).open_in_place(only_nonce(), Aad::from(place), &mut text);
+        let length = opened.map_err(|_| VaultError::Sealed)?.len();
+        text.truncate(length);
+        Ok(text)
     }
+
+    /// The key of one sealing.
+    fn once(&self, salt: &[u8; NONCE]) -> LessSafeKey {
+        let key = hmac::sign(&self.events, salt);
+        // HMAC-SHA256 makes as many bytes as the cipher's keys have.
+        LessSafeKey::new(
+            UnboundKey::new(&CHACHA20_POLY1305, key.as_ref()).unwrap_or_else(|_| unreachable!("a key has 32 bytes")),
+        )
+    }
+}
+
+/// The nonce of a key that is used once.
+fn only_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
 }
 
 impl Slot<'_> {

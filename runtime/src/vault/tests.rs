@@ -100,3 +100,25 @@ fn a_key_that_an_operator_wrote_is_taken_and_anything_else_refused_by_its_line()
     }
     assert!(matches!(write("# nothing\n"), Err(VaultError::Empty(_))));
 }
+
+#[test]
+fn bytes_open_in_their_place_with_their_key_only_and_no_two_sealings_are_alike() {
+    let (_dir, _path, vault) = vault();
+    let (key, wrapped) = vault.new_data_key(ids().0);
+    let [one, other] = [key.seal_bytes(7, b"place", b"events"), key.seal_bytes(7, b"place", b"events")];
+    assert!(one[0] == 7 && one != other && one.len() == 1 + NONCE + 6 + TAG);
+    let again = vault.unwrap(ids().0, &wrapped);
+    assert!(again.is_err(), "another workspace");
+    for sealed in [&one, &other] {
+        assert_eq!(key.open_bytes(b"place", &sealed[1..]).unwrap(), b"events");
+        assert!(key.open_bytes(b"elsewhere", &sealed[1..]).is_err());
+        assert!(vault.new_data_key(ids().0).0.open_bytes(b"place", &sealed[1..]).is_err());
+        for at in 1..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(key.open_bytes(b"place", &changed[1..]).is_err(), "byte {at}");
+        }
+    }
+    assert!(key.open_bytes(b"place", &[0; 10]).is_err());
+    assert!(key.seal_bytes(7, b"", b"").len() == 1 + NONCE + TAG);
+}
