@@ -83,6 +83,10 @@ pub struct App {
     replay_config: ReplayConfig,
 }
 
+/// How much the threads of guests stand back behind those that listen and write: where all want a processor, what comes in is
+/// acknowledged first. Processes that compile uploads stand back further.
+const GUESTS_NICE: i32 = 5;
+
 impl App {
     /// Opens the store, starts the engine, binds the listeners. Nothing is served before [`App::run`].
     ///
@@ -145,6 +149,10 @@ impl App {
         let guests = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(delivery_threads)
             .thread_name("tidegate-guests")
+            // A courtesy, which not every system allows.
+            .on_thread_start(|| {
+                let _ = rustix::process::nice(GUESTS_NICE);
+            })
             .enable_all()
             .build()
             .map_err(AppError::Thread)?;

@@ -103,6 +103,9 @@ pub(super) enum Command {
         /// How many events of the neighbour's for each figure.
         #[arg(long, default_value_t = 500)]
         samples: usize,
+        /// Only this attack.
+        #[arg(long, value_name = "ATTACK")]
+        only: Option<String>,
     },
     /// Whether invocations that crash at random points, or are given up, leave anything behind.
     Soak {
@@ -150,7 +153,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
             let size = bench_idle::Size { functions, destinations, active_percent };
             bench_idle::run(&read(&component)?, size, events).await?
         }
-        Command::Hostile { samples } => bench_hostile::run(samples.max(1)).await?,
+        Command::Hostile { samples, only } => bench_hostile::run(samples.max(1), only.as_deref()).await?,
         Command::Soak { invocations } => serde_json::to_value(bench::soak::soak(invocations).await?)?,
         Command::Replay { component, dead, rate, live } => {
             bench_replay::run(read(&component)?, dead, rate, live).await?

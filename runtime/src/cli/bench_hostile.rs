@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, ServerArgs};
-use super::partner;
+use super::{Exit, partner};
 use crate::app::App;
 use crate::bench::attacks::{self, Attack};
 use crate::catalog::component_from_core;
@@ -31,6 +31,9 @@ const WARM_UP: usize = 20;
 /// The neighbour's pause between two events.
 const PAUSE: Duration = Duration::from_millis(3);
 
+/// The attack that is no function's: uploads that take long to compile.
+const BOMBS: &str = "compile-bombs";
+
 /// A host with a neighbour on it.
 struct Bench {
     api: Client,
@@ -40,8 +43,14 @@ struct Bench {
     sent: usize,
 }
 
-/// Every attack in turn, each between two measurements of calm.
-pub(super) async fn run(samples: usize) -> anyhow::Result<Value> {
+/// Every attack in turn, or one of them, each between two measurements of calm.
+pub(super) async fn run(samples: usize, only: Option<&str>) -> anyhow::Result<Value> {
+    let names = || Attack::ALL.map(Attack::name).into_iter().chain([BOMBS]);
+    if let Some(unknown) = only.filter(|only| !names().any(|name| name == *only)) {
+        let known: Vec<_> = names().collect();
+        return Err(Exit::Misuse(format!("`{unknown}` is no attack; there are {}", known.join(", "))).into());
+    }
+    let wanted = |name: &str| only.is_none_or(|only| only == name);
     let (hear, heard) = mpsc::unbounded_channel();
     let partner =
         partner::start(move |request| drop(hear.send(String::from_utf8_lossy(&request.body).into_owned()))).await?;
@@ -61,7 +70,7 @@ pub(super) async fn run(samples: usize) -> anyhow::Result<Value> {
 
     let mut figures = Map::new();
     let mut calm = bench.measure(samples).await?;
-    for attack in Attack::ALL {
+    for attack in Attack::ALL.into_iter().filter(|attack| wanted(attack.name())) {
         eprintln!("{}", attack.name());
         let to = if attack == Attack::SlowPartner { slow } else { partner };
         let (key, destination) = wire(&bench.api, attack.name(), &attack.module(&origin(to)), to).await?;
@@ -73,12 +82,14 @@ pub(super) async fn run(samples: usize) -> anyhow::Result<Value> {
         figures.insert(attack.name().to_owned(), compared(calm, under, after));
         calm = after;
     }
-    eprintln!("compile-bombs");
-    let bombs = bombs(&bench);
-    let under = bench.measure(samples).await?;
-    drop(bombs);
-    let after = bench.measure(samples).await?;
-    figures.insert("compile-bombs".to_owned(), compared(calm, under, after));
+    if wanted(BOMBS) {
+        eprintln!("{BOMBS}");
+        let bombs = bombs(&bench);
+        let under = bench.measure(samples).await?;
+        drop(bombs);
+        let after = bench.measure(samples).await?;
+        figures.insert(BOMBS.to_owned(), compared(calm, under, after));
+    }
     stop.cancel();
     host.await??;
     Ok(Value::Object(figures))
@@ -158,34 +169,43 @@ fn bombs(bench: &Bench) -> JoinSet<anyhow::Result<()>> {
     tasks
 }
 
-/// Milliseconds from sending to arriving: the middle, and what one in a hundred takes.
+/// Milliseconds from sending to arriving: the middle, and what one in a hundred takes; and that much of the latter until
+/// the event was acknowledged.
 #[derive(Clone, Copy)]
 struct Latency {
     p50: f64,
     p99: f64,
+    acknowledged_p99: f64,
 }
 
 impl Bench {
     /// One event of the neighbour's after the other.
     async fn measure(&mut self, samples: usize) -> anyhow::Result<Latency> {
-        let mut times = Vec::with_capacity(samples);
+        let (mut times, mut acknowledged) = (Vec::with_capacity(samples), Vec::with_capacity(samples));
         for at in 0..samples + WARM_UP {
             let id = format!("neighbour-{}", self.sent);
             self.sent += 1;
             let began = Instant::now();
             self.tracking.post("/v1/batch", &batch(&self.neighbour, std::iter::once(id.clone()))).await?;
+            let known = began.elapsed();
             // Attackers may talk to the same partner.
             while tokio::time::timeout(PATIENCE, self.heard.recv()).await.context("an event did not arrive")?
                 != Some(id.clone())
             {}
             if at >= WARM_UP {
                 times.push(began.elapsed().as_secs_f64() * 1e3);
+                acknowledged.push(known.as_secs_f64() * 1e3);
             }
             tokio::time::sleep(PAUSE).await;
         }
         times.sort_by(f64::total_cmp);
-        let quantile = |part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)];
-        Ok(Latency { p50: quantile(0.5), p99: quantile(0.99) })
+        acknowledged.sort_by(f64::total_cmp);
+        let quantile = |times: &[f64], part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)];
+        Ok(Latency {
+            p50: quantile(&times, 0.5),
+            p99: quantile(&times, 0.99),
+            acknowledged_p99: quantile(&acknowledged, 0.99),
+        })
     }
 }
 
@@ -196,6 +216,6 @@ fn compared(before: Latency, under: Latency, after: Latency) -> Value {
     json!({
         "calm_p50_ms": two(p50), "p50_ms": two(under.p50),
         "calm_p99_ms": two(p99), "p99_ms": two(under.p99),
-        "p99_ratio": two(under.p99 / p99),
+        "p99_ratio": two(under.p99 / p99), "acknowledged_p99_ms": two(under.acknowledged_p99),
     })
 }

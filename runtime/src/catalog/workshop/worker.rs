@@ -26,8 +26,9 @@ const ADDRESSES: u64 = 64 << 30;
 /// JavaScript has at most 32 MiB, and so has what comes in a component.
 const IMAGE_BYTES: u64 = 64 << 20;
 
-/// How much it stands back behind the process that serves, where both want a processor: a tenth is left to it.
-const NICE: i32 = 10;
+/// How much it stands back behind the process that serves, where both want a processor: a tenth of what guests get, who
+/// stand back themselves, is left to it.
+const NICE: i32 = 15;
 
 /// Bounds of the process.
 #[derive(Clone, Copy, Debug)]

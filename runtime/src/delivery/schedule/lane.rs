@@ -39,9 +39,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after host faults: what an operator notices anyway.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Microseconds of each processor for which attempts of one lane may stand in line at once: another lane's next attempt waits
-/// behind them, and a partner's answer takes longer than this.
-const IN_LINE: i64 = 1_000;
+/// Microseconds of each processor for which attempts of one lane may stand in line at once: another lane's next step waits
+/// behind them, some times before its event is with the partner, and all of that should pass unnoticed.
+const IN_LINE: i64 = 250;
 
 /// Microseconds that an attempt is taken to cost before one has ended.
 const FIRST_COST: i64 = 50;
@@ -234,13 +234,13 @@ impl Lane {
     }
 
     /// How many attempts it may have under way: up to `cap` of those that wait for a partner, fewer the more they compute
-    /// instead, and always one for each processor.
+    /// instead, until all processors but one compute for it.
     pub fn most(&self, cap: usize, processors: usize) -> usize {
         let (cpu, wall) = (self.takes.0.max(1), self.takes.1.max(1));
         // Of each that is under way, the part that computes stands in line with the time that it takes.
         let each = (cpu * cpu.min(wall) / wall).max(1);
         let fit = usize::try_from(IN_LINE / each).unwrap_or(cap).saturating_mul(processors);
-        fit.max(processors).min(cap)
+        fit.max(processors.saturating_sub(1)).clamp(1, cap)
     }
 
     /// Whether an attempt may start now, as far as can be told without looking at what waits.

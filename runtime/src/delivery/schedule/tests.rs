@@ -134,7 +134,7 @@ fn a_lane_that_computes_has_under_way_what_others_can_wait_for_and_one_that_wait
     let (mut bed, destinations) = Bed::new(&[terms(&[])]);
     bed.run();
     for (cpu_us, wall_us, most) in
-        [(500, 500, 4), (100_000, 100_000, 2), (500, 100_000, CONFIG.in_flight_per_destination)]
+        [(50, 50, 10), (200, 200, 2), (100_000, 100_000, 1), (500, 100_000, CONFIG.in_flight_per_destination)]
     {
         for _ in 0..100 {
             let (cpu, wall) = (Duration::from_micros(cpu_us), Duration::from_micros(wall_us));
