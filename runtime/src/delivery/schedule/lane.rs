@@ -236,11 +236,12 @@ impl Lane {
     /// How many attempts it may have under way: up to `cap` of those that wait for a partner, fewer the more they compute
     /// instead, until all processors but one compute for it.
     pub fn most(&self, cap: usize, processors: usize) -> usize {
-        let (cpu, wall) = (self.takes.0.max(1), self.takes.1.max(1));
+        let cpu = self.takes.0.max(1);
+        let wall = self.takes.1.max(cpu);
         // Of each that is under way, the part that computes stands in line with the time that it takes.
-        let each = (cpu * cpu.min(wall) / wall).max(1);
-        let fit = usize::try_from(IN_LINE / each).unwrap_or(cap).saturating_mul(processors);
-        fit.max(processors.saturating_sub(1)).clamp(1, cap)
+        let in_line = IN_LINE / (cpu * cpu / wall).max(1) * processors as i64;
+        let computing = (processors as i64 - 1) * wall / cpu;
+        usize::try_from(in_line.max(computing)).unwrap_or(cap).clamp(1, cap)
     }
 
     /// Whether an attempt may start now, as far as can be told without looking at what waits.

@@ -133,9 +133,13 @@ fn a_lane_alone_comes_to_its_cap_and_no_further() {
 fn a_lane_that_computes_has_under_way_what_others_can_wait_for_and_one_that_waits_comes_to_its_cap() {
     let (mut bed, destinations) = Bed::new(&[terms(&[])]);
     bed.run();
-    for (cpu_us, wall_us, most) in
-        [(50, 50, 10), (200, 200, 2), (100_000, 100_000, 1), (500, 100_000, CONFIG.in_flight_per_destination)]
-    {
+    for (cpu_us, wall_us, most) in [
+        (50, 50, 10),
+        (200, 200, 2),
+        (100_000, 100_000, 1),
+        (10_000, 40_000, 4),
+        (500, 100_000, CONFIG.in_flight_per_destination),
+    ] {
         for _ in 0..100 {
             let (cpu, wall) = (Duration::from_micros(cpu_us), Duration::from_micros(wall_us));
             bed.end_after(destinations[0], Sight::Good, wall, cpu);
