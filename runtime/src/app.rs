@@ -21,11 +21,11 @@ use crate::catalog::workshop::{Bounds, Processes, WorkError, Workshop, WorkshopC
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, BreakerPolicy, DeliveryConfig, RetryPolicy, ScheduleConfig, Trials};
-use crate::egress::{EgressConfig, Gate, GateError};
+use crate::egress::{Collector, EgressConfig, EgressError, Gate, GateError};
 use crate::replay::{self, ReplayConfig};
 use crate::sandbox::{CompileFailure, Compiler, Sandbox, SandboxConfig, SandboxError};
 use crate::store::{Store, StoreError};
-use crate::telemetry::DeliveryMetrics;
+use crate::telemetry::{Exporter, Post, PostError, Telemetry};
 
 /// Why a host cannot start, or had to stop.
 #[derive(Debug, Error)]
@@ -81,6 +81,7 @@ pub struct App {
     delivery_config: DeliveryConfig,
     delivery_threads: usize,
     replay_config: ReplayConfig,
+    exporting: Option<(Exporter, Post)>,
 }
 
 /// How much the threads of guests stand back behind those that listen and write: where all want a processor, what comes in is
@@ -109,7 +110,7 @@ impl App {
         let gate =
             Arc::new(Gate::new(&EgressConfig { own_listeners: vec![listen, admin_listen], ..egress_config(config) })?);
         let limits = config.limits.clone();
-        let metrics = Arc::new(DeliveryMetrics::default());
+        let (telemetry, exporting) = telemetry(config)?;
         let tried = Trials::new(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&gate), limits.clone());
         let workshop = Workshop::new(workshop_config(config), Arc::clone(&sandbox));
         let (watch, questions) = delivery::watch();
@@ -122,15 +123,16 @@ impl App {
                 workshop,
                 trials(tried),
                 standing(watch),
-                Arc::clone(&metrics),
+                telemetry.clone(),
                 config,
                 clock,
             ),
-            delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock, metrics, questions },
+            delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock, telemetry, questions },
             delivery_config: delivery_config(config),
             delivery_threads: delivery_threads(),
             // Half, so that what is new always finds a place.
             replay_config: ReplayConfig { per_destination: config.delivery.in_flight_per_destination.div_ceil(2) },
+            exporting,
             store,
             public,
             admin,
@@ -144,6 +146,7 @@ impl App {
     /// A part failed. What was acknowledged is on disk, and is delivered after a restart.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let Self { store, api, public, admin, delivery, delivery_config, delivery_threads, replay_config, .. } = self;
+        let spans = Exporting::begin(self.exporting);
         let (listeners, deliveries) = (CancellationToken::new(), CancellationToken::new());
         // Guests run on threads of their own, so that the listeners answer whatever the guests do.
         let guests = tokio::runtime::Builder::new_multi_thread()
@@ -202,7 +205,54 @@ impl App {
         // A runtime waits for its threads when it ends, which an asynchronous task must not do.
         drop(tokio::task::spawn_blocking(move || guests.shutdown_timeout(Duration::from_secs(1))).await);
         store.close().await;
+        spans.end().await;
         failed.map_or(ended, Err)
+    }
+}
+
+/// The task that sends spans, if there is one.
+struct Exporting(Option<(tokio::task::JoinHandle<()>, CancellationToken)>);
+
+impl Exporting {
+    /// How long a host that ends waits for its last spans to be taken.
+    const PATIENCE: Duration = Duration::from_secs(3);
+
+    fn begin(exporting: Option<(Exporter, Post)>) -> Self {
+        Self(exporting.map(|(exporter, post)| {
+            let stop = CancellationToken::new();
+            (tokio::spawn(exporter.run(post, stop.clone())), stop)
+        }))
+    }
+
+    async fn end(self) {
+        if let Some((task, stop)) = self.0 {
+            stop.cancel();
+            // Spans are not worth a longer wait.
+            drop(tokio::time::timeout(Self::PATIENCE, task).await);
+        }
+    }
+}
+
+/// What the parts count and trace by, and what sends the spans.
+fn telemetry(config: &Config) -> Result<(Telemetry, Option<(Exporter, Post)>), AppError> {
+    let Some(spans) = &config.spans else { return Ok((Telemetry::default(), None)) };
+    let (form, roots) = ("application/x-protobuf", &config.egress.extra_roots);
+    let collector = Arc::new(Collector::new(&spans.endpoint, "/v1/traces", form, roots)?);
+    let (telemetry, exporter) = Telemetry::with_spans(spans.sample_ratio, spans.waiting);
+    let post: Post = Box::new(move |body| {
+        let collector = Arc::clone(&collector);
+        Box::pin(async move { taken(collector.post(body).await) })
+    });
+    Ok((telemetry, Some((exporter, post))))
+}
+
+/// What a collector's answer means: these statuses ask for the same again later (OTLP), all others do not.
+fn taken(answer: Result<(u16, bytes::Bytes), EgressError>) -> Result<Vec<u8>, PostError> {
+    match answer {
+        Ok((200..=299, body)) => Ok(body.into()),
+        Ok((status @ (429 | 502 | 503 | 504), _)) => Err(PostError::Passing(format!("it answered {status}"))),
+        Ok((status, _)) => Err(PostError::Refused(format!("it answered {status}"))),
+        Err(error) => Err(PostError::Passing(error.to_string())),
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::host::{Host, function};
 use crate::http::{self, Partner, Received};
+use crate::tracing::Collector;
 
 /// Puts its secrets wherever it can, and ends in every way.
 const HANDLER: &str = r#"
@@ -185,11 +186,13 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_anything_that_the_host_writes_or_serves() {
     let (data, partner, other) = (tempfile::tempdir().unwrap(), partner().await, Partner::start().await);
-    let log = tempfile::NamedTempFile::new().unwrap();
+    let (log, collector) = (tempfile::NamedTempFile::new().unwrap(), Collector::start().await);
+    let endpoint = collector.endpoint();
     let open = format!("[\"{}\", \"{}\"]", partner.address, other.address);
     let settings = [
         ("TIDEGATE__EGRESS__ALLOW_ADDRESSES", open.as_str()),
         ("TIDEGATE__LOG__LEVEL", "trace"),
+        ("TIDEGATE__TELEMETRY__OTLP_ENDPOINT", endpoint.as_str()),
         ("TIDEGATE__DELIVERY__BACKOFF_BASE_MS", "10"),
         ("TIDEGATE__DELIVERY__BACKOFF_CAP_MS", "20"),
         ("TIDEGATE__DELIVERY__RETRY_WINDOW_S", "2"),
@@ -286,11 +289,13 @@ async fn no_secret_is_in_anything_that_the_host_writes_or_serves() {
         "names are shown instead"
     );
     files(data.path(), &mut written);
+    let spans = collector.all_of(&host).await;
     host.kill();
     files(data.path(), &mut written);
     let log = fs::read(log.path()).unwrap();
     assert!(log.len() > 100_000, "the log is that of a host that traces: {} bytes", log.len());
     written.push(("the log".to_owned(), log));
+    written.extend(spans.into_iter().map(|body| ("a batch of spans".to_owned(), body)));
     let leaks: Vec<String> = written
         .iter()
         .flat_map(|(place, text)| canaries.found(text).into_iter().map(move |found| format!("{place}: {found}")))

@@ -34,6 +34,7 @@ mod secrets;
 mod signing;
 mod tenants;
 mod tidy;
+mod tracing;
 mod trials;
 mod uploads;
 mod vault;

@@ -69,6 +69,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("seccompiler", &["hardening"]),
     ("libc", &["hardening"]),
     ("ring", &["catalog", "vault"]),
+    ("prost", &["telemetry"]),
 ];
 
 /// Lines of one file. Beyond it, a file has more than one reason to change.

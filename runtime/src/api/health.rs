@@ -70,7 +70,7 @@ pub(super) async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Respon
         ("memory_most_bytes", "Above so many bytes of memory new events are refused", memory.most()),
         ("replays_running", "Replays that give deliveries back", standing.replays_running),
     ];
-    let others = exposition(state.store.metrics(), &state.delivering);
+    let others = exposition(state.store.metrics(), &state.telemetry.delivering, &state.telemetry.spans);
     let text = state.metrics.text(Snapshot { rejected, ledger: states.to_vec(), gauges, delivery }, &others);
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }

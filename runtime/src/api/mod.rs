@@ -12,6 +12,7 @@ pub mod control;
 mod etags;
 mod extract;
 mod health;
+mod ingest_spans;
 mod metrics;
 mod once;
 mod policy;

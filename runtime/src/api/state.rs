@@ -12,7 +12,7 @@ use crate::config::{Config, ControlConfig, HttpConfig, Replay};
 use crate::ingest::{Ingest, Quota};
 use crate::model::{DeliveryFigures, DestinationHealth, DestinationId, KeyId, Trial, TrialError};
 use crate::store::Store;
-use crate::telemetry::DeliveryMetrics;
+use crate::telemetry::Telemetry;
 
 use super::metrics::Metrics;
 use super::once::UnderWay;
@@ -37,8 +37,7 @@ pub struct ApiState {
     pub(super) store: Arc<Store>,
     pub(super) ingest: Ingest,
     pub(super) metrics: Metrics,
-    /// What deliveries count.
-    pub(super) delivering: Arc<DeliveryMetrics>,
+    pub(super) telemetry: Telemetry,
     pub(super) clock: Clock,
     /// One for each tracking request whose body is in memory.
     pub(super) reading: Semaphore,
@@ -65,7 +64,7 @@ impl ApiState {
         workshop: Workshop,
         trials: Trials,
         standing: Standing,
-        delivering: Arc<DeliveryMetrics>,
+        telemetry: Telemetry,
         config: &Config,
         clock: Clock,
     ) -> Arc<Self> {
@@ -73,7 +72,7 @@ impl ApiState {
             store,
             ingest: Ingest::new(config.ingest),
             metrics: Metrics::default(),
-            delivering,
+            telemetry,
             clock,
             reading: Semaphore::new(config.ingest.concurrent_requests),
             workshop,

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 
+use super::ingest_spans::IngestSpans;
 use super::tracking_answer::{self as answer, TrackingError};
 use super::{ApiState, Peer, auth, body};
 use crate::ingest::{Arrival, Call, Code, fan_out, parse};
@@ -124,16 +125,20 @@ async fn discard(state: &ApiState, request: Request) -> Result<(), TrackingError
 async fn take(state: &ApiState, call: Call, request: Request) -> Result<(), TrackingError> {
     let _permit = permit(state)?;
     let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let mut spans = state.telemetry.tracer.as_ref().map(|tracer| IngestSpans::begin(tracer, request.headers()));
     let (parts, body) = read(state, request).await?;
     let header_key = auth::basic_write_key(&parts.headers);
     let browser = parts.headers.contains_key(header::ORIGIN);
+    spans.iter_mut().for_each(IngestSpans::read);
     let events = events(state, call, &body, header_key, peer, browser)?;
     drop(body);
+    spans.iter_mut().for_each(|spans| spans.made(&events));
     let stored = state.store.accept(events).await;
+    spans.into_iter().for_each(|spans| spans.stored(stored.as_ref().ok()));
     let stored = stored.map_err(|error| TrackingError::from_accept(&error, state.ingest.config().retry_after))?;
-    let Accepted { accepted, duplicates } = stored;
+    let Accepted { accepted, repeated } = stored;
     state.metrics.events_accepted.inc_by(accepted);
-    state.metrics.events_duplicate.inc_by(duplicates);
+    state.metrics.events_duplicate.inc_by(repeated.len() as u64);
     Ok(())
 }
 

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use raw::{
-    Control, Delivery, Egress, Hardening, Http, Ingest, Log, LogFormat, RawConfig, Replay, Sandbox, Store, Vault,
+    Control, Delivery, Egress, Hardening, Http, Ingest, Log, LogFormat, RawConfig, Replay, Sandbox, Store, Telemetry,
+    Vault,
 };
 
 use crate::model::Limits;
@@ -81,6 +82,19 @@ pub struct Config {
     pub hardening: Hardening,
     /// What is logged, and how.
     pub log: Log,
+    /// Where spans go, if anywhere.
+    pub spans: Option<SpansConfig>,
+}
+
+/// Where spans go.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SpansConfig {
+    /// The collector's address, with scheme and host; spans go to `/v1/traces` below it.
+    pub endpoint: http::Uri,
+    /// The share of traces that are kept, from 0 to 1.
+    pub sample_ratio: f64,
+    /// Spans that may wait.
+    pub waiting: usize,
 }
 
 /// Bounds of a listener.
@@ -260,6 +274,7 @@ impl TryFrom<RawConfig> for Config {
             store: store(&raw.store, &raw.vault)?,
             hardening: raw.hardening,
             log: raw.log,
+            spans: spans(&raw.telemetry)?,
         };
         check_limits(&config.limits)?;
         count("sandbox.max_instances", config.sandbox.max_instances.into(), 1)?;
@@ -347,6 +362,35 @@ fn min_free_bytes(value: u64) -> Result<u64, ConfigError> {
     if value == 0 { Err(zero()) } else { Ok(value) }
 }
 
+fn spans(raw: &Telemetry) -> Result<Option<SpansConfig>, ConfigError> {
+    let (key, value) = ("telemetry.sample_ratio", raw.sample_ratio);
+    if !(value > 0.0 && value <= 1.0) {
+        let rule = "it must be above 0, and 1 at most".to_owned();
+        return Err(ConfigError::OutOfRange { key, value: value.to_string(), rule });
+    }
+    let waiting = count("telemetry.queue_spans", raw.queue_spans, 1)?;
+    if raw.otlp_endpoint.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |rule: &str| ConfigError::OutOfRange {
+        key: "telemetry.otlp_endpoint",
+        // What stands before an `@` may be a password.
+        value: raw.otlp_endpoint.rsplit('@').next().unwrap_or_default().to_owned(),
+        rule: rule.to_owned(),
+    };
+    let form = "it must be an address such as `http://127.0.0.1:4318`; spans go to `/v1/traces` below it";
+    let endpoint: http::Uri = raw.otlp_endpoint.parse().map_err(|_| wrong(form))?;
+    let authority = endpoint.authority().filter(|_| matches!(endpoint.scheme_str(), Some("http" | "https")));
+    let authority = authority.ok_or_else(|| wrong(form))?;
+    if authority.as_str().contains('@') {
+        return Err(wrong("it must have no user name or password: keep those in a collector of your own"));
+    }
+    if endpoint.query().is_some() {
+        return Err(wrong("it must have no query"));
+    }
+    Ok(Some(SpansConfig { endpoint, sample_ratio: value, waiting }))
+}
+
 fn check_replay(replay: &Replay) -> Result<(), ConfigError> {
     count("replay.max_events_per_s", replay.max_events_per_s.into(), 1)?;
     let (rate, most) = (replay.events_per_s, replay.max_events_per_s);
@@ -395,6 +439,7 @@ mod tests {
         assert_eq!(config.store, StoreConfig::default());
         assert_eq!(config.ingest.body_bytes, 524_288);
         assert_eq!(config.delivery.retry_window, Duration::from_secs(4 * 3600));
+        assert_eq!(config.spans, None, "nothing is sent to anybody unless somebody says where");
     }
 
     #[test]
@@ -418,7 +463,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_key_and_its_place() {
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
-        let cases: [Case; 9] = [
+        let cases: [Case; 13] = [
             ("[ingest]\nbody_byte = 1\n", &[], &["ingest.body_byte", "tidegate.toml", "body_bytes"]),
             ("[ingres]\nbody_bytes = 1\n", &[], &["ingres", "tidegate.toml"]),
             ("colour = 1\n", &[], &["colour"]),
@@ -428,6 +473,10 @@ mod tests {
             ("[limits]\ncpu_ms = 0\n", &[], &["limits.cpu_ms", "`0`", "from 1"]),
             ("[http]\nconnections = 0\n", &[], &["http.connections", "`0`"]),
             ("listen = [", &[], &["tidegate.toml"]),
+            ("[telemetry]\nsample_ratio = 0.0\n", &[], &["telemetry.sample_ratio", "`0`", "above 0"]),
+            ("[telemetry]\notlp_endpoint = \"127.0.0.1:4318\"\n", &[], &["telemetry.otlp_endpoint", "http://"]),
+            ("[telemetry]\notlp_endpoint = \"https://u:p@there/\"\n", &[], &["`there/`", "no user name"]),
+            ("[telemetry]\notlp_endpoint = \"grpc://there:4317\"\n", &[], &["telemetry.otlp_endpoint", "http://"]),
         ];
         for (file, variables, parts) in cases {
             let message = load(file, variables).unwrap_err().to_string();

@@ -51,6 +51,8 @@ sections! {
         hardening: Hardening,
         /// What is logged, and how.
         log: Log,
+        /// Where spans go.
+        telemetry: Telemetry,
     }
 
     /// `[http]`
@@ -205,6 +207,16 @@ sections! {
         level: String,
         /// For whom.
         format: LogFormat,
+    }
+
+    /// `[telemetry]`
+    Telemetry {
+        /// The collector's address; empty for none.
+        otlp_endpoint: String,
+        /// Share of traces that are kept.
+        sample_ratio: f64,
+        /// Spans that may wait.
+        queue_spans: u64,
     }
 }
 

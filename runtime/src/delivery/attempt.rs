@@ -14,11 +14,13 @@ use super::prepared::{Means, Prepared, Unready};
 use super::record;
 use super::retry::Disposition;
 use super::schedule::{Back, Ended, Item};
+use super::settler::ToSettle;
+use super::spans::{AttemptSpans, Unsettled};
 use crate::clock::Clock;
 use crate::model::{Ending, FilterReason, InvocationReport, Timestamp, Used, VersionId};
 use crate::sandbox::{CacheScope, Caches, GuestEvent, Invocation, LoadError, Sandbox};
 use crate::store::{AttemptRecord, Settle, Settlement, Store, StoreError};
-use crate::telemetry::{Answered, DeliveryMetrics};
+use crate::telemetry::{Answered, DeliveryMetrics, Tracer};
 
 /// What attempts need, shared by all of them.
 pub(super) struct Attempts {
@@ -29,6 +31,7 @@ pub(super) struct Attempts {
     /// What guests see.
     pub(super) time_of_day: Clock,
     pub(super) metrics: Arc<DeliveryMetrics>,
+    pub(super) tracer: Option<Arc<Tracer>>,
     pub(super) means: Arc<Means>,
     pub(super) config: DeliveryConfig,
     pub(super) caches: Arc<Caches>,
@@ -36,7 +39,7 @@ pub(super) struct Attempts {
 
 /// What an attempt came to.
 pub(super) struct Attempted {
-    pub(super) settlements: Vec<Settlement>,
+    pub(super) settlements: Vec<ToSettle>,
     pub(super) ended: Ended,
 }
 
@@ -54,11 +57,14 @@ impl Attempts {
                 return Attempted { settlements: Vec::new(), ended };
             }
         };
+        let tracer = self.tracer.as_ref();
+        let mut spans = tracer.and_then(|tracer| AttemptSpans::begin(tracer, &items, prepared.route.version.id));
         let report = {
             let _under_way = self.metrics.invoking();
             self.invoke(&prepared, &items).await
         };
         self.count(&report);
+        spans.iter().for_each(|spans| spans.invoked(&report));
         if let Ending::HostFault(message) = &report.ending {
             let destination = prepared.route.destination.id;
             tracing::error!(%destination, message, "the host could not run the function");
@@ -67,8 +73,13 @@ impl Attempts {
         let Concluded { decided, ended } = conclude(items, &report, &prepared.policies, now, || rand::rng().next_u64());
         let settlements = decided
             .into_iter()
-            .map(|decided| settlement(&self.metrics, &prepared, decided, &report, started_at, now))
+            .map(|decided| {
+                let span = spans.as_mut().and_then(|spans| spans.decided(&decided));
+                let settlement = settlement(&self.metrics, &prepared, decided, &report, (started_at, now), &span);
+                ToSettle { settlement, span }
+            })
             .collect();
+        spans.into_iter().for_each(AttemptSpans::undecided);
         Attempted { settlements, ended }
     }
 
@@ -152,8 +163,8 @@ fn settlement(
     prepared: &Prepared,
     decided: Decided,
     report: &InvocationReport,
-    started_at: Timestamp,
-    now: Timestamp,
+    (started_at, now): (Timestamp, Timestamp),
+    span: &Option<Box<Unsettled>>,
 ) -> Settlement {
     let Decided { item, mut outcome, disposition } = decided;
     let delivery = item.delivery;
@@ -161,7 +172,8 @@ fn settlement(
     record::redact_outcome(&mut outcome, &prepared.secrets);
     tracing::debug!(
         delivery = %delivery.id, destination = %delivery.destination, attempt = delivery.attempt,
-        outcome = outcome.code.as_str(), ?disposition, "attempt ended"
+        outcome = outcome.code.as_str(), ?disposition,
+        trace = span.as_ref().map(|span| tracing::field::display(span.trace())), "attempt ended"
     );
     let keep = match disposition {
         Disposition::Release => false,

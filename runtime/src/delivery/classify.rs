@@ -95,6 +95,8 @@ mod tests {
             error: None,
             denied,
             ms: 1,
+            began: Duration::ZERO,
+            took: Duration::from_millis(1),
         }
     }
 

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Attempted, Attempts, plain};
 use super::prepared::{Means, Prepared};
 use super::schedule::{Back, Change, Ended, Item, Schedule, Step, Ticket};
+use super::settler::ToSettle;
 use super::watch::Questions;
 use super::{DeliveryConfig, settler};
 use crate::model::{ClaimedDelivery, DestinationId, OrderKey, Timestamp};
-use crate::store::{Routes, Settle, Settlement, StoreError, Want};
+use crate::store::{Routes, Settle, StoreError, Want};
 
 /// How long the dispatcher sleeps at most before it looks for due retries.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -41,7 +42,7 @@ pub(super) struct Dispatcher {
     pub(super) opened: [u64; 2],
     messages: mpsc::UnboundedReceiver<Message>,
     tell: mpsc::UnboundedSender<Message>,
-    settlements: mpsc::Sender<Settlement>,
+    settlements: mpsc::Sender<ToSettle>,
     abandon: CancellationToken,
 }
 
@@ -236,7 +237,7 @@ impl Dispatcher {
         let (attempts, tell, settlements) = (Arc::clone(&self.attempts), self.tell.clone(), self.settlements.clone());
         let abandon = self.abandon.clone();
         tokio::spawn(async move {
-            let give_back: Vec<_> = items.iter().map(|item| plain(&item.delivery, Settle::Release)).collect();
+            let give_back: Vec<_> = items.iter().map(|item| plain(&item.delivery, Settle::Release).into()).collect();
             let Attempted { settlements: settle, ended } = tokio::select! {
                 biased;
                 () = abandon.cancelled() => Attempted { settlements: give_back, ended: Ended::default() },
@@ -253,7 +254,7 @@ impl Dispatcher {
     async fn settle(&self, items: Vec<Item>, settle: Settle) {
         for item in items {
             // As above: whoever has to know hears it from the settler.
-            drop(self.settlements.send(plain(&item.delivery, settle)).await);
+            drop(self.settlements.send(plain(&item.delivery, settle).into()).await);
         }
     }
 

@@ -17,19 +17,22 @@ use crate::egress::{Gate, HandleKey};
 use crate::model::Limits;
 use crate::sandbox::Sandbox;
 use crate::store::{Store, StoreError};
-use crate::telemetry::DeliveryMetrics;
+use crate::telemetry::Telemetry;
 
 mod attempt;
 mod classify;
 mod conclude;
 mod dice;
 mod dispatcher;
+#[cfg(test)]
+mod mistakes;
 mod prepared;
 mod record;
 mod retry;
 mod schedule;
 mod settler;
 mod simulate;
+mod spans;
 mod trial;
 mod watch;
 
@@ -66,8 +69,8 @@ pub struct Parts {
     pub limits: Limits,
     /// The time of day, as guests see it.
     pub clock: Clock,
-    /// What is counted.
-    pub metrics: Arc<DeliveryMetrics>,
+    /// What is counted and traced.
+    pub telemetry: Telemetry,
     /// What people ask of deliveries.
     pub questions: Questions,
 }
@@ -78,14 +81,15 @@ pub struct Parts {
 ///
 /// The store can no longer be written or read. What was under way stays owed and is delivered after a restart.
 pub async fn run(parts: Parts, config: DeliveryConfig, stop: CancellationToken) -> Result<(), StoreError> {
-    let Parts { store, sandbox, gate, limits, clock, metrics, questions } = parts;
+    let Parts { store, sandbox, gate, limits, clock, telemetry, questions } = parts;
     let means = Arc::new(prepared::Means { store: Arc::clone(&store), gate, limits, handles: HandleKey::random() });
     let attempts = attempt::Attempts {
         clock: store.clock(),
         time_of_day: clock,
         store,
         sandbox,
-        metrics,
+        metrics: telemetry.delivering,
+        tracer: telemetry.tracer,
         means: Arc::clone(&means),
         config: config.clone(),
         caches: Arc::default(),

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+#[cfg(test)]
+use crate::delivery::mistakes::{Mistake, made};
 use crate::model::{ManifestRetry, Outcome, OutcomeCode, Timestamp};
 
 /// When a failed delivery is tried again. Data: the same for every step that asks.
@@ -95,6 +97,16 @@ impl RetryPolicy {
         dice: u64,
     ) -> Disposition {
         let end = accepted.plus(self.window);
+        #[cfg(test)]
+        if made(Mistake::GivenUpEarly) {
+            return Disposition::Dead;
+        }
+        #[cfg(test)]
+        if made(Mistake::FailureTakenForSuccess) {
+            return Disposition::Delivered;
+        }
+        #[cfg(test)]
+        let wish = wish.filter(|_| !made(Mistake::WishIgnored));
         if now >= end {
             return Disposition::Dead;
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::spans::Unsettled;
 use crate::store::{Settlement, Store, StoreError};
 
 /// What one commit may weigh: some milliseconds of writing, for which everybody's next commit waits.
@@ -25,14 +26,28 @@ pub(super) const WAITING: usize = 4_096;
 /// commit costs a sync of the disk and writes whole blocks anew.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// What is to be written down of one delivery.
+pub(super) struct ToSettle {
+    pub settlement: Settlement,
+    /// Its attempt's span, if its trace is kept.
+    pub span: Option<Box<Unsettled>>,
+}
+
+impl From<Settlement> for ToSettle {
+    fn from(settlement: Settlement) -> Self {
+        Self { settlement, span: None }
+    }
+}
+
 /// Writes until every sender is gone.
-pub(super) async fn run(store: Arc<Store>, mut incoming: mpsc::Receiver<Settlement>) -> Result<(), StoreError> {
+pub(super) async fn run(store: Arc<Store>, mut incoming: mpsc::Receiver<ToSettle>) -> Result<(), StoreError> {
     while let Some(first) = incoming.recv().await {
         let until = Instant::now() + GATHER;
-        let (mut group, mut weight) = (Vec::new(), 0);
+        let (mut group, mut spans, mut weight) = (Vec::new(), Vec::new(), 0);
         let mut next = Some(first);
-        while let Some(settlement) = next {
+        while let Some(ToSettle { settlement, span }) = next {
             weight += if settlement.attempt.is_some() { RECORDED } else { 1 };
+            spans.extend(span.map(|span| (group.len(), span)));
             group.push(settlement);
             if weight >= GROUP {
                 break;
@@ -43,7 +58,10 @@ pub(super) async fn run(store: Arc<Store>, mut incoming: mpsc::Receiver<Settleme
                 Err(_) => timeout_at(until, incoming.recv()).await.ok().flatten(),
             };
         }
-        store.settle(group).await?;
+        let settled = store.settle(group).await?;
+        for (at, span) in spans {
+            span.settled(settled.get(at).copied());
+        }
     }
     Ok(())
 }

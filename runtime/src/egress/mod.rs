@@ -13,6 +13,7 @@
 mod addresses;
 mod answers;
 mod body;
+mod collector;
 mod config;
 mod connection;
 mod dial;
@@ -36,6 +37,7 @@ mod verdict;
 
 pub use addresses::{Range, ranges};
 pub use answers::{Answers, AnswersError, CannedAnswer, CannedError, CannedResponse};
+pub use collector::Collector;
 pub use config::EgressConfig;
 pub use gate::{Gate, GateError, GrantedGate};
 pub use grant::Grant;

@@ -1,5 +1,7 @@
 //! What one invocation did, whatever its ending.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,10 @@ pub struct Exchange {
     pub denied: bool,
     /// Wall time in milliseconds.
     pub ms: u64,
+    /// When it was sent, from the invocation's beginning on.
+    pub began: Duration,
+    /// Wall time to the nanosecond.
+    pub took: Duration,
 }
 
 /// How much a line of log matters.

@@ -19,10 +19,11 @@ use crate::clock::Clock;
 use crate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
 use crate::model::{Exchange, Limits};
 
-/// What a request came to, and how long it took.
+/// What a request came to, when it was sent, and how long it took.
 pub(super) struct Sent {
     result: Result<InboundResponse, EgressError>,
-    ms: u64,
+    began: Instant,
+    took: Duration,
 }
 
 /// A request that runs beside the guest. Dropping it cancels it.
@@ -45,6 +46,8 @@ pub(super) enum Waited {
 /// All requests of one invocation.
 pub(super) struct Requests {
     outlet: Arc<dyn Outlet>,
+    /// When the invocation began.
+    began: Instant,
     deadline: Instant,
     caps: ResponseCaps,
     most: u32,
@@ -87,6 +90,7 @@ impl Requests {
     pub(super) fn new(outlet: Arc<dyn Outlet>, deadline: Instant, limits: &Limits, clock: Clock) -> Self {
         Self {
             outlet,
+            began: Instant::now(),
             deadline,
             caps: ResponseCaps::from(limits),
             most: limits.requests,
@@ -122,7 +126,7 @@ impl Requests {
             let _turn = turns.acquire().await;
             let began = Instant::now();
             let result = sending.await;
-            Sent { result, ms: millis_since(began) }
+            Sent { result, began, took: began.elapsed() }
         };
         Ok((record, sent))
     }
@@ -165,7 +169,7 @@ impl Requests {
                 Err(error) => (Bytes::new(), Err(error), Instant::now()),
             };
             // Nobody listens once the invocation is over.
-            let _ = end.send((body, Sent { result: result.clone(), ms: millis_since(began) }));
+            let _ = end.send((body, Sent { result: result.clone(), began, took: began.elapsed() }));
             result
         })
     }
@@ -190,8 +194,8 @@ impl Requests {
     /// Writes down what a request came to and hands it on.
     pub(super) fn finish(&mut self, record: usize, sent: Sent) -> Result<InboundResponse, EgressError> {
         let now = self.clock;
+        self.time(record, sent.began, sent.took);
         let record = &mut self.records[record];
-        record.ms = sent.ms;
         record.error = None;
         match &sent.result {
             Ok(response) => {
@@ -215,8 +219,15 @@ impl Requests {
                 // The guest does not want it; the record does.
                 let _ = self.finish(pending.record, sent);
             }
-            Poll::Ready(Err(_)) | Poll::Pending => self.records[pending.record].ms = millis_since(pending.began),
+            Poll::Ready(Err(_)) | Poll::Pending => self.time(pending.record, pending.began, pending.began.elapsed()),
         }
+    }
+
+    /// Writes down when a request was sent and how long it took.
+    fn time(&mut self, record: usize, began: Instant, took: Duration) {
+        let record = &mut self.records[record];
+        record.ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        (record.began, record.took) = (began.duration_since(self.began), took);
     }
 
     pub(super) fn into_records(mut self) -> Vec<Exchange> {
@@ -227,7 +238,7 @@ impl Requests {
                     // The guest has its own copy, if it wanted it.
                     let _ = self.finish(record, sent);
                 }
-                Err(_) => self.records[record].ms = millis_since(began),
+                Err(_) => self.time(record, began, began.elapsed()),
             }
         }
         self.records
@@ -269,16 +280,14 @@ fn record(request: &OutboundRequest) -> Exchange {
         error: Some("given up before it had ended".to_owned()),
         denied: false,
         ms: 0,
+        began: Duration::ZERO,
+        took: Duration::ZERO,
     }
 }
 
 fn lock(writing: &Mutex<Writing>) -> MutexGuard<'_, Writing> {
     // A panic in the middle would have been the outlet's; the request fails by itself then.
     writing.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn millis_since(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// `retry-after` as seconds from now: a number of them, or a date.

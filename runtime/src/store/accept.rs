@@ -57,10 +57,10 @@ pub(super) fn accept(commit: &mut Commit<'_>, batches: Vec<Accept>) -> rusqlite:
     let mut windows: BTreeMap<(WorkspaceId, SourceId), Window> = BTreeMap::new();
     for batch in batches {
         let mut result = Accepted::default();
-        for Prepared { event, record, hash } in batch.events {
+        for (at, Prepared { event, record, hash }) in batch.events.into_iter().enumerate() {
             let workspace = commit.memory.workspaces.get(&event.workspace).copied().unwrap_or_default();
             if !seen.is_new(&hash, workspace)? {
-                result.duplicates += 1;
+                result.repeated.push(at);
                 continue;
             }
             result.accepted += 1;

@@ -122,12 +122,12 @@ pub enum OwedState {
 }
 
 /// What became of an accepted batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Accepted {
     /// Events that are stored now.
     pub accepted: u64,
-    /// Events whose source sent their `messageId` within the last 24 hours.
-    pub duplicates: u64,
+    /// Those that are not, by their place in the batch: their source sent their `messageId` within the last 24 hours.
+    pub repeated: Vec<usize>,
 }
 
 /// How much one claim asks for.

@@ -189,11 +189,46 @@ impl DeliveryMetrics {
     }
 }
 
+/// What became of spans.
+#[derive(Debug, Default)]
+pub struct SpanMetrics {
+    exported: Counter,
+    dropped: Family<OneLabel, Counter>,
+}
+
+impl SpanMetrics {
+    /// The collector took so many spans.
+    pub fn exported(&self, spans: u64) {
+        self.exported.inc_by(spans);
+    }
+
+    /// So many were dropped, for this reason.
+    pub fn dropped(&self, why: &'static str, spans: u64) {
+        if spans > 0 {
+            self.dropped.get_or_create(&[("why", why)]).inc_by(spans);
+        }
+    }
+
+    /// How many were exported, and dropped for which reasons.
+    #[cfg(test)]
+    pub(super) fn so_far(&self) -> (u64, Vec<(&'static str, u64)>) {
+        let dropped = |why| (why, self.dropped.get(&[("why", why)]).map_or(0, |counter| counter.get()));
+        let dropped = ["queue_full", "unreachable", "refused"].map(dropped);
+        (self.exported.get(), dropped.into_iter().filter(|(_, spans)| *spans > 0).collect())
+    }
+
+    fn register(&self, to: &mut Registry) {
+        to.register("spans_exported", "Spans that the collector took", self.exported.clone());
+        to.register("spans_dropped", "Spans that were dropped, by reason", self.dropped.clone());
+    }
+}
+
 /// All of them as text, without the end mark.
-pub fn exposition(store: &StoreMetrics, delivery: &DeliveryMetrics) -> String {
+pub fn exposition(store: &StoreMetrics, delivery: &DeliveryMetrics, spans: &SpanMetrics) -> String {
     let mut registry = Registry::with_prefix("tidegate");
     store.register(&mut registry);
     delivery.register(&mut registry);
+    spans.register(&mut registry);
     let mut text = String::new();
     // Writing into memory does not fail; what is there is better than nothing.
     let _ = encode_registry(&mut text, &registry);
@@ -213,7 +248,9 @@ mod tests {
         delivery.requested(Answered::Status(503), Duration::from_millis(10));
         delivery.requested(Answered::Denied, Duration::ZERO);
         let under_way = delivery.invoking();
-        let text = exposition(&store, &delivery);
+        let spans = SpanMetrics::default();
+        spans.dropped("queue_full", 3);
+        let text = exposition(&store, &delivery, &spans);
         for line in [
             "tidegate_commit_seconds_count 1",
             "tidegate_commit_items_total 3",
@@ -224,10 +261,12 @@ mod tests {
             "tidegate_request_seconds_count 1",
             "tidegate_delivered_age_seconds_sum 1.0",
             "tidegate_invocations_under_way 1",
+            "tidegate_spans_exported_total 0",
+            "tidegate_spans_dropped_total{why=\"queue_full\"} 3",
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is missing in:\n{text}");
         }
         drop(under_way);
-        assert!(exposition(&store, &delivery).contains("tidegate_invocations_under_way 0"));
+        assert!(exposition(&store, &delivery, &spans).contains("tidegate_invocations_under_way 0"));
     }
 }

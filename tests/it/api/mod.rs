@@ -23,6 +23,7 @@ use tidegate::delivery::Trials;
 use tidegate::egress::{EgressConfig, Gate};
 use tidegate::sandbox::{Sandbox, SandboxConfig};
 use tidegate::store::{Store, StoreConfig};
+use tidegate::telemetry::Telemetry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -78,7 +79,7 @@ impl Apis {
         // Nothing is delivered here, so nobody answers.
         let standing = standing(tidegate::delivery::watch().0);
         let state =
-            ApiState::new(Arc::clone(&store), workshop, tried, standing, Arc::default(), &config, Clock::System);
+            ApiState::new(Arc::clone(&store), workshop, tried, standing, Telemetry::default(), &config, Clock::System);
         let stop = CancellationToken::new();
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (public, admin) = (bind().await, bind().await);

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+#[cfg(test)]
+use crate::delivery::mistakes::{Mistake, made};
 use crate::model::Timestamp;
 
 /// When a breaker opens and probes. From the operator's configuration.
@@ -110,6 +112,10 @@ impl Breaker {
 
     /// When an attempt may begin: `Ok` now, `Err(Some)` at that time, `Err(None)` when the probe has ended.
     pub fn permits(&self, now: Timestamp) -> Result<(), Option<Timestamp>> {
+        #[cfg(test)]
+        if made(Mistake::ProbesUnbounded) {
+            return Ok(());
+        }
         match self.state {
             State::Closed => Ok(()),
             State::Open { until, .. } if now >= until => Ok(()),
@@ -172,6 +178,10 @@ impl Breaker {
     }
 
     fn broken(&self, policy: &BreakerPolicy) -> Option<Why> {
+        #[cfg(test)]
+        if made(Mistake::BreakerStaysClosed) {
+            return None;
+        }
         let share = |bits: u64, attempts: u32| {
             let mask = u64::MAX >> (64 - attempts.clamp(1, 64));
             self.seen >= attempts && (bits & mask).count_ones() * 100 >= attempts * policy.failure_percent

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
+#[cfg(test)]
+use crate::delivery::mistakes::{Mistake, made};
 use crate::model::{ClaimedDelivery, DestinationId, OrderKey, OutcomeCode, Timestamp};
 use crate::store::Want;
 
@@ -420,6 +422,10 @@ impl Schedule {
     /// Whether a lane has half as many attempts under way as there are free places, on this host or for its partner's.
     /// It waits then until one ends.
     fn crowded(&mut self, destination: DestinationId) -> bool {
+        #[cfg(test)]
+        if made(Mistake::PlacesUnshared) {
+            return false;
+        }
         let Some(lane) = self.lanes.get_mut(&destination) else { return false };
         let (held, hosts, waits) = (lane.in_flight, Arc::clone(&lane.terms.hosts), lane.in_crowd);
         let too_much = |used: usize, most: usize| {

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+#[cfg(test)]
+use crate::delivery::mistakes::{Mistake, made};
 use crate::model::{Rate, Timestamp};
 
 /// Attempts a second below which pushing back slows nobody: one in ten seconds still notices when the partner is back.
@@ -83,6 +85,10 @@ impl Limits {
 
     /// When an attempt with that many events may begin; `None`: now.
     pub fn ready_at(&mut self, events: usize, now: Timestamp) -> Option<Timestamp> {
+        #[cfg(test)]
+        if made(Mistake::SetRateIgnored) {
+            return None;
+        }
         let requests = self.requests.iter_mut().filter_map(|bucket| bucket.ready_at(1.0, now)).max();
         let events = self.events.iter_mut().filter_map(|bucket| bucket.ready_at(events as f64, now)).max();
         requests.max(events)
@@ -183,9 +189,15 @@ impl Pace {
 
     /// The partner throttled, or did not answer in time. `wish`: how long it asked to be left alone.
     pub fn pushed_back(&mut self, started: Timestamp, wish: Option<Duration>, now: Timestamp) {
+        #[cfg(test)]
+        let wish = wish.filter(|_| !made(Mistake::HoldIgnored));
         if let Some(wish) = wish {
             let until = now.plus(wish.min(LONGEST_HOLD));
             self.held_until = Some(self.held_until.map_or(until, |before| before.max(until)));
+        }
+        #[cfg(test)]
+        if made(Mistake::LearnedRateStays) {
+            return;
         }
         if self.cut_at.is_some_and(|cut| started <= cut) {
             return;
@@ -199,6 +211,10 @@ impl Pace {
 
     /// The destination works again after an outage.
     pub fn restart(&mut self, now: Timestamp) {
+        #[cfg(test)]
+        if made(Mistake::RampMissing) {
+            return;
+        }
         self.held_until = None;
         let until = (2.0 * self.observed.peak).max(RAMP_END);
         self.learn((self.observed.peak * RAMP_SHARE).max(RAMP_START), Growth::Doubling { until }, now);

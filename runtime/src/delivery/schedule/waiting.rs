@@ -8,6 +8,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+#[cfg(test)]
+use crate::delivery::mistakes::{Mistake, made};
 use crate::model::{Batch, Timestamp};
 
 use super::Item;
@@ -145,15 +147,23 @@ impl Waiting {
         }
     }
 
+    /// Whether fresh deliveries wait, beside which retries are few.
+    fn fresh_wait(&self, more_fresh: bool) -> bool {
+        #[cfg(test)]
+        if made(Mistake::RetryBudgetIgnored) {
+            return false;
+        }
+        !self.fresh.is_empty() || more_fresh
+    }
+
     /// Whether the next one to start is a retry.
     fn retry_is_next(&self, more_fresh: bool) -> bool {
-        let fresh_wait = !self.fresh.is_empty() || more_fresh;
-        !self.retries.is_empty() && (!fresh_wait || self.credit >= FRESH_FOR_A_RETRY)
+        !self.retries.is_empty() && (!self.fresh_wait(more_fresh) || self.credit >= FRESH_FOR_A_RETRY)
     }
 
     fn pop(&mut self, more_fresh: bool) -> Option<Item> {
         let item = if self.retry_is_next(more_fresh) {
-            if !self.fresh.is_empty() || more_fresh {
+            if self.fresh_wait(more_fresh) {
                 self.credit -= FRESH_FOR_A_RETRY;
             }
             self.retries.pop_front()
@@ -186,8 +196,8 @@ impl Waiting {
 
     /// Retries that may be part of the next batch.
     fn retries_allowed(&self, more_fresh: bool) -> usize {
-        let fresh_wait = !self.fresh.is_empty() || more_fresh;
-        if fresh_wait { self.retries.len().min((self.credit / FRESH_FOR_A_RETRY) as usize) } else { self.retries.len() }
+        let paid = if self.fresh_wait(more_fresh) { (self.credit / FRESH_FOR_A_RETRY) as usize } else { usize::MAX };
+        self.retries.len().min(paid)
     }
 
     /// The group whose batch is ready, the one that waited longest first, and how many it has.
@@ -238,7 +248,7 @@ impl Waiting {
             return batch;
         };
         let allowed = self.retries_allowed(more_fresh);
-        let fresh_wait = !self.fresh.is_empty() || more_fresh;
+        let fresh_wait = self.fresh_wait(more_fresh);
         let mut fits = |batch: &mut Vec<Item>, item: Item| {
             let same = batch.first().is_none_or(|first| first.delivery.version == item.delivery.version);
             let room = batch.len() < most && (batch.is_empty() || bytes + item.size() <= most_bytes);

@@ -1,9 +1,10 @@
 //! Checks: what must be true at every step, whatever happens.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
-use crate::delivery::schedule::{Item, LaneState, SAVED_RETRIES};
-use crate::model::{OrderKey, Rate, Timestamp};
+use crate::delivery::schedule::{Change, Item, LaneState, SAVED_RETRIES, ScheduleConfig};
+use crate::model::{Ending, InvocationReport, OrderKey, Rate, Timestamp};
 
 use super::partner::Kind;
 use super::scenario::Place;
@@ -15,6 +16,23 @@ struct Watched {
     fresh: u64,
     retries: u64,
     rates: Vec<Meter>,
+    /// Attempts since the process began.
+    attempts: u64,
+    /// Attempts that said nothing good about the destination, since when.
+    vain: (Timestamp, u64),
+    /// Attempts that were answered, and those of them by 429.
+    answered: u64,
+    throttled: u64,
+    /// Attempts under way.
+    in_flight: usize,
+    /// Until when the partner asked to be left alone.
+    hold: Option<Timestamp>,
+    /// When its breaker closed, and attempts since then, within the second after it.
+    closed: Option<Timestamp>,
+    after_closed: u64,
+    /// The most attempts in one second so far, the second, and those in it.
+    peak: u64,
+    second: (u64, u64),
     /// Milliseconds from acceptance to the end of the attempt that delivered.
     latencies: Vec<u64>,
 }
@@ -49,28 +67,94 @@ impl Meter {
     }
 }
 
+impl Watched {
+    /// One more attempt begins, beside so many at all destinations.
+    fn began(
+        &mut self,
+        destination: usize,
+        kind: Kind,
+        config: &ScheduleConfig,
+        under_way: usize,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        self.attempts += 1;
+        self.vain.1 += 1;
+        self.in_flight += 1;
+        let (mine, all) = (config.in_flight_per_destination, config.in_flight);
+        if self.in_flight > mine || under_way >= all {
+            let here = self.in_flight;
+            return Err(format!("places: destination {destination} has {here} of {mine}, beside {under_way} of {all}"));
+        }
+        if let Some(until) = self.hold.filter(|until| now < *until) {
+            return Err(format!(
+                "hold: destination {destination} began at {now}, and is to be left alone until {until}"
+            ));
+        }
+        // What fails until the breaker opens, what was under way then, and the probes.
+        let alive_s = now.since(self.vain.0).as_secs();
+        let most = u64::from(config.breaker.attempts) + config.in_flight_per_destination as u64 + 8 + alive_s / 15;
+        if matches!(kind, Kind::Dead | Kind::Hanging) && self.vain.1 > most {
+            let attempts = self.vain.1;
+            return Err(format!("breaker: {attempts} attempts at {kind:?} destination {destination} in {alive_s} s"));
+        }
+        let second = now.as_millis() / 1_000;
+        self.second = if self.second.0 == second { (second, self.second.1 + 1) } else { (second, 1) };
+        match self.closed.filter(|closed| now.since(*closed).as_millis() < 1_000) {
+            Some(_) => {
+                self.after_closed += 1;
+                let most = RAMP_FIRST.max(self.peak / 5);
+                if self.after_closed > most {
+                    let began = self.after_closed;
+                    return Err(format!("ramp: destination {destination} began {began} in a second, {most} at most"));
+                }
+            }
+            None => self.peak = self.peak.max(self.second.1),
+        }
+        Ok(())
+    }
+}
+
+/// Attempts in the first second after an outage, at a destination that was not busy before it.
+const RAMP_FIRST: u64 = 6;
+
+/// The longest that a partner's wish to be left alone is granted for all of its deliveries.
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
+
 /// All checks of one run.
 pub(super) struct Checks {
+    config: ScheduleConfig,
     watched: Vec<Watched>,
     /// Deliveries of a key that are not over, by number, which is the order of acceptance.
     open: HashMap<(usize, OrderKey), BTreeSet<usize>>,
 }
 
 impl Checks {
-    pub fn new(places: &[Place], now: Timestamp) -> Self {
+    pub fn new(places: &[Place], config: ScheduleConfig, now: Timestamp) -> Self {
         let watch = |place: &Place| Watched {
             fresh: 0,
             retries: 0,
             rates: place.rates.iter().map(|rate| Meter::new(*rate, now)).collect(),
+            attempts: 0,
+            vain: (now, 0),
+            answered: 0,
+            throttled: 0,
+            in_flight: 0,
+            hold: None,
+            closed: None,
+            after_closed: 0,
+            peak: 0,
+            second: (0, 0),
             latencies: Vec::new(),
         };
-        Self { watched: places.iter().map(watch).collect(), open: HashMap::new() }
+        Self { config, watched: places.iter().map(watch).collect(), open: HashMap::new() }
     }
 
     /// The process begins anew: promises about rates and shares are those of one process, order is for ever.
     pub fn restarted(&mut self, store: &Store, now: Timestamp) {
         for watched in &mut self.watched {
             (watched.fresh, watched.retries) = (0, 0);
+            (watched.vain, watched.attempts, watched.in_flight) = ((now, 0), 0, 0);
+            (watched.hold, watched.closed, watched.peak, watched.second) = (None, None, 0, (0, 0));
             watched.rates.iter_mut().for_each(|meter| *meter = Meter::new(meter.rate, now));
         }
         self.open.clear();
@@ -90,7 +174,7 @@ impl Checks {
     pub fn started(
         &mut self,
         store: &Store,
-        destination: usize,
+        (destination, place): (usize, &Place),
         items: &[Item],
         after: &LaneState,
         now: Timestamp,
@@ -103,7 +187,9 @@ impl Checks {
                 return Err(format!("order: delivery {number} began while {first:?} of its key was open"));
             }
         }
+        let under_way: usize = self.watched.iter().map(|watched| watched.in_flight).sum();
         let watched = &mut self.watched[destination];
+        watched.began(destination, place.kind, &self.config, under_way, now)?;
         for meter in &mut watched.rates {
             if !meter.keeps(items.len(), now) {
                 return Err(format!("rate: destination {destination} exceeded {:?}", meter.rate));
@@ -135,6 +221,47 @@ impl Checks {
         }
     }
 
+    /// An attempt ended, with what the partner asked for.
+    pub fn answered(&mut self, destination: usize, report: &InvocationReport, now: Timestamp) {
+        let watched = &mut self.watched[destination];
+        watched.in_flight -= 1;
+        watched.answered += 1;
+        watched.throttled += u64::from(report.requests.iter().any(|request| request.status == Some(429)));
+        // A function that crashes says nothing bad about the partner, so its breaker begins anew.
+        if matches!(report.ending, Ending::Trapped(_)) {
+            watched.vain = (now, 0);
+        }
+        let asks = |status: u16| status == 429 || status == 503;
+        let asked = report.requests.iter().rev().find(|request| request.status.is_some_and(asks));
+        if let Some(wish) = asked.and_then(|request| request.retry_after_secs) {
+            let until = now.plus(Duration::from_secs(wish).min(LONGEST_HOLD));
+            watched.hold = Some(watched.hold.map_or(until, |before| before.max(until)));
+        }
+    }
+
+    /// A destination's breaker opened or closed.
+    pub fn changed(&mut self, destination: usize, change: Change, now: Timestamp) {
+        let watched = &mut self.watched[destination];
+        match change {
+            // It works, so whatever was asked before is over.
+            Change::Closed => (watched.hold, watched.closed, watched.after_closed) = (None, Some(now), 0),
+            Change::Opened(_) => watched.closed = None,
+        }
+    }
+
+    /// Where everybody has as much to do and more comes than can be done, everybody has had their turns.
+    pub fn fair(&self) -> Result<(), String> {
+        let all: u64 = self.watched.iter().map(|watched| watched.attempts).sum();
+        let share = all / self.watched.len() as u64;
+        match self.watched.iter().position(|watched| watched.attempts * 2 < share) {
+            Some(starved) => {
+                let its = self.watched[starved].attempts;
+                Err(format!("starved: destination {starved} made {its} attempts, where {share} are its share"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The 99th percentile of a destination's latencies.
     pub fn p99(&mut self, destination: usize) -> u64 {
         let latencies = &mut self.watched[destination].latencies;
@@ -143,7 +270,14 @@ impl Checks {
     }
 
     /// Everything has come to its end: to the right one.
-    pub fn ended(store: &Store, places: &[Place]) -> Result<(), String> {
+    pub fn ended(&self, store: &Store, places: &[Place]) -> Result<(), String> {
+        for (destination, (place, watched)) in places.iter().zip(&self.watched).enumerate() {
+            // A rate that is learned comes near to what the partner takes, and now and then above it.
+            if place.kind == Kind::Throttling && watched.throttled * 4 > watched.answered + 40 {
+                let Watched { throttled, answered, .. } = watched;
+                return Err(format!("throttled: {throttled} of {answered} attempts at destination {destination}"));
+            }
+        }
         for (number, owed) in store.owed.iter().enumerate() {
             let kind = places[owed.destination].kind;
             let wrong = |what: &str| Err(format!("delivery {number} to {kind:?} {what}: {:?}", owed.state));

@@ -12,7 +12,6 @@ mod scenario;
 mod store;
 mod world;
 
-use checks::Checks;
 use partner::Kind;
 use scenario::Scenario;
 use world::World;
@@ -62,7 +61,7 @@ fn run(seed: u64) -> Result<Simulated, String> {
     let scenario = Scenario::of(seed);
     let mut world = World::new(&scenario, seed);
     world.run()?;
-    Checks::ended(&world.store, &scenario.destinations)?;
+    world.checks.ended(&world.store, &scenario.destinations)?;
     if scenario.is_calm() {
         compare(&scenario, &mut world, seed)?;
     }
@@ -107,6 +106,42 @@ mod tests {
         }
         assert!(sum.failing > 1_000, "{sum:?}");
         assert!(sum.failing_delivered * 10_000 >= sum.failing * 9_999, "{sum:?}");
+    }
+
+    #[test]
+    fn each_mistake_that_could_be_made_is_noticed_within_these_seeds() {
+        use crate::delivery::mistakes::{Mistake, making};
+
+        // What is said then, so that each is noticed for what it is.
+        let mistakes = [
+            (Mistake::FenceMissing, "settled"),
+            (Mistake::PendingLostInCrash, "order"),
+            (Mistake::LedgerForgets, "the ledger says"),
+            (Mistake::RetryBudgetIgnored, "budget"),
+            (Mistake::GivenUpEarly, "given up within its window"),
+            (Mistake::FailureTakenForSuccess, "was never taken"),
+            (Mistake::WishIgnored, "wish"),
+            (Mistake::HoldIgnored, "hold"),
+            (Mistake::LearnedRateStays, "throttled"),
+            (Mistake::RampMissing, "ramp"),
+            (Mistake::SetRateIgnored, "rate"),
+            (Mistake::BreakerStaysClosed, "breaker"),
+            (Mistake::ProbesUnbounded, "breaker"),
+            (Mistake::OrderIgnored, "order"),
+            (Mistake::BisectionMissing, "was given up"),
+            (Mistake::CapIgnored, "places"),
+            (Mistake::PlacesUnshared, "p99"),
+        ];
+        let mut wrong = Vec::new();
+        for (mistake, wanted) in mistakes {
+            // Most show at once; the ones that are hard to see are looked for where they are.
+            let from = if mistake == Mistake::PlacesUnshared { 54 } else { 0 };
+            match making(mistake, || (from..from + SEEDS).find_map(|seed| simulate(seed).err())) {
+                Some(violation) if violation.what.contains(wanted) => {}
+                noticed => wrong.push(format!("{mistake:?}: {noticed:?}")),
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]

@@ -164,6 +164,8 @@ fn reply(ms: u64, cpu_ms: f64, ending: Ending, status: Option<u16>, retry_after_
         error: None,
         denied: false,
         ms,
+        began: Duration::ZERO,
+        took: Duration::from_millis(ms),
     };
     let used = Used { cpu_ms, wall_ms: ms as f64, requests: 1, ..Used::default() };
     let report = InvocationReport { ending, requests: vec![request], log: Vec::new(), used, limits: Limits::default() };

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+#[cfg(test)]
+use crate::delivery::mistakes::{Mistake, made};
 use crate::delivery::schedule::Item;
 use crate::model::{ClaimedDelivery, DestinationId, LeaseToken, OrderKey, Timestamp};
 use crate::store::{Settle, Want};
@@ -133,6 +135,20 @@ impl Store {
         Ok(())
     }
 
+    /// A settlement that an earlier process had on its way comes after all: its lease is not the newest, so it changes nothing.
+    pub fn settle_late(&mut self, delivery: &ClaimedDelivery, settle: Settle, now: Timestamp) -> Result<(), String> {
+        let number = self.ids[&delivery.id];
+        #[cfg(test)]
+        if made(Mistake::FenceMissing) {
+            self.claims.insert(number, delivery.lease);
+            return self.settle(delivery, settle, now);
+        }
+        match self.claims.get(&number) {
+            Some(lease) if *lease == delivery.lease => self.settle(delivery, settle, now),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn again(&mut self, number: usize, key: Option<OrderKey>, attempts: u32, due: Option<Timestamp>) {
         let owed = &mut self.owed[number];
         (owed.state, owed.attempts, owed.stored) = (State::Again(due), attempts, key.is_some());
@@ -151,6 +167,10 @@ impl Store {
         }
         owed.state = state;
         self.pending -= 1;
+        #[cfg(test)]
+        if made(Mistake::LedgerForgets) {
+            self.pending += 1;
+        }
         if state == State::Delivered {
             self.delivered += 1
         } else {
@@ -175,6 +195,10 @@ impl Store {
     /// The process is gone: nothing is claimed any more.
     pub fn crash(&mut self) {
         for number in std::mem::take(&mut self.claims).into_keys() {
+            #[cfg(test)]
+            if made(Mistake::PendingLostInCrash) {
+                continue;
+            }
             self.free(number);
         }
     }

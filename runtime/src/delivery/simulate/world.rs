@@ -26,7 +26,7 @@ use super::store::{Owed, State, Store, number};
 
 const BEGIN: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// The host's bounds: those of the default configuration.
+/// The host's bounds: those of the default configuration, but for the places of a small host.
 const CONFIG: ScheduleConfig = ScheduleConfig {
     in_flight: 256,
     in_flight_per_destination: 32,
@@ -62,8 +62,16 @@ enum Happening {
     Arrive(usize),
     Loaded(usize),
     Claimed(usize, Want),
-    Ended { epoch: u32, ticket: Ticket, items: Vec<Item>, report: Box<InvocationReport>, took: bool },
+    Ended {
+        epoch: u32,
+        ticket: Ticket,
+        items: Vec<Item>,
+        report: Box<InvocationReport>,
+        took: bool,
+    },
     Commit,
+    /// Settlements that a process had sent when it was killed.
+    Late(Vec<(ClaimedDelivery, Settle)>),
     Wake,
     Restart,
 }
@@ -71,6 +79,7 @@ enum Happening {
 /// One run.
 pub(super) struct World<'a> {
     scenario: &'a Scenario,
+    config: ScheduleConfig,
     now_us: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
@@ -95,6 +104,9 @@ pub(super) struct World<'a> {
 impl<'a> World<'a> {
     pub fn new(scenario: &'a Scenario, seed: u64) -> Self {
         let places = &scenario.destinations;
+        let in_flight = scenario.in_flight.unwrap_or(CONFIG.in_flight);
+        let in_flight_per_host = CONFIG.in_flight_per_host.min(in_flight);
+        let config = ScheduleConfig { in_flight, in_flight_per_host, ..CONFIG };
         let mut world = Self {
             scenario,
             now_us: 0,
@@ -110,7 +122,8 @@ impl<'a> World<'a> {
                 slow: CONFIG.breaker.slow,
             },
             store: Store::default(),
-            checks: Checks::new(places, BEGIN),
+            checks: Checks::new(places, config, BEGIN),
+            config,
             schedule: None,
             epoch: 0,
             settlements: Vec::new(),
@@ -152,6 +165,9 @@ impl<'a> World<'a> {
                 self.store.check_ledger()?;
             }
             if self.scenario.overload && !arriving {
+                if overloaded.is_none() {
+                    self.checks.fair()?;
+                }
                 let backlog = *overloaded.get_or_insert(self.store.pending);
                 self.check_drained(backlog)?;
             }
@@ -207,10 +223,16 @@ impl<'a> World<'a> {
                     self.store.owed[number].taken += 1;
                 }
                 if epoch == self.epoch {
+                    self.checks.answered(number(&self.ids, ticket.destination), &report, now);
                     self.ended(&ticket, items, &report)?;
                 }
             }
             Happening::Commit => self.commit()?,
+            Happening::Late(settlements) => {
+                for (delivery, settle) in settlements {
+                    self.store.settle_late(&delivery, settle, now)?;
+                }
+            }
             Happening::Wake => self.wake_at = None,
         }
         Ok(())
@@ -267,7 +289,7 @@ impl<'a> World<'a> {
 
     fn restart(&mut self) {
         let now = self.now();
-        self.schedule = Some(Schedule::new(CONFIG, self.dice.roll(), now));
+        self.schedule = Some(Schedule::new(self.config, self.dice.roll(), now));
         for destination in 0..self.ids.len() {
             self.more(destination, true, true);
         }
@@ -296,9 +318,17 @@ impl<'a> World<'a> {
     fn crash(&mut self) {
         self.epoch += 1;
         self.store.crash();
-        self.settlements.clear();
         self.schedule = None;
-        self.queue.retain(|_, happening| matches!(happening, Happening::Arrive(_) | Happening::Ended { .. }));
+        let stays = |happening: &Happening| {
+            matches!(happening, Happening::Arrive(_) | Happening::Ended { .. } | Happening::Late(_))
+        };
+        self.queue.retain(|_, happening| stays(happening));
+        // Some of what was under way to the disk is lost, some arrives when somebody else has the claim.
+        let late = std::mem::take(&mut self.settlements);
+        if self.dice.per_million(500_000) {
+            let us = self.dice.between(RESTART_US, 2 * RESTART_US);
+            self.after(us, Happening::Late(late));
+        }
         self.wake_at = None;
         self.after(RESTART_US, Happening::Restart);
     }
@@ -332,7 +362,7 @@ impl<'a> World<'a> {
                     }
                     self.settle(items, Settle::Dead);
                 }
-                Step::Changed(..) => {}
+                Step::Changed(id, change) => self.checks.changed(number(&self.ids, id), change, now),
             }
         }
         self.sleep(now);
@@ -396,7 +426,7 @@ impl<'a> World<'a> {
         }
         let state = self.schedule.as_ref().and_then(|schedule| schedule.state(ticket.destination));
         let state = state.ok_or("a lane that starts something is unknown")?;
-        self.checks.started(&self.store, destination, &items, &state, now)?;
+        self.checks.started(&self.store, (destination, place), &items, &state, now)?;
         let poisoned = items.iter().any(|item| self.store.owed[self.store.ids[&item.delivery.id]].poison);
         // Now and then a large batch comes to a limit.
         let Reply { after, mut report, took } = if items.len() > 12 && self.dice.per_million(50_000) {
@@ -433,6 +463,10 @@ impl<'a> World<'a> {
             let policy =
                 if decided.item.delivery.key.is_some() { &self.policies.ordered } else { &self.policies.plain };
             let window = decided.item.delivery.accepted_at.plus(policy.window);
+            let wish = decided.outcome.retry_after.unwrap_or_default().min(policy.longest_wish);
+            if matches!(settle, Settle::RetryAt(at) if at < now.plus(wish).min(window)) {
+                return Err(format!("wish: a delivery is tried again before {wish:?} are over"));
+            }
             if settle == Settle::Dead && decided.outcome.retryable && now < window {
                 return Err(format!("a delivery was given up within its window: {:?}", decided.outcome));
             }
