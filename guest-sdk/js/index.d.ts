@@ -82,6 +82,11 @@ declare global {
   /** `onBatch`: nothing, or one answer for each event in their order. */
   type BatchHandler = (events: SegmentEvent[], settings: Settings) => unknown | Promise<BatchAnswer[]>;
 
+  /** What a setting may be: its value, or its value with what people read instead. */
+  type Choice = string | { value: string; label?: string };
+  /** `onChoices`: what a setting with `choices_from = "function"` may be. What is required may be missing in `settings`. */
+  type ChoicesHandler = (setting: string, settings: Settings) => Choice[] | Promise<Choice[]>;
+
   /** This kind of event is not for this destination. Not tried again. */
   class EventNotSupported extends Error {}
   /** This event can never be accepted as it is. Not tried again. */

@@ -24,6 +24,7 @@ pub mod sign;
 pub use error::{Error, Result};
 pub use event::{Event, EventType};
 pub use serde_json::{Value, json};
+pub use settings::Choice;
 pub use tidegate_sdk_derive::Settings;
 
 use serde::de::DeserializeOwned;
@@ -34,14 +35,14 @@ use serde::de::DeserializeOwned;
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../wit",
-        world: "destination",
+        world: "destination-with-choices",
         pub_export_macro: true,
         default_bindings_module: "tidegate_sdk::bindings",
     });
 }
 
 #[doc(hidden)]
-pub use run::{run_batch, run_event};
+pub use run::{run_batch, run_choices, run_event};
 
 /// A destination: one method for each event type that it takes, the others answer "unsupported".
 ///
@@ -95,6 +96,14 @@ pub trait Destination {
         events.iter().map(|event| Self::event(event, settings)).collect()
     }
 
+    /// What a setting may be, where only the partner knows: the lists of the customer's account, for one.
+    ///
+    /// Called while a customer fills in the settings, for those that `function.toml` gives `choices_from = "function"`. The settings are as they
+    /// are so far, so what is required may be missing; secrets are handles, as ever.
+    fn choices(setting: &str, _settings: &Value) -> Result<Vec<Choice>> {
+        Err(Error::InvalidSettings(format!("this function has no choices for `{setting}`")))
+    }
+
     /// Any event: calls the method for its type. For destinations that treat all alike.
     fn event(event: &Event, settings: &Self::Settings) -> Result {
         match event.event_type {
@@ -129,6 +138,18 @@ macro_rules! export {
                     settings: String,
                 ) -> Vec<$crate::bindings::tidegate::destination::types::Answer> {
                     $crate::run_batch::<$destination>(events, &settings)
+                }
+            }
+
+            impl $crate::bindings::exports::tidegate::destination::choices::Guest for Component {
+                fn get_choices(
+                    setting: String,
+                    settings: String,
+                ) -> ::core::result::Result<
+                    Vec<$crate::bindings::exports::tidegate::destination::choices::Choice>,
+                    String,
+                > {
+                    $crate::run_choices::<$destination>(&setting, &settings)
                 }
             }
 

@@ -58,6 +58,15 @@
 
 use std::collections::BTreeMap;
 
+/// One thing that a setting may be, as [`choices`](crate::Destination::choices) gives them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The setting's value.
+    pub value: String,
+    /// What people read instead of it; empty where the value says enough.
+    pub label: String,
+}
+
 /// A struct whose schema is known; what [`derive(Settings)`](macro@crate::Settings) makes of a struct.
 pub trait Schema {
     /// `[settings]` of the manifest as JSON, one line.

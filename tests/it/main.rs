@@ -4,6 +4,7 @@ mod api;
 mod backups;
 mod bad_input;
 mod cache;
+mod choices;
 mod clients;
 mod crash;
 mod delivering;

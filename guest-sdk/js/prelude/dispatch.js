@@ -3,7 +3,7 @@
 // A handler for one event is called by the engine itself. What the promises here come to rests on nothing that the
 // function can replace.
 
-const HANDLERS = ['onTrack', 'onIdentify', 'onPage', 'onScreen', 'onGroup', 'onAlias', 'onDelete', 'onBatch'];
+const HANDLERS = ['onTrack', 'onIdentify', 'onPage', 'onScreen', 'onGroup', 'onAlias', 'onDelete', 'onBatch', 'onChoices'];
 
 /** The function of this name: declared at the top of the file, put on the global object, or exported by a bundle. */
 function handlerOf(kind) {
@@ -81,6 +81,27 @@ async function oneByOne(events, settings) {
     push(endings, await single(kind, events[at], settings));
   }
   return endings;
+}
+
+/** The longest list of choices that a host takes. */
+const MOST_CHOICES = 1000;
+
+/** What a setting may be: a list of pairs, value and label. What the function throws is thrown on. */
+async function choices(setting, settings) {
+  const handler = found.onChoices;
+  if (handler === undefined) throw new TypeError('the function has no `onChoices(setting, settings)`');
+  const given = await handler(setting, jsonParse(settings));
+  if (!isArray(given)) throw new TypeError(`onChoices returned ${inspect(given, 0)}, not a list`);
+  const pairs = [];
+  for (let at = 0; at < min(given.length, MOST_CHOICES + 1); at++) {
+    const one = given[at];
+    const value = typeof one === 'string' ? one : read(one, 'value');
+    if (typeof value !== 'string') {
+      throw new TypeError(`onChoices returned ${inspect(one, 0)} at ${at}, neither a string nor { value, label }`);
+    }
+    push(pairs, [value, typeof one === 'string' ? '' : textOf(read(one, 'label') ?? '')]);
+  }
+  return pairs;
 }
 
 function filledWith(count, one) {

@@ -20,6 +20,8 @@ pub(super) enum Action {
     GovernSigning,
     /// Say which versions may no longer be chosen.
     RetireVersions,
+    /// Have a function say what a setting may be.
+    AskFunctions,
     /// See sources, destinations, connections, deliveries, the ledger.
     ReadWorkspace,
     /// Change them, and deliver again.
@@ -45,8 +47,9 @@ pub(super) enum Action {
 }
 
 use Action::{
-    ChangeWorkspace, DevelopFunctions, GovernKeys, GovernLinks, GovernSigning, GovernTenants, GovernVault, KnowOneself,
-    OpenLink, ReadAudit, ReadCatalogue, ReadPartners, ReadWorkspace, ReadWorkspaces, RetireVersions, VerifyAudit,
+    AskFunctions, ChangeWorkspace, DevelopFunctions, GovernKeys, GovernLinks, GovernSigning, GovernTenants,
+    GovernVault, KnowOneself, OpenLink, ReadAudit, ReadCatalogue, ReadPartners, ReadWorkspace, ReadWorkspaces,
+    RetireVersions, VerifyAudit,
 };
 use Role::{Operator, PartnerAdmin, PartnerDeveloper, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer};
 
@@ -57,6 +60,7 @@ pub(super) const fn roles(action: Action) -> &'static [Role] {
         DevelopFunctions => &[Operator, PartnerAdmin, PartnerDeveloper],
         ReadWorkspace | ReadWorkspaces => &[Operator, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer],
         ChangeWorkspace => &[Operator, WorkspaceAdmin, WorkspaceEditor],
+        AskFunctions => &[Operator, PartnerAdmin, PartnerDeveloper, WorkspaceAdmin, WorkspaceEditor],
         ReadPartners => &[Operator, PartnerAdmin, PartnerDeveloper],
         RetireVersions | GovernSigning => &[Operator, PartnerAdmin],
         GovernTenants | GovernVault | VerifyAudit => &[Operator],
@@ -96,6 +100,7 @@ const WITH_ONE_DESTINATION: &[(Method, &str)] = &[
     (Method::GET, "/api/v1/destinations/{id}"),
     (Method::PATCH, "/api/v1/destinations/{id}"),
     (Method::POST, "/api/v1/destinations/{id}/test"),
+    (Method::POST, "/api/v1/destinations/{id}/choices"),
     (Method::GET, "/api/v1/deliveries"),
     (Method::GET, "/api/v1/deliveries/{id}"),
     (Method::GET, "/api/v1/deliveries/{id}/attempts"),
@@ -146,6 +151,7 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::POST, "/api/v1/functions/{id}/versions/{version}/restore", RetireVersions),
     (Method::POST, "/api/v1/functions/{id}/rollback", DevelopFunctions),
     (Method::POST, "/api/v1/functions/{id}/test", DevelopFunctions),
+    (Method::POST, "/api/v1/functions/{id}/choices", AskFunctions),
     (Method::GET, "/api/v1/functions/{id}/logs", DevelopFunctions),
     (Method::GET, "/api/v1/sources", ReadWorkspace),
     (Method::POST, "/api/v1/sources", ChangeWorkspace),
@@ -158,6 +164,7 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::PATCH, "/api/v1/destinations/{id}", ChangeWorkspace),
     (Method::DELETE, "/api/v1/destinations/{id}", ChangeWorkspace),
     (Method::POST, "/api/v1/destinations/{id}/test", ChangeWorkspace),
+    (Method::POST, "/api/v1/destinations/{id}/choices", ChangeWorkspace),
     (Method::GET, "/api/v1/connections", ReadWorkspace),
     (Method::POST, "/api/v1/connections", ChangeWorkspace),
     (Method::GET, "/api/v1/connections/{id}", ReadWorkspace),

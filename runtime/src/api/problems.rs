@@ -194,6 +194,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ),
     ("name_taken", 409, "Something of this kind has the name.", "Choose another, or change that one."),
     (
+        "no_choices",
+        422,
+        "The function says nothing of what this setting may be.",
+        "The detail says why, often in the function's own words: a key that is missing or wrong, or a setting that has no choices.",
+    ),
+    (
         "no_javascript",
         501,
         "This host builds no JavaScript.",

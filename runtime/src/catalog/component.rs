@@ -20,6 +20,9 @@ pub const MANIFEST_SECTION: &str = "tidegate:manifest";
 /// The interface that a function exports.
 pub const HANDLER: &str = "tidegate:destination/handler@0.1.0";
 
+/// The interface that a function exports too if it is asked for choices.
+pub const CHOICES: &str = "tidegate:destination/choices@0.1.0";
+
 /// What a toolchain with bindings of its own leaves in the core module.
 const BINDINGS_SECTION: &str = "component-type";
 
@@ -37,12 +40,14 @@ pub enum ComponentError {
     WrongWorld(String),
 }
 
-/// The world of `wit/`, parsed.
+/// The worlds of `wit/`, parsed.
 pub(super) struct World {
     /// Every type and function.
     pub(super) resolve: Resolve,
     /// The world `destination` in it.
     pub(super) id: WorldId,
+    /// The world `destination-with-choices` in it.
+    with_choices: WorldId,
 }
 
 /// Parsed once: encoding and inspecting both need it.
@@ -51,7 +56,9 @@ pub(super) static WORLD: LazyLock<World> = LazyLock::new(|| {
     // The text is part of this program; a test holds that it parses.
     let package = resolve.push_str("wit/destination.wit", WIT).expect("wit/destination.wit parses");
     let id = resolve.select_world(&[package], Some("destination")).expect("wit/destination.wit has its world");
-    World { resolve, id }
+    let world = resolve.select_world(&[package], Some("destination-with-choices"));
+    let with_choices = world.expect("wit/destination.wit has its wider world");
+    World { resolve, id, with_choices }
 });
 
 /// Makes a component of a core module, in binary or text form, and puts `manifest_toml` into it as it is.
@@ -110,7 +117,7 @@ pub(super) fn with_section(mut component: Vec<u8>, name: &str, data: &[u8]) -> V
 
 /// Tells the encoder which world this is, unless the module's own toolchain did.
 fn with_bindings(binary: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>, ComponentError> {
-    let mut has_bindings = false;
+    let (mut has_bindings, mut world) = (false, WORLD.id);
     for payload in wasmparser::Parser::new(0).parse_all(&binary) {
         let payload = payload.map_err(|error| ComponentError::NotAModule(error.to_string()))?;
         if let wasmparser::Payload::Version { encoding: wasmparser::Encoding::Component, .. } = payload {
@@ -118,13 +125,18 @@ fn with_bindings(binary: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>, ComponentError>
         }
         if let wasmparser::Payload::CustomSection(section) = payload {
             has_bindings |= section.name().starts_with(BINDINGS_SECTION);
+        } else if let wasmparser::Payload::ExportSection(section) = payload {
+            let mut names = section.into_iter().flatten().map(|export| export.name);
+            if names.any(|name| name.strip_prefix(CHOICES).is_some_and(|rest| rest.starts_with('#'))) {
+                world = WORLD.with_choices;
+            }
         }
     }
     if has_bindings {
         return Ok(binary);
     }
     let mut module = binary.into_owned();
-    embed_component_metadata(&mut module, &WORLD.resolve, WORLD.id, StringEncoding::UTF8)
+    embed_component_metadata(&mut module, &WORLD.resolve, world, StringEncoding::UTF8)
         .map_err(|error| ComponentError::WrongWorld(format!("{error:#}")))?;
     Ok(Cow::Owned(module))
 }

@@ -10,7 +10,7 @@ use wasmparser::{Parser, Payload, Validator, WasmFeatures, types::Types};
 use wit_component::DecodedWasm;
 use wit_parser::{Resolve, Span, WorldItem, WorldKey};
 
-use super::component::{HANDLER, MANIFEST_SECTION, WORLD};
+use super::component::{CHOICES, HANDLER, MANIFEST_SECTION, WORLD};
 use super::javascript_check::Finding;
 use super::manifest::{self, ManifestError};
 use super::secret_check;
@@ -72,6 +72,14 @@ pub enum InspectError {
         /// What it does export.
         exports: String,
     },
+    /// A setting whose choices nobody can be asked for.
+    #[error(
+        "the setting `{setting}` has its choices from the function, and this component does not export `{CHOICES}`: build it anew"
+    )]
+    NoChoices {
+        /// The setting.
+        setting: String,
+    },
     /// An import or the handler has other types than the contract.
     #[error(
         "this component disagrees with the types of `tidegate:destination@0.1.0`: {0}; build it against this host's `wit/`"
@@ -106,6 +114,10 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, InspectError> {
     check_imports(&imports, &types)?;
     if !exports.iter().any(|name| name == HANDLER) {
         return Err(InspectError::NoHandler { exports: list(&exports) });
+    }
+    let mut asked = manifest.settings.iter().filter(|(_, setting)| setting.choices_from.is_some());
+    if let (Some((setting, _)), false) = (asked.next(), exports.iter().any(|name| name == CHOICES)) {
+        return Err(InspectError::NoChoices { setting: setting.clone() });
     }
     check_types(bytes, imports.iter().any(|import| is_wasi(import)))?;
     let digest = Digest(Sha256::digest(bytes).into());

@@ -20,8 +20,8 @@ static ENGINE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/js-engine.wasm"
 pub const MAX_SOURCE_BYTES: usize = 8 << 20;
 
 /// What a file can declare to be called.
-pub(super) const HANDLERS: [&str; 8] =
-    ["onTrack", "onIdentify", "onPage", "onScreen", "onGroup", "onAlias", "onDelete", "onBatch"];
+pub(super) const HANDLERS: [&str; 9] =
+    ["onTrack", "onIdentify", "onPage", "onScreen", "onGroup", "onAlias", "onDelete", "onBatch", "onChoices"];
 
 /// Why a file does not become a module.
 #[derive(Debug, thiserror::Error)]

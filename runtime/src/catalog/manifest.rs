@@ -168,6 +168,15 @@ fn check_form(name: &str, setting: &Setting) -> Result<(), ManifestError> {
     if !setting.choices.is_empty() && (setting.kind != SettingType::String || setting.secret) {
         return wrong(choices, setting.choices.join(", "), "only a `string` that is not secret has choices");
     }
+    if setting.choices_from.is_some() {
+        let key = format!("settings.{name}.choices_from");
+        if !matches!(setting.kind, SettingType::String | SettingType::Array) || setting.secret {
+            return wrong(key, "function", "only a `string` or an `array` that is not secret has choices");
+        }
+        if !setting.choices.is_empty() {
+            return wrong(key, "function", "it has `choices` too: keep one of them");
+        }
+    }
     let Some(text) = &setting.pattern else { return Ok(()) };
     if setting.kind != SettingType::String {
         return wrong(pattern, text, "only a `string` has a pattern");

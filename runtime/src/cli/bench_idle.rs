@@ -38,7 +38,7 @@ const AT_ONCE: u32 = 128;
 /// How long an event may be on its way. Only a broken host comes near it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Deliveries whose attempts are read for the time of invocations.
+/// Recorded attempts from which the time of invocations is read, at least, where there are so many.
 const READ: usize = 1_000;
 
 /// How much is configured.
@@ -122,6 +122,9 @@ pub(super) async fn run(component: &[u8], size: Size, events: u32) -> anyhow::Re
     let many = Bed::new("many", component, size, partner).await?;
     let configuring = began.elapsed();
     let few = Bed::new("few", component, few, partner).await?;
+    let mb = |bytes: u64| (bytes as f64 / 1e5).round() / 10.0;
+    let (more, less) = (mb(many.memory_at_start), mb(few.memory_at_start));
+    eprintln!("configured in {} s; memory at the start: {more} MB beside {less} MB", configuring.as_secs());
     // Every active function once, so that all are compiled and loaded.
     for bed in [&many, &few] {
         for number in 0..bed.write_keys.len() as u32 {
@@ -138,7 +141,6 @@ pub(super) async fn run(component: &[u8], size: Size, events: u32) -> anyhow::Re
     let (many_ways, few_ways) = (Spread::of(slow), Spread::of(quick));
     let (many_runs, few_runs) = (invocations(&many.control).await?, invocations(&few.control).await?);
     let (memory, most) = many.host.memory()?;
-    let mb = |bytes: u64| (bytes as f64 / 1e5).round() / 10.0;
     let ratio = |one: f64, other: f64| (one / other * 100.0).round() / 100.0;
     Ok(json!({
         "functions": size.functions,
@@ -181,14 +183,21 @@ impl Spread {
     }
 }
 
-/// How long invocations took, as the attempts at the newest deliveries have it.
+/// How long invocations took, as the attempts that were recorded have it.
 async fn invocations(control: &Client) -> anyhow::Result<Spread> {
-    let list = control.get(&format!("/api/v1/deliveries?state=delivered&limit={READ}")).await?;
-    let mut times = Vec::new();
-    for delivery in list["items"].as_array().into_iter().flatten() {
-        let id = delivery["id"].as_str().context("a delivery has an id")?;
-        let attempts = control.get(&format!("/api/v1/deliveries/{}/attempts", encode(id))).await?;
-        times.extend(attempts["items"][0]["report"]["used"]["wall_ms"].as_f64());
+    let (mut times, mut after) = (Vec::new(), String::new());
+    // First successes are recorded in a sample, so most deliveries have no attempt.
+    while times.len() < READ {
+        let list = control.get(&format!("/api/v1/deliveries?state=delivered&limit=1000{after}")).await?;
+        for delivery in list["items"].as_array().into_iter().flatten() {
+            let id = delivery["id"].as_str().context("a delivery has an id")?;
+            let attempts = control.get(&format!("/api/v1/deliveries/{}/attempts", encode(id))).await?;
+            times.extend(attempts["items"][0]["report"]["used"]["wall_ms"].as_f64());
+        }
+        match list["next"].as_str() {
+            Some(next) => after = format!("&after={}", encode(next)),
+            None => break,
+        }
     }
     ensure!(!times.is_empty(), "no attempt was recorded");
     Ok(Spread::of(times))

@@ -83,6 +83,17 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Ask the function what a setting may be, with the destination's settings and secrets.
+    Choices {
+        /// Its id, `dst_…`.
+        id: String,
+        /// The setting's name.
+        setting: String,
+        #[command(flatten)]
+        settings: SettingsArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Switch a destination on, or let a paused one go on.
     Enable {
         /// Its id, `dst_…`.
@@ -156,7 +167,7 @@ impl RateArgs {
 
 impl SettingsArgs {
     /// The settings, if any were given.
-    fn read(&self) -> anyhow::Result<Option<Value>> {
+    pub(super) fn read(&self) -> anyhow::Result<Option<Value>> {
         let mut settings = match &self.settings {
             Some(file) => json_object(file)?,
             None if self.set.is_empty() => return Ok(None),
@@ -230,6 +241,10 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
             print::json(&tested["report"]);
             return Ok(u8::from(tested["ok"] != true));
         }
+        Command::Choices { id, setting, settings, server } => {
+            let body = changes([("setting", Some(Value::from(setting))), ("settings", settings.read()?)]);
+            print_choices(format, &Client::new(server).post(&format!("{}/choices", at(&id)), &body).await?);
+        }
         Command::Enable { id, test: first, server } => {
             let client = Client::new(server);
             if first {
@@ -254,6 +269,12 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         }
     }
     Ok(0)
+}
+
+/// What a setting may be.
+pub(super) fn print_choices(format: Format, answer: &Value) {
+    let rows = answer["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
+    print::list(format, answer, rows, &[("value", "/value"), ("label", "/label")]);
 }
 
 fn at(id: &str) -> String {

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, ServerArgs, encode};
 use super::local;
 use super::print::{self, Format};
-use super::source::{PageArgs, page};
-use super::{cases, logs, new, once, push, signing};
+use super::source::{PageArgs, changes, page};
+use super::{cases, destination, logs, new, once, push, signing};
 use crate::catalog::access::access;
 use crate::catalog::{self, BuildError, Severity, Toolchain};
 use crate::model::{Bind, Setting};
@@ -51,6 +51,20 @@ pub(super) enum Command {
     },
     /// Sign a component and the manifest in it; `push --signature` uploads both.
     Sign(signing::SignArgs),
+    /// Ask a function on the host what a setting may be, before there is a destination.
+    Choices {
+        /// Its name or id.
+        function: String,
+        /// The setting's name.
+        setting: String,
+        /// A version, by id or by its own text; the current one if it is left out.
+        #[arg(long, value_name = "VERSION")]
+        version: Option<String>,
+        #[command(flatten)]
+        settings: destination::SettingsArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// List functions.
     List {
         #[command(flatten)]
@@ -180,6 +194,15 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
                 (None, Some(file)) => push::push_signed(&path, &push::With::Signature(file), &client).await?,
             };
             print::one(format, &answer);
+        }
+        Command::Choices { function, setting, version, settings, server } => {
+            let body = changes([
+                ("setting", Some(Value::from(setting))),
+                ("version", version.map(Value::from)),
+                ("settings", settings.read()?),
+            ]);
+            let path = format!("{}/choices", at(&function));
+            destination::print_choices(format, &Client::new(server).post(&path, &body).await?);
         }
         Command::Sign(args) => signing::sign(&args, format)?,
         Command::List { page: args, server } => {

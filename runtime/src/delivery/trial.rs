@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -14,8 +14,8 @@ use super::classify::classify;
 use super::record::{self, Extent};
 use crate::clock::Clock;
 use crate::egress::{Answers, Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
-use crate::model::{Ending, Limits, OutcomeCode, Trial, TrialError};
-use crate::sandbox::{CacheScope, GuestEvent, Invocation, LoadError, Sandbox};
+use crate::model::{Ending, InvocationReport, Limits, Outcome, OutcomeCode, Trial, TrialError};
+use crate::sandbox::{CacheScope, Choice, Choices, GuestEvent, Invocation, LoadError, Sandbox};
 use crate::store::Store;
 
 /// Trials at a time, over all partners: people try by hand, and deliveries need the processors too.
@@ -56,6 +56,15 @@ impl Trials {
         })?;
         let (invocation, secrets) = self.invocation(&trial)?;
         let (sandbox, handle) = (Arc::clone(&self.sandbox), Handle::current());
+        if let Some(setting) = trial.choices_of {
+            let run = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                handle.block_on(sandbox.choices(&version, &invocation, &setting))
+            });
+            let (given, done) = run.await.map_err(|error| TrialError::Host(error.to_string()))?;
+            let done = self.sandbox.located(digest, done, self.store.component(digest)).await;
+            return choices(given, &done, &secrets);
+        }
         // On a thread of its own, so that the listeners answer whatever the guest does; its deadline ends it.
         let run = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -106,5 +115,34 @@ impl Trials {
             cache: CacheScope::alone(),
         };
         Ok((invocation, secrets))
+    }
+}
+
+/// The choices that a function gave, or why it gave none, without secrets.
+fn choices(given: Choices, done: &InvocationReport, secrets: &Secrets) -> Result<Value, TrialError> {
+    match given {
+        Some(Ok(choices)) => {
+            let choices = choices.into_iter().map(|Choice { value, label }| json!({ "value": value, "label": label }));
+            Ok(json!({ "choices": choices.collect::<Vec<_>>(), "requests": done.requests.len() }))
+        }
+        Some(Err(why)) => {
+            let mut outcome = Outcome {
+                code: OutcomeCode::InvalidSettings,
+                message: why,
+                retryable: false,
+                error: None,
+                retry_after: None,
+            };
+            record::redact_outcome(&mut outcome, secrets);
+            Err(TrialError::NoChoices(outcome.message))
+        }
+        None => {
+            if let Ending::HostFault(why) = &done.ending {
+                return Err(TrialError::Host(why.clone()));
+            }
+            let mut outcomes = classify(done, 1);
+            outcomes.iter_mut().for_each(|outcome| record::redact_outcome(outcome, secrets));
+            Err(TrialError::NoChoices(outcomes.pop().map(|outcome| outcome.message).unwrap_or_default()))
+        }
     }
 }

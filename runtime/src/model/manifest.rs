@@ -85,6 +85,9 @@ pub struct Setting {
     /// The texts of which it must be one. Empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<String>,
+    /// Who else knows what it may be, where it is not written here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices_from: Option<ChoicesFrom>,
     /// A regular expression that the whole text must match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
@@ -95,6 +98,14 @@ pub struct Setting {
     /// Where a secret may be written into a request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bind: Vec<Bind>,
+}
+
+/// Who knows what a setting may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChoicesFrom {
+    /// The function: it is asked while a customer fills in the settings. Other values are taken too, as the partner's lists change.
+    Function,
 }
 
 /// The kind of a setting's value.

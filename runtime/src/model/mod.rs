@@ -38,7 +38,9 @@ pub use ids::{
 };
 pub use limits::{Limit, Limits};
 pub use link::Link;
-pub use manifest::{Batch, Bind, Egress, Manifest, ManifestLimits, ManifestRetry, Place, Setting, SettingType};
+pub use manifest::{
+    Batch, Bind, ChoicesFrom, Egress, Manifest, ManifestLimits, ManifestRetry, Place, Setting, SettingType,
+};
 pub use outcome::{Outcome, OutcomeCode};
 pub use rate::Rate;
 pub use reads::{BadReads, Reads};

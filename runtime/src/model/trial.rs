@@ -11,7 +11,9 @@ pub struct Trial {
     pub function: FunctionId,
     /// The version of it.
     pub version: FunctionVersion,
-    /// The events, at least one.
+    /// The setting that it is asked the choices of, instead of handling events.
+    pub choices_of: Option<String>,
+    /// The events, at least one unless it is asked for choices.
     pub events: Vec<Event>,
     /// Whether the batch handler gets them.
     pub batch: bool,
@@ -40,6 +42,9 @@ pub enum TrialError {
     /// The version cannot be run.
     #[error("{0}")]
     Unusable(String),
+    /// The function gives no choices; why, in its own words or those of what ended it.
+    #[error("the function gives no choices: {0}")]
+    NoChoices(String),
     /// A fault of the host's own.
     #[error("the host could not run the function: {0}")]
     Host(String),

@@ -69,9 +69,7 @@ pub(super) async fn run(
     invocation: Invocation,
 ) -> InvocationReport {
     let began = Instant::now();
-    let after = Duration::from_millis(invocation.limits.deadline_ms);
-    // A deadline beyond the clock's end is refused by configuration long before; a day stands in for it.
-    let deadline = began.checked_add(after).unwrap_or(began + Duration::from_secs(86_400));
+    let (after, deadline) = deadline(began, &invocation);
     let cpu = CpuMeter::default();
     let mut store = store(engine, &invocation, deadline, cpu.clone());
     let called = timeout_at(deadline, cpu.measure(turns, call(&mut store, version, &invocation))).await;
@@ -83,7 +81,14 @@ pub(super) async fn run(
     report(store.into_data(), ending, began)
 }
 
-fn store(engine: &Engine, invocation: &Invocation, deadline: Instant, cpu: CpuMeter) -> Store<Run> {
+/// How long it may take, and until when.
+pub(super) fn deadline(began: Instant, invocation: &Invocation) -> (Duration, Instant) {
+    let after = Duration::from_millis(invocation.limits.deadline_ms);
+    // A deadline beyond the clock's end is refused by configuration long before; a day stands in for it.
+    (after, began.checked_add(after).unwrap_or(began + Duration::from_secs(86_400)))
+}
+
+pub(super) fn store(engine: &Engine, invocation: &Invocation, deadline: Instant, cpu: CpuMeter) -> Store<Run> {
     let limits = invocation.limits.clone();
     let run = Run {
         memory: MemoryBudget::new(limits.memory_bytes, cpu.clone()),
@@ -177,7 +182,7 @@ fn event_bytes(event: &types::Event<'_>) -> usize {
     EVENT_OVERHEAD + event.message_id.len() + optional + event.json.len()
 }
 
-fn report(mut run: Run, ending: Ending, began: Instant) -> InvocationReport {
+pub(super) fn report(mut run: Run, ending: Ending, began: Instant) -> InvocationReport {
     run.log_printed(true);
     for entry in run.table.iter_mut() {
         if let Some(pending) = entry.downcast_mut::<Pending>() {

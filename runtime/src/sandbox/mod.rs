@@ -16,6 +16,7 @@ mod bare;
 mod bindings;
 mod budget;
 mod cache;
+mod choices;
 mod code_cache;
 mod compile;
 mod cpu;
@@ -47,6 +48,7 @@ use crate::model::{Digest, InvocationReport};
 
 pub use bare::Bare;
 pub use cache::{CacheScope, Caches};
+pub use choices::{Choice, Choices};
 pub use compile::{CompileError, Compiled, MAX_PARTS, compile};
 pub use invocation::{GuestEvent, Invocation};
 pub use snapshot::{Preinitialiser, Snapshot, SnapshotError};
@@ -211,6 +213,18 @@ impl Sandbox {
         let _permit = self.permits.acquire().await;
         let _ticking = self.ticker.run();
         invocation::run(&self.engine, &self.turns, version, invocation).await
+    }
+
+    /// Asks a guest once what a setting may be, instead of handing it events; as for [`Sandbox::invoke`] otherwise.
+    pub async fn choices(
+        &self,
+        version: &LoadedVersion,
+        invocation: &Invocation,
+        setting: &str,
+    ) -> (Choices, InvocationReport) {
+        let _permit = self.permits.acquire().await;
+        let _ticking = self.ticker.run();
+        choices::ask(&self.engine, &self.turns, version, invocation, setting).await
     }
 
     /// The report of an invocation of this component, with places in code that was made of a partner's files replaced by

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, HasSelf, Instance, Linker};
 use wasmtime::{Engine, Store};
 
 use crate::model::Digest;
@@ -20,7 +20,7 @@ use crate::model::Digest;
 use super::bindings::{Destination, DestinationPre};
 use super::code_cache::{CodeCache, Found};
 use super::host::Run;
-use super::{CompileFailure, Compiler, wasi};
+use super::{CompileFailure, Compiler, choices, wasi};
 
 /// Why a version cannot be loaded.
 #[derive(Clone, Debug, Error)]
@@ -55,6 +55,8 @@ pub enum LoadError {
 pub struct LoadedVersion {
     digest: Digest,
     linked: DestinationPre<Run>,
+    /// The function that is asked for choices, where there is one.
+    choices: Option<ComponentExportIndex>,
 }
 
 impl LoadedVersion {
@@ -65,6 +67,15 @@ impl LoadedVersion {
 
     pub(super) fn component(&self) -> &Component {
         self.linked.instance_pre().component()
+    }
+
+    pub(super) fn choices(&self) -> Option<ComponentExportIndex> {
+        self.choices
+    }
+
+    /// An instance as the engine has it, for what not every component exports.
+    pub(super) async fn instance(&self, store: &mut Store<Run>) -> wasmtime::Result<Instance> {
+        self.linked.instance_pre().instantiate_async(store).await
     }
 
     pub(super) async fn instantiate(&self, store: &mut Store<Run>) -> wasmtime::Result<Destination> {
@@ -224,6 +235,8 @@ impl Loader {
 
     fn link(&self, digest: Digest, component: &Component) -> Result<LoadedVersion, String> {
         let linked = self.linker.instantiate_pre(component).and_then(DestinationPre::new);
-        linked.map(|linked| LoadedVersion { digest, linked }).map_err(|error| format!("{error:#}"))
+        let interface = component.get_export_index(None, choices::INTERFACE);
+        let choices = interface.and_then(|interface| component.get_export_index(Some(&interface), choices::FUNCTION));
+        linked.map(|linked| LoadedVersion { digest, linked, choices }).map_err(|error| format!("{error:#}"))
     }
 }

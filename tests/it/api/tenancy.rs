@@ -132,6 +132,7 @@ impl Neighbours {
                 json!({"name": "n", "role": "workspace-viewer", "destination": theirs["destinations"]})
             }
             ("POST", "/api/v1/workspaces/{id}/destroy") => json!({"confirm": "theirs"}),
+            ("POST", "/api/v1/functions/{id}/choices" | "/api/v1/destinations/{id}/choices") => json!({"setting": "x"}),
             ("POST", "/api/v1/signing-keys") => json!({"name": "k", "public_key": PUBLIC_KEY}),
             ("PATCH", "/api/v1/signature-policy") => json!({"required": false}),
             ("POST", "/api/v1/sessions") => json!({"link": "tgl_none"}),

@@ -2,6 +2,7 @@
 
 use rquickjs::{CaughtError, Ctx, Error, FromJs, Object, Promise, Value};
 use tidegate_sdk::bindings;
+use tidegate_sdk::bindings::exports::tidegate::destination::choices::{self, Choice};
 use tidegate_sdk::bindings::exports::tidegate::destination::handler::Guest;
 use tidegate_sdk::bindings::tidegate::destination::types::{Answer, Event, EventType, Failure, Retry};
 
@@ -68,6 +69,18 @@ impl Guest for Component {
         let list = format!("[{}]", list.join(","));
         call(|engine, context| several(engine, context, list, settings))
             .unwrap_or_else(|answer| events.iter().map(|_| answer.clone()).collect())
+    }
+}
+
+impl choices::Guest for Component {
+    fn get_choices(setting: String, settings: String) -> Result<Vec<Choice>, String> {
+        let given = call(|engine, context| of_setting(engine, context, setting, settings));
+        given.unwrap_or_else(|answer| Err(answer)).map_err(|answer| match answer {
+            Answer::Rejected(message) | Answer::InvalidSettings(message) => message,
+            Answer::Retry(retry) => retry.message,
+            Answer::Failed(failure) => format!("{}: {}", failure.name, failure.message),
+            Answer::Delivered | Answer::Unsupported => "the function has no choices".to_owned(),
+        })
     }
 }
 
@@ -150,6 +163,29 @@ fn several(engine: &Engine, context: &Ctx<'_>, events: String, settings: String)
     let promise: Promise = engine.batch.clone().restore(context)?.call((events, settings))?;
     let endings = settle::<Vec<Ending>>(engine, context, "onBatch", &promise)??;
     Ok(endings.into_iter().map(Ending::answer).collect())
+}
+
+/// What a setting may be; the error is what the function threw.
+fn of_setting(
+    engine: &Engine,
+    context: &Ctx<'_>,
+    setting: String,
+    settings: String,
+) -> Result<Result<Vec<Choice>, Answer>, Fault> {
+    let promise: Promise = engine.choices.clone().restore(context)?.call((setting, settings))?;
+    let pairs = match settle::<Vec<Vec<Text>>>(engine, context, "onChoices", &promise)? {
+        Ok(pairs) => pairs,
+        Err(Error::Exception) => {
+            let ending: Ending = engine.ending_of.clone().restore(context)?.call((context.catch(),))?;
+            return Ok(Err(ending.answer()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let choice = |pair: Vec<Text>| {
+        let mut pair = pair.into_iter().map(|text| text.0);
+        Choice { value: pair.next().unwrap_or_default(), label: pair.next().unwrap_or_default() }
+    };
+    Ok(Ok(pairs.into_iter().map(choice).collect()))
 }
 
 /// Lets promises, timers and requests go on until this promise is settled, and gives what it was settled with.

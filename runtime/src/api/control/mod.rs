@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod choices;
 mod connections;
 mod deliveries;
 mod destinations;
@@ -96,6 +97,7 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(versions::routes())
         .merge(access::routes())
         .merge(trial::routes())
+        .merge(choices::routes())
         .merge(logs::routes())
         .merge(destinations::routes())
         .merge(connections::routes())

@@ -88,8 +88,17 @@ async fn test(
     check_settings(&version.manifest, &body.settings, &BTreeSet::new())?;
     let settings = with_defaults(&version.manifest, &body.settings);
     let answers = body.answers.map(|answers| Value::from(answers).to_string());
-    let trial =
-        Trial { function: function.id, version, events, batch, settings, answers, now: body.now, seed: body.seed };
+    let trial = Trial {
+        function: function.id,
+        version,
+        choices_of: None,
+        events,
+        batch,
+        settings,
+        answers,
+        now: body.now,
+        seed: body.seed,
+    };
     Ok(Json((state.trials)(trial).await.map_err(problem)?))
 }
 
@@ -117,7 +126,17 @@ async fn test_destination(
         .with_secrets(manifest, defaults, secrets)
         .map_err(|error| Problem::unprocessable("invalid_settings", error.to_string()))?;
     let (function, events) = (destination.function, vec![event]);
-    let trial = Trial { function, version, events, batch: false, settings, answers: None, now: None, seed: None };
+    let trial = Trial {
+        function,
+        version,
+        choices_of: None,
+        events,
+        batch: false,
+        settings,
+        answers: None,
+        now: None,
+        seed: None,
+    };
     let report = (state.trials)(trial).await.map_err(problem)?;
     Ok(Json(Tested { ok: report["outcome"]["code"] == OutcomeCode::Delivered.as_str(), report }))
 }
@@ -150,12 +169,13 @@ fn events(body: &ToTry, now: Timestamp) -> Result<(Vec<Event>, bool), Problem> {
     Ok((events.iter().map(read).collect::<Result<_, _>>()?, batch))
 }
 
-fn problem(error: TrialError) -> Problem {
+pub(super) fn problem(error: TrialError) -> Problem {
     let detail = error.to_string();
     match error {
         TrialError::Busy(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
         TrialError::Settings(_) => Problem::unprocessable("invalid_settings", detail),
         TrialError::Answers(_) => Problem::unprocessable("invalid_answers", detail),
+        TrialError::NoChoices(_) => Problem::unprocessable("no_choices", detail),
         TrialError::Unusable(_) => Problem::unprocessable("invalid_component", detail),
         TrialError::Host(_) => {
             tracing::error!(error = %detail, "a function could not be tried");
