@@ -37,4 +37,5 @@ mod tidy;
 mod trials;
 mod uploads;
 mod vault;
+mod walkthroughs;
 mod wasi;

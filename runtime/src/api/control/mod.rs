@@ -5,23 +5,28 @@
 
 mod access;
 mod audit;
+mod checking;
 mod connections;
 mod deliveries;
 mod destinations;
 mod functions;
 mod keys;
 mod ledger;
+mod lifecycle;
 mod links;
 mod logs;
 mod masking;
 mod partners;
 mod replays;
+mod reviews;
 mod signing;
 mod sources;
 mod trial;
+mod turns;
 mod upload;
 mod vault;
 mod versions;
+mod wishes;
 mod workspaces;
 
 use std::sync::Arc;
@@ -95,12 +100,15 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(functions::routes())
         .merge(versions::routes())
         .merge(access::routes())
+        .merge(lifecycle::routes())
+        .merge(reviews::routes())
         .merge(trial::routes())
         .merge(logs::routes())
         .merge(destinations::routes())
         .merge(connections::routes())
         .merge(deliveries::routes())
         .merge(replays::routes())
+        .merge(wishes::routes())
         .merge(ledger::routes())
         .merge(audit::routes())
         .merge(vault::routes())
