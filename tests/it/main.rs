@@ -39,4 +39,5 @@ mod tracing;
 mod trials;
 mod uploads;
 mod vault;
+mod walkthroughs;
 mod wasi;

@@ -22,6 +22,12 @@ pub(super) enum Action {
     RetireVersions,
     /// Have a function say what a setting may be.
     AskFunctions,
+    /// See reviews of one's functions, and speak about them; operators see all.
+    FollowReviews,
+    /// Decide reviews.
+    DecideReviews,
+    /// See what customers wish for.
+    ReadWishes,
     /// See sources, destinations, connections, deliveries, the ledger.
     ReadWorkspace,
     /// Change them, and deliver again.
@@ -47,23 +53,23 @@ pub(super) enum Action {
 }
 
 use Action::{
-    AskFunctions, ChangeWorkspace, DevelopFunctions, GovernKeys, GovernLinks, GovernSigning, GovernTenants,
-    GovernVault, KnowOneself, OpenLink, ReadAudit, ReadCatalogue, ReadPartners, ReadWorkspace, ReadWorkspaces,
-    RetireVersions, VerifyAudit,
+    AskFunctions, ChangeWorkspace, DecideReviews, DevelopFunctions, FollowReviews, GovernKeys, GovernLinks,
+    GovernSigning, GovernTenants, GovernVault, KnowOneself, OpenLink, ReadAudit, ReadCatalogue, ReadPartners,
+    ReadWishes, ReadWorkspace, ReadWorkspaces, RetireVersions, VerifyAudit,
 };
 use Role::{Operator, PartnerAdmin, PartnerDeveloper, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer};
 
 /// Which roles may do it.
 pub(super) const fn roles(action: Action) -> &'static [Role] {
     match action {
-        KnowOneself | ReadCatalogue | OpenLink => &Role::ALL,
-        DevelopFunctions => &[Operator, PartnerAdmin, PartnerDeveloper],
+        KnowOneself | ReadCatalogue | ReadWishes | OpenLink => &Role::ALL,
+        DevelopFunctions | FollowReviews => &[Operator, PartnerAdmin, PartnerDeveloper],
         ReadWorkspace | ReadWorkspaces => &[Operator, WorkspaceAdmin, WorkspaceEditor, WorkspaceViewer],
         ChangeWorkspace => &[Operator, WorkspaceAdmin, WorkspaceEditor],
         AskFunctions => &[Operator, PartnerAdmin, PartnerDeveloper, WorkspaceAdmin, WorkspaceEditor],
         ReadPartners => &[Operator, PartnerAdmin, PartnerDeveloper],
         RetireVersions | GovernSigning => &[Operator, PartnerAdmin],
-        GovernTenants | GovernVault | VerifyAudit => &[Operator],
+        GovernTenants | GovernVault | VerifyAudit | DecideReviews => &[Operator],
         GovernLinks => &[Operator, WorkspaceAdmin],
         GovernKeys | ReadAudit => &[Operator, PartnerAdmin, WorkspaceAdmin],
     }
@@ -93,6 +99,7 @@ const WITH_ONE_DESTINATION: &[(Method, &str)] = &[
     (Method::GET, "/api/v1/whoami"),
     (Method::GET, "/api/v1/functions"),
     (Method::GET, "/api/v1/functions/{id}"),
+    (Method::GET, "/api/v1/functions/{id}/access"),
     (Method::GET, "/api/v1/functions/{id}/versions"),
     (Method::GET, "/api/v1/functions/{id}/versions/{version}"),
     (Method::GET, "/api/v1/functions/{id}/versions/{version}/diff"),
@@ -152,6 +159,23 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::POST, "/api/v1/functions/{id}/rollback", DevelopFunctions),
     (Method::POST, "/api/v1/functions/{id}/test", DevelopFunctions),
     (Method::POST, "/api/v1/functions/{id}/choices", AskFunctions),
+    (Method::GET, "/api/v1/functions/{id}/checklist", DevelopFunctions),
+    (Method::POST, "/api/v1/functions/{id}/submit", DevelopFunctions),
+    (Method::POST, "/api/v1/functions/{id}/stage", RetireVersions),
+    (Method::GET, "/api/v1/functions/{id}/invitations", DevelopFunctions),
+    (Method::POST, "/api/v1/functions/{id}/invitations", DevelopFunctions),
+    (Method::DELETE, "/api/v1/functions/{id}/invitations/{invitation}", DevelopFunctions),
+    (Method::POST, "/api/v1/invitations/redeem", ChangeWorkspace),
+    (Method::GET, "/api/v1/reviews", FollowReviews),
+    (Method::GET, "/api/v1/reviews/{id}", FollowReviews),
+    (Method::POST, "/api/v1/reviews/{id}/comments", FollowReviews),
+    (Method::POST, "/api/v1/reviews/{id}/withdraw", FollowReviews),
+    (Method::POST, "/api/v1/reviews/{id}/approve", DecideReviews),
+    (Method::POST, "/api/v1/reviews/{id}/reject", DecideReviews),
+    (Method::GET, "/api/v1/wishes", ReadWishes),
+    (Method::POST, "/api/v1/wishes", ChangeWorkspace),
+    (Method::POST, "/api/v1/wishes/{id}/vote", ChangeWorkspace),
+    (Method::DELETE, "/api/v1/wishes/{id}/vote", ChangeWorkspace),
     (Method::GET, "/api/v1/functions/{id}/logs", DevelopFunctions),
     (Method::GET, "/api/v1/sources", ReadWorkspace),
     (Method::POST, "/api/v1/sources", ChangeWorkspace),

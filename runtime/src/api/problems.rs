@@ -9,6 +9,12 @@ use super::Problem;
 /// Every code: its name, the usual status, what it means and what helps.
 const CODES: &[(&str, u16, &str, &str)] = &[
     (
+        "approval_needed",
+        409,
+        "The version may do more than what was approved, and customers run this function.",
+        "Submit it for a review; the errors say what is more.",
+    ),
+    (
         "bad_cursor",
         400,
         "The `after` of a list is none that this host gave out.",
@@ -34,6 +40,18 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "Tell the customers first, let them pin, or promote with `force=true`.",
     ),
     ("busy", 503, "As many such things are under way as may be.", "Try again after the time in `retry-after`."),
+    (
+        "checklist_failed",
+        409,
+        "The function is not ready for a review.",
+        "Repair what the errors name, push it again, and submit that version.",
+    ),
+    (
+        "consent_needed",
+        409,
+        "The version may do more than the customer agreed to.",
+        "Read the errors; `\"consent\": true` in the change agrees to it.",
+    ),
     (
         "disk_full",
         503,
@@ -90,6 +108,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "Each is `{\"status\":200,\"headers\":{},\"body\":…}` or `{\"error\":\"…\"}`.",
     ),
     (
+        "invalid_case",
+        422,
+        "A case that came with the upload cannot be used.",
+        "The detail names the file and what is wrong with it.",
+    ),
+    (
         "invalid_component",
         422,
         "What was uploaded is no component that this host runs.",
@@ -101,7 +125,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "What was to be tried is no event.",
         "Give `event`, an object with a `type`, or `events`, a list of them.",
     ),
-    ("invalid_expiry", 422, "A key would have expired before it was made.", "Give a time in the future, or none."),
+    (
+        "invalid_expiry",
+        422,
+        "A key or a link would have expired before it was made, or would last too long.",
+        "Give a time in the future, or none.",
+    ),
     (
         "invalid_field",
         400,
@@ -174,11 +203,18 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "`findings` names each place with line and column.",
     ),
     (
+        "invalid_stage",
+        422,
+        "There is no such stage, or the function cannot go there.",
+        "The detail says where it may go.",
+    ),
+    (
         "invalid_tenant",
         422,
         "A key's role belongs to no such tenant.",
         "Workspace roles take `workspace`, partner roles `partner`, operators none.",
     ),
+    ("invalid_text", 422, "A text is empty, too long or not for people.", "The detail says what is taken."),
     (
         "method_not_allowed",
         405,

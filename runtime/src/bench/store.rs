@@ -24,7 +24,7 @@ use crate::model::{
 use crate::store::baseline::{Baseline, Looker};
 use crate::store::{
     AttemptRecord, DeliveryFilter, LedgerScope, NewConnection, NewDestination, NewEvent, Owed, OwedState, Page, Settle,
-    Settlement, Store, StoreConfig, Want,
+    Settlement, Store, StoreConfig, Vouched, Want,
 };
 
 /// Bytes of one event's JSON: a track call of a stock client with its context.
@@ -281,8 +281,9 @@ impl Bench {
         let manifest: Manifest = serde_json::from_value(json!({"name": "bench", "version": "1", "events": ["track"]}))?;
         let bytes = Bytes::from_static(b"not a component");
         let digest = Digest(sha2::Sha256::digest(&bytes).into());
-        let (function, _) =
-            store.put_function_version(&actor, manifest, Inspection::default(), digest, bytes, None).await?;
+        let (function, _) = store
+            .put_function_version(&actor, manifest, Inspection::default(), digest, bytes, Vouched::BY_OPERATOR)
+            .await?;
         let source = store.create_source(&actor, "bench").await?;
         let mut connections = Vec::new();
         for number in 0..conditions.destinations {
@@ -290,6 +291,7 @@ impl Bench {
                 name: format!("bench {number}"),
                 function: function.id,
                 pinned: None,
+                consented: function.current,
                 settings: Map::new(),
                 secrets: Default::default(),
                 rate: None,

@@ -9,6 +9,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::model::{EventType, Timestamp};
+
+/// The moment that cases run at, so that what a function makes of the time can be expected: 2026-01-01T00:00:00Z.
+pub const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// The randomness that cases run with.
+pub const SEED: u64 = 1;
+
 /// One expectation: events in, requests out, answers in, outcome out.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,7 +107,11 @@ pub fn load(folder: &Path) -> Result<Vec<(PathBuf, Case)>, CaseError> {
     paths.into_iter().map(read).collect()
 }
 
-pub(super) fn parse(text: &str) -> Result<Case, String> {
+/// Reads one case.
+///
+/// # Errors
+/// What is wrong with it; for JSON with its line.
+pub fn parse(text: &str) -> Result<Case, String> {
     let case: Case = serde_json::from_str(text).map_err(|error| error.to_string())?;
     match (&case.event, &case.events) {
         (Some(_), None) if case.outcome.is_empty() => Err("`outcome` is missing: give at least its `code`".to_owned()),
@@ -114,6 +126,17 @@ pub(super) fn parse(text: &str) -> Result<Case, String> {
 }
 
 impl Case {
+    /// Its events: one, or those of a batch.
+    pub fn given(&self) -> impl Iterator<Item = &Map<String, Value>> {
+        self.event.iter().chain(self.events.iter().flatten())
+    }
+
+    /// The types of its events, each once.
+    pub fn types(&self) -> Vec<EventType> {
+        let types = self.given().filter_map(|event| event.get("type")?.as_str()?.parse().ok());
+        types.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
     /// How a report (the JSON of `function run`) differs from what is expected; empty if it does not.
     pub fn differences(&self, report: &Value) -> Vec<String> {
         let mut found = Differences::default();

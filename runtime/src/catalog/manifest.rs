@@ -75,6 +75,7 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
     for (name, setting) in &manifest.settings {
         check_when(name, setting, &manifest)?;
     }
+    check_listing(&manifest)?;
     check_egress(&manifest)?;
     for (name, setting) in &manifest.settings {
         if setting.bind.len() > MAX_BINDS {
@@ -116,6 +117,34 @@ fn check_text(key: &str, text: Option<&str>) -> Result<(), ManifestError> {
     let Some(text) = text else { return Ok(()) };
     if text.chars().count() > MAX_TEXT || text.chars().any(char::is_control) {
         return wrong(key, text.escape_debug(), format!("use one line of at most {MAX_TEXT} characters"));
+    }
+    Ok(())
+}
+
+fn check_listing(manifest: &Manifest) -> Result<(), ManifestError> {
+    let Some(listing) = &manifest.listing else { return Ok(()) };
+    let page = |text: &String| text.parse().is_ok_and(|uri: http::Uri| uri.scheme_str() == Some("https"));
+    let mail = |text: &String| {
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '"' | ',' | ';');
+        text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.'))
+            && text.chars().all(plain)
+    };
+    for (name, text) in [
+        ("category", &listing.category),
+        ("docs", &listing.docs),
+        ("logo", &listing.logo),
+        ("support", &listing.support),
+    ] {
+        let (key, Some(text)) = (format!("listing.{name}"), text) else { continue };
+        check_text(&key, Some(text))?;
+        match name {
+            "category" if text.trim().is_empty() => return wrong(key, text, "a category has a name"),
+            "docs" | "logo" if !page(text) => return wrong(key, text, "use an https URL"),
+            "support" if !page(text) && !mail(text) => {
+                return wrong(key, text, "use an address of email or an https URL");
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -343,6 +372,11 @@ type = "string"
 choices = ["eu", "us"]
 pattern = "[a-z]+"
 default = "us"
+[listing]
+category = "Messaging"
+docs = "https://example.com/docs"
+logo = "https://example.com/logo.svg"
+support = "help@example.com"
 [limits]
 cpu_ms = 50
 [batch]
@@ -411,6 +445,10 @@ first_wait_ms = 500
             ("max_events = 100", "max_events = 5000", "`batch.max_events` in `function.toml` is `5000`"),
             ("max_wait_ms = 10000", "max_wait_ms = 70000", "use at most 60000"),
             ("max_bytes = 100000", "max_bytes = 0", "`batch.max_bytes`"),
+            ("\"Messaging\"", "\" \"", "`listing.category`"),
+            ("https://example.com/docs", "http://example.com/docs", "use an https URL"),
+            ("https://example.com/logo.svg", "logo.svg", "`listing.logo` in `function.toml` is `logo.svg`"),
+            ("help@example.com", "help@", "an address of email or an https URL"),
             ("limits]", "limits]\ncpu_m = 4", "unknown field `cpu_m`"),
             ("events = [", "reads = [\"user..id\"]\nevents = [", "`user..id` names no field of an event: use `*`"),
             ("[\"userId\"]", "[\"user..id\"]", "`user..id` names no value"),

@@ -9,6 +9,7 @@ pub mod build;
 pub mod bundle;
 pub mod cases;
 pub mod cases_write;
+pub mod checklist;
 pub mod compare;
 pub mod component;
 pub mod declared;

@@ -24,7 +24,7 @@ use crate::catalog::{self, component::renamed};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Actor, Digest, Secret, SourceId};
-use crate::store::{NewConnection, NewDestination, NewSecret, Store};
+use crate::store::{NewConnection, NewDestination, NewSecret, Store, Vouched};
 
 /// Functions of the host that is held against the other: what a small one has.
 const FEW: u32 = 10;
@@ -283,7 +283,14 @@ impl Maker {
         let digest = Digest(sha2::Sha256::digest(&bytes).into());
         let (manifest, inspection) = (inspected.manifest, inspected.inspection);
         let secret = manifest.settings.get("webhook_path").is_some_and(|setting| setting.secret);
-        let put = self.store.put_function_version(&self.actor, manifest, inspection, digest, Bytes::from(bytes), None);
+        let put = self.store.put_function_version(
+            &self.actor,
+            manifest,
+            inspection,
+            digest,
+            Bytes::from(bytes),
+            Vouched::BY_OPERATOR,
+        );
         let (function, _) = put.await?;
         let source = self.active.get(number as usize).unwrap_or(&self.idle[(number % IDLE_SOURCES) as usize]);
         let (origin, path) = self.base.rsplit_once('/').context("an origin and a path")?;
@@ -301,6 +308,7 @@ impl Maker {
                 name: format!("{name} {place}"),
                 function: function.id,
                 pinned: None,
+                consented: function.current,
                 settings,
                 secrets,
                 rate: None,

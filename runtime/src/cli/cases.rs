@@ -12,10 +12,9 @@ use super::local::{self, Local, Run};
 use super::once::passage;
 use super::print::{self, Format};
 use super::watch;
-use crate::catalog::cases::{self, Case};
+use crate::catalog::cases::{self, Case, NOW, SEED};
 use crate::catalog::cases_write;
 use crate::clock::Clock;
-use crate::model::Timestamp;
 use crate::sandbox::Sandbox;
 
 #[derive(clap::Args)]
@@ -36,12 +35,6 @@ pub(super) struct Args {
     #[arg(long)]
     update: bool,
 }
-
-/// The moment that cases run at, so that what a function makes of the time can be expected: 2026-01-01T00:00:00Z.
-pub(super) const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
-
-/// The randomness that cases run with.
-pub(super) const SEED: u64 = 1;
 
 pub(super) async fn run(args: Args, format: Format) -> anyhow::Result<u8> {
     if !args.watch {

@@ -25,6 +25,9 @@ pub(super) enum Command {
         /// Leave it off, to test it first; `destination enable` switches it on.
         #[arg(long)]
         off: bool,
+        /// Make nothing: say in plain words what the function may do.
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         settings: SettingsArgs,
         #[command(flatten)]
@@ -47,6 +50,13 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Agree to what the function's current version may do: a destination that stayed on an older one follows again.
+    Consent {
+        /// Its id, `dst_…`.
+        id: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Change a destination. Settings that are given replace all former ones.
     Update {
         /// Its id, `dst_…`.
@@ -63,6 +73,9 @@ pub(super) enum Command {
         /// Follow the function's current version again.
         #[arg(long)]
         follow: bool,
+        /// Agree to what the version may do that it is to run.
+        #[arg(long)]
+        consent: bool,
         #[command(flatten)]
         settings: SettingsArgs,
         #[command(flatten)]
@@ -208,7 +221,17 @@ const COLUMNS: &[(&str, &str)] = &[
 
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
-        Command::Create { name, function, pin, off, settings, rate, server } => {
+        Command::Create { function, pin, dry_run: true, server, .. } => {
+            let version = pin.map(|pin| format!("?version={}", encode(&pin))).unwrap_or_default();
+            let path = format!("/api/v1/functions/{}/access{version}", encode(&function));
+            let access = Client::new(server).get(&path).await?;
+            match format {
+                Format::Json => print::json(&access),
+                Format::Table => print::sentences(&format!("What {function} may do:"), &access["sentences"]),
+            }
+            eprintln!("nothing was made: leave --dry-run out to let it");
+        }
+        Command::Create { name, function, pin, off, dry_run: false, settings, rate, server } => {
             let body = changes([
                 ("name", Some(Value::from(name))),
                 ("function", Some(Value::from(function))),
@@ -226,11 +249,15 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Show { id, server } => {
             print::one(format, &Client::new(server).get(&format!("/api/v1/destinations/{}", encode(&id))).await?);
         }
-        Command::Update { id, name, enabled, pin, follow, settings, rate, no_rate, server } => {
+        Command::Consent { id, server } => {
+            print::one(format, &Client::new(server).patch(&at(&id), &json!({"consent": true})).await?);
+        }
+        Command::Update { id, name, enabled, pin, follow, consent, settings, rate, no_rate, server } => {
             let body = changes([
                 ("name", name.map(Value::from)),
                 ("pinned", pin.map(Value::from).or(follow.then_some(Value::Null))),
                 ("enabled", enabled.map(Value::from)),
+                ("consent", consent.then_some(Value::from(true))),
                 ("settings", settings.read()?),
                 ("rate", if no_rate { Some(Value::Null) } else { rate.read() }),
             ]);

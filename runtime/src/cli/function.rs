@@ -9,7 +9,7 @@ use super::client::{Client, ServerArgs, encode};
 use super::local;
 use super::print::{self, Format};
 use super::source::{PageArgs, changes, page};
-use super::{cases, destination, logs, new, once, push, signing};
+use super::{cases, destination, lifecycle, logs, new, once, push, signing};
 use crate::catalog::access::access;
 use crate::catalog::{self, BuildError, Severity, Toolchain};
 use crate::model::{Bind, Setting};
@@ -36,7 +36,7 @@ pub(super) enum Command {
     Test(cases::Args),
     /// Run a function once in the real sandbox, without a server or on one, and print what it did.
     Run(once::Args),
-    /// Upload a function; its first version is live at once.
+    /// Upload a function with its cases, which the host runs. What an operator uploads is for everybody; a partner submits it.
     Push {
         /// A folder, a script or a component. A script that imports nothing is built by the host, everything else here.
         path: PathBuf,
@@ -150,6 +150,8 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    #[command(flatten)]
+    Lifecycle(lifecycle::Command),
     /// Make the version before the current one the current one.
     Rollback {
         /// The function's name or id.
@@ -159,8 +161,14 @@ pub(super) enum Command {
     },
 }
 
-const COLUMNS: &[(&str, &str)] =
-    &[("id", "/id"), ("name", "/name"), ("current", "/current"), ("created", "/created_at")];
+const COLUMNS: &[(&str, &str)] = &[
+    ("name", "/name"),
+    ("version", "/version"),
+    ("stage", "/stage"),
+    ("category", "/listing/category"),
+    ("description", "/description"),
+    ("id", "/id"),
+];
 
 const VERSIONS: &[(&str, &str)] = &[
     ("id", "/id"),
@@ -168,6 +176,7 @@ const VERSIONS: &[(&str, &str)] = &[
     ("digest", "/digest"),
     ("size", "/size"),
     ("state", "/state"),
+    ("approved", "/approved"),
     ("created", "/created_at"),
 ];
 
@@ -193,7 +202,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
                 (Some(key), _) => push::push_signed(&path, &push::With::Key(key), &client).await?,
                 (None, Some(file)) => push::push_signed(&path, &push::With::Signature(file), &client).await?,
             };
-            print::one(format, &answer);
+            push::show(format, &answer);
         }
         Command::Choices { function, setting, version, settings, server } => {
             let body = changes([
@@ -218,7 +227,11 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Diff { function, version, from, server } => {
             let from = from.map(|from| format!("?from={}", encode(&from))).unwrap_or_default();
             let path = at_version(&function, &version, &format!("/diff{from}"));
-            print::one(format, &Client::new(server).get(&path).await?);
+            let diff = Client::new(server).get(&path).await?;
+            match format {
+                Format::Json => print::json(&diff),
+                Format::Table => print::facts(&filled(diff)),
+            }
         }
         Command::Promote { function, version, force, server } => {
             let path = at_version(&function, &version, if force { "/promote?force=true" } else { "/promote" });
@@ -226,22 +239,43 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         }
         Command::Yank { function, version, reason, server } => {
             let path = at_version(&function, &version, "/yank");
-            print::one(format, &Client::new(server).post(&path, &json!({ "reason": reason })).await?);
+            print_version(format, Client::new(server).post(&path, &json!({ "reason": reason })).await?);
         }
         Command::Deprecate { function, version, reason, server } => {
             let path = at_version(&function, &version, "/deprecate");
-            print::one(format, &Client::new(server).post(&path, &json!({ "reason": reason })).await?);
+            print_version(format, Client::new(server).post(&path, &json!({ "reason": reason })).await?);
         }
         Command::Restore { function, version, server } => {
             let path = at_version(&function, &version, "/restore");
-            print::one(format, &Client::new(server).post(&path, &json!({})).await?);
+            print_version(format, Client::new(server).post(&path, &json!({})).await?);
         }
+        Command::Lifecycle(command) => return lifecycle::run(command, format).await,
         Command::Rollback { function, server } => {
             let path = format!("{}/rollback", at(&function));
             print::one(format, &Client::new(server).post(&path, &json!({})).await?);
         }
     }
     Ok(0)
+}
+
+/// Prints a version. For people its manifest is left out: `function show` says in words what it comes to.
+fn print_version(format: Format, mut version: Value) {
+    if let (Format::Table, Some(version)) = (format, version.as_object_mut()) {
+        version.remove("manifest");
+    }
+    print::one(format, &version);
+}
+
+/// A value without the lists and objects in it that have nothing.
+fn filled(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let some = members.into_iter().map(|(name, value)| (name, filled(value)));
+            let is_some = |value: &Value| value != &json!([]) && value != &json!({});
+            Value::Object(some.filter(|(_, value)| is_some(value)).collect())
+        }
+        other => other,
+    }
 }
 
 /// The path of a function.

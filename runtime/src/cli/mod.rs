@@ -30,6 +30,7 @@ mod event;
 mod function;
 mod key;
 mod ledger;
+mod lifecycle;
 mod link;
 mod local;
 mod log;
@@ -40,12 +41,14 @@ mod partner;
 mod print;
 mod push;
 mod replay;
+mod review;
 mod serve;
 mod signing;
 mod source;
 mod tenant;
 mod vault;
 mod watch;
+mod wish;
 mod worker;
 
 /// Runs partner-written destination functions in sandboxes, and delivers customers' events through them.
@@ -75,6 +78,12 @@ enum Command {
     /// Build, test, upload and release functions.
     #[command(subcommand)]
     Function(function::Command),
+    /// What partners submitted, and what becomes of it.
+    #[command(subcommand)]
+    Review(review::Command),
+    /// Destinations that customers miss.
+    #[command(subcommand)]
+    Wish(wish::Command),
     /// Customers' tenants.
     #[command(subcommand)]
     Workspace(tenant::WorkspaceCommand),
@@ -171,6 +180,8 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Restore(args) => backup::restore(args, output),
         Command::Config(command) => config::run(command),
         Command::Function(command) => runtime()?.block_on(function::run(command, output)),
+        Command::Review(command) => runtime()?.block_on(review::run(command, output)),
+        Command::Wish(command) => runtime()?.block_on(wish::run(command, output)),
         Command::Workspace(command) => runtime()?.block_on(tenant::run_workspace(command, output)),
         Command::Partner(command) => runtime()?.block_on(tenant::run("partners", command, output)),
         Command::Key(command) => runtime()?.block_on(key::run(command, output)),

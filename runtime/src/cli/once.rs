@@ -9,11 +9,11 @@ use anyhow::Context;
 use serde_json::{Map, Value};
 
 use super::Exit;
-use super::cases::{NOW, SEED};
 use super::client::{Client, ServerArgs, encode};
 use super::destination::{json_object, text};
 use super::local::{self, Local, Passage, Run};
 use super::print;
+use crate::catalog::cases::{NOW, SEED};
 use crate::catalog::cases_write;
 use crate::clock::Clock;
 use crate::egress::{Answers, EgressConfig, Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};

@@ -9,6 +9,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::client::{Client, encode, findings};
+use super::print::{self, Format};
 use super::{local, signing};
 use crate::catalog::build::lone_script;
 use crate::catalog::javascript::name_of;
@@ -21,8 +22,8 @@ pub(super) async fn push(path: &Path, client: &Client) -> anyhow::Result<Value> 
     let answer = match lone_script(path)? {
         Some(script) => push_script(path, &script, client).await?,
         None => {
-            let component = Bytes::from(local::component(path).await?);
-            client.call(Method::POST, PATH, "application/wasm", component).await?
+            let (kind, body) = with_cases(local::component(path).await?, path)?;
+            client.call(Method::POST, PATH, &kind, body).await?
         }
     };
     tell(&answer);
@@ -57,7 +58,8 @@ pub(super) async fn push_signed(path: &Path, with: &With, client: &Client) -> an
         }
     };
     let headers = [("tidegate-signature", signature.as_str())];
-    let answer = client.call_with(Method::POST, PATH, "application/wasm", &headers, Bytes::from(component)).await?;
+    let (kind, body) = with_cases(component, path)?;
+    let answer = client.call_with(Method::POST, PATH, &kind, &headers, body).await?;
     tell(&answer);
     Ok(answer)
 }
@@ -74,12 +76,70 @@ async fn push_script(path: &Path, script: &Path, client: &Client) -> anyhow::Res
         return client.call(Method::POST, &query, kind, source.into()).await;
     }
     let field = if typed { "handler.ts" } else { "handler.js" };
-    let (kind, form) = form(&[("function.toml", read(&manifest)?), (field, source)]);
+    let own = vec![("function.toml".to_owned(), read(&manifest)?), (field.to_owned(), source)];
+    let (kind, form) = form(&[own, cases(path)?].concat());
     client.call(Method::POST, PATH, &kind, form.into()).await
 }
 
+/// A component and the cases of the folder that it was made of, if there are some: what kind of body that is, and the body.
+fn with_cases(component: Vec<u8>, folder: &Path) -> anyhow::Result<(String, Bytes)> {
+    let cases = cases(folder)?;
+    if cases.is_empty() {
+        return Ok(("application/wasm".to_owned(), component.into()));
+    }
+    let (kind, form) = form(&[vec![("component".to_owned(), component)], cases].concat());
+    Ok((kind, form.into()))
+}
+
+/// The cases of a folder, as fields of a form. What is no case is refused by the host, which says why.
+fn cases(folder: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let all = crate::catalog::cases::load(&folder.join("cases"))?;
+    let field = |path: PathBuf| {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+        let name: String = path.file_name().unwrap_or_default().to_string_lossy().chars().map(plain).collect();
+        let text = std::fs::read(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+        Ok((format!("cases/{name}"), text))
+    };
+    all.into_iter().map(|(path, _)| field(path)).collect()
+}
+
+/// Prints what became of an upload, and on stderr what comes next.
+pub(super) fn show(format: Format, answer: &Value) {
+    if format == Format::Json {
+        return print::json(answer);
+    }
+    let (function, version) = (&answer["function"], &answer["version"]);
+    let text = |value: &Value| print::cell(value);
+    let (name, number, stage) = (text(&function["name"]), text(&version["version"]), text(&function["stage"]));
+    println!("pushed {name} {number} ({}, {} KB)", text(&version["id"]), version["size"].as_u64().unwrap_or(0) / 1000);
+    let cases = answer["cases"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let failed: Vec<_> = cases.iter().filter(|case| case["passed"] != true).collect();
+    if !cases.is_empty() {
+        println!("cases: {} passed, {} failed", cases.len() - failed.len(), failed.len());
+    }
+    for case in failed {
+        println!("FAILED {}: {}", text(&case["file"]), text(&case["name"]));
+        let lines = case["differences"].as_array().into_iter().flatten();
+        lines.for_each(|line| println!("        {}", text(line)));
+    }
+    println!("stage: {stage}");
+    let current = function["current"] == version["id"];
+    let customers = !["building", "submitted"].contains(&stage.as_str());
+    let next = match (customers, version["approved"] == true, current) {
+        (false, ..) => format!("customers do not see it yet: tidegate function submit {name}"),
+        (true, false, _) => {
+            let wider = answer["wider"].as_array().into_iter().flatten();
+            wider.for_each(|line| eprintln!("not approved: {}", text(line)));
+            format!("customers do not run it before it is approved: tidegate function submit {name} --version {number}")
+        }
+        (true, true, false) => format!("it is not current yet: tidegate function promote {name} {number}"),
+        (true, true, true) => "it is the current version: who follows runs it".to_owned(),
+    };
+    eprintln!("{next}");
+}
+
 /// A form (RFC 7578): its content type and its bytes.
-pub(super) fn form(fields: &[(&str, Vec<u8>)]) -> (String, Vec<u8>) {
+pub(super) fn form<N: std::fmt::Display>(fields: &[(N, Vec<u8>)]) -> (String, Vec<u8>) {
     // Random, so that it stands in none of the fields.
     let boundary = format!("tidegate-{}", uuid::Uuid::new_v4().simple());
     let mut body = Vec::new();

@@ -48,7 +48,9 @@ impl Trials {
     ///
     /// See [`TrialError`].
     pub async fn run(&self, trial: Trial) -> Result<Value, TrialError> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| TrialError::Busy(CONCURRENT))?;
+        let permits = Arc::clone(&self.permits);
+        let permit = if trial.case { permits.acquire_owned().await.ok() } else { permits.try_acquire_owned().ok() };
+        let permit = permit.ok_or(TrialError::Busy(CONCURRENT))?;
         let digest = trial.version.digest;
         let version = self.sandbox.load(digest, self.store.component(digest)).await.map_err(|error| match error {
             LoadError::Unusable { .. } => TrialError::Unusable(error.to_string()),
@@ -79,7 +81,7 @@ impl Trials {
         outcomes.iter_mut().for_each(|outcome| record::redact_outcome(outcome, &secrets));
         let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
         let first = first.ok_or_else(|| TrialError::Host("there was no event".to_owned()))?;
-        let mut report = record::report(&done, first, &secrets, SHOWN);
+        let mut report = record::report(&done, first, &secrets, if trial.case { Extent::WHOLE } else { SHOWN });
         if trial.batch {
             // Outcomes have only texts and numbers.
             report["outcomes"] = serde_json::to_value(&outcomes).unwrap_or_default();
@@ -89,8 +91,12 @@ impl Trials {
 
     fn invocation(&self, trial: &Trial) -> Result<(Invocation, Secrets), TrialError> {
         let manifest = &trial.version.manifest;
-        let (mut settings, scope) = (trial.settings.clone(), format!("trial of {}", trial.function));
-        let (grant, secrets) = Grant::with_secrets(manifest, &mut settings, &scope, &self.handles)
+        let (mut settings, fixed) = (trial.settings.clone(), HandleKey::fixed());
+        let (scope, handles) = match trial.case {
+            true => ("local".to_owned(), &fixed),
+            false => (format!("trial of {}", trial.function), &self.handles),
+        };
+        let (grant, secrets) = Grant::with_secrets(manifest, &mut settings, &scope, handles)
             .map_err(|error| TrialError::Settings(error.to_string()))?;
         let bad = |error: crate::egress::AnswersError| TrialError::Answers(error.to_string());
         let outlet: Arc<dyn Outlet> = match &trial.answers {

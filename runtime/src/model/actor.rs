@@ -118,6 +118,14 @@ impl Actor {
         self.destination.is_none_or(|only| only == destination)
     }
 
+    /// The customer who asks, if one does: they see what is for customers.
+    pub fn customer(&self) -> Option<WorkspaceId> {
+        match self.role.side() {
+            Side::Workspace => Some(self.workspace),
+            Side::Host | Side::Partner => None,
+        }
+    }
+
     /// Whose functions this actor sees: a partner its own, everybody else the whole catalogue (`None`).
     pub fn publisher(&self) -> Option<PartnerId> {
         match self.role.side() {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ConnectionId, DestinationId, EventField, FunctionId, Manifest, PartnerId, Rate, Sealed, Secret, Signed, SourceId,
-    Timestamp, VersionId, VersionState, WorkspaceId,
+    Stage, Timestamp, VersionId, VersionState, WorkspaceId,
 };
 
 /// The SHA-256 of a component's bytes. Text and JSON are `sha256:` and 64 hexadecimal digits.
@@ -43,8 +43,12 @@ pub struct Function {
     pub partner: PartnerId,
     /// Its name, unique for the partner.
     pub name: String,
+    /// How far it has come.
+    pub stage: Stage,
     /// The version that unpinned destinations run.
     pub current: VersionId,
+    /// The one that was it before, to which one can go back.
+    pub previous: Option<VersionId>,
     /// When it was first uploaded.
     pub created_at: Timestamp,
 }
@@ -70,6 +74,8 @@ pub struct FunctionVersion {
     pub reason: Option<String>,
     /// By whom it was signed, if it was.
     pub signed: Option<Signed>,
+    /// Whether customers may run it.
+    pub approved: bool,
 }
 
 /// Where a customer's events enter.
@@ -102,6 +108,10 @@ pub struct Destination {
     pub function: FunctionId,
     /// The version it stays on; without one it follows the function's current version.
     pub pinned: Option<VersionId>,
+    /// The version it stays on although it follows, until the customer agrees to what the current one may do.
+    pub held: Option<VersionId>,
+    /// The version whose access the customer agreed to.
+    pub consented: VersionId,
     /// The customer's values, checked against the manifest, without secrets.
     pub settings: Map<String, Value>,
     /// The secrets, by their settings' names.

@@ -119,6 +119,12 @@ ids! {
     SigningKeyId "sgk_" "signing key";
     /// One job that gives deliveries back to their destinations.
     ReplayId "rpl_" "replay";
+    /// What an operator decides about a version of a function.
+    ReviewId "rev_" "review";
+    /// A link to a function in private beta.
+    InvitationId "inv_" "invitation";
+    /// A destination that customers miss.
+    WishId "wsh_" "wish";
 }
 
 #[cfg(test)]

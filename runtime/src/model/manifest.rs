@@ -18,6 +18,9 @@ pub struct Manifest {
     /// One line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// What a catalogue says about it; needed to be reviewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<Listing>,
     /// The event types that the function wants; others are filtered without running it.
     pub events: Vec<EventType>,
     /// The fields of events that it reads; the host gives it no others. Absent: all of them, and that is shown.
@@ -45,6 +48,24 @@ pub struct Manifest {
     /// When failed deliveries are tried again; the operator's schedule is the bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<ManifestRetry>,
+}
+
+/// What a catalogue says about a function.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listing {
+    /// Among what it is found, such as `Messaging`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// The page for customers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<String>,
+    /// An image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logo: Option<String>,
+    /// Whom customers ask: an address of email, or a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support: Option<String>,
 }
 
 /// What a function may reach.

@@ -11,6 +11,7 @@ mod event;
 mod field;
 mod health;
 mod ids;
+mod lifecycle;
 mod limits;
 mod link;
 mod manifest;
@@ -33,13 +34,17 @@ pub use event::{BadEvent, Event, EventType, Integrations, UnknownEventType};
 pub use field::{BadField, EventField, OrderKey};
 pub use health::{BreakerHealth, DeliveryFigures, DestinationHealth};
 pub use ids::{
-    BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, KeyId, LinkId, PartnerId, ReplayId, SigningKeyId,
-    SourceId, VersionId, WorkspaceId,
+    BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, InvitationId, KeyId, LinkId, PartnerId, ReplayId,
+    ReviewId, SigningKeyId, SourceId, VersionId, WishId, WorkspaceId,
+};
+pub use lifecycle::{
+    CaseResult, CheckItem, Checks, Comment, Invitation, Review, ReviewState, Stage, UnknownReviewState, UnknownStage,
+    Wish,
 };
 pub use limits::{Limit, Limits};
 pub use link::Link;
 pub use manifest::{
-    Batch, Bind, ChoicesFrom, Egress, Manifest, ManifestLimits, ManifestRetry, Place, Setting, SettingType,
+    Batch, Bind, ChoicesFrom, Egress, Listing, Manifest, ManifestLimits, ManifestRetry, Place, Setting, SettingType,
 };
 pub use outcome::{Outcome, OutcomeCode};
 pub use rate::Rate;

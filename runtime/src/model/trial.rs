@@ -25,6 +25,9 @@ pub struct Trial {
     pub now: Option<Timestamp>,
     /// Fixes the guest's randomness.
     pub seed: Option<u64>,
+    /// Whether it is one of the function's own cases: run as on its author's machine, with the same handles and whole
+    /// bodies, and behind others instead of not at all.
+    pub case: bool,
 }
 
 /// Why a trial gives no report. What the function does wrong is in the report instead.

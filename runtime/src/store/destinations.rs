@@ -9,13 +9,14 @@ use super::audit::{self, Owner};
 use super::control::{self, changed, not_found, unique};
 use super::error::StoreError;
 use super::functions;
-use super::rows::{id, json, ms, time, uuid};
+use super::rows::{id, json, ms, optional, time, uuid};
 use super::secrets;
 use super::types::{DestinationPatch, NewDestination, Page, Paged};
 use super::work::Commit;
 use crate::model::{Actor, ConnectionId, Destination, DestinationId, FilterReason, FunctionId, VersionId, WorkspaceId};
 
-const COLUMNS: &str = "id, workspace, name, function, pinned, settings, enabled, created_at, updated_at, rate, paused";
+const COLUMNS: &str =
+    "id, workspace, name, function, pinned, settings, enabled, created_at, updated_at, rate, paused, consented, held";
 
 /// The columns and, as the last one, all secrets.
 fn select() -> String {
@@ -28,14 +29,16 @@ fn from(row: &Row<'_>) -> rusqlite::Result<Destination> {
         workspace: id(row, 1, WorkspaceId::from_uuid)?,
         name: row.get(2)?,
         function: id(row, 3, FunctionId::from_uuid)?,
-        pinned: row.get::<_, Option<[u8; 16]>>(4)?.map(|id| VersionId::from_uuid(uuid::Uuid::from_bytes(id))),
+        pinned: optional(row, 4, VersionId::from_uuid)?,
         settings: json(row, 5)?,
         enabled: row.get(6)?,
         created_at: time(row, 7)?,
         updated_at: time(row, 8)?,
         rate: row.get::<_, Option<String>>(9)?.map(|_| json(row, 9)).transpose()?,
         paused: row.get(10)?,
-        secrets: secrets::read(row, 11)?,
+        consented: id(row, 11, VersionId::from_uuid)?,
+        held: optional(row, 12, VersionId::from_uuid)?,
+        secrets: secrets::read(row, 13)?,
     })
 }
 
@@ -67,13 +70,15 @@ pub(super) fn list(sql: &Connection, actor: &Actor, page: &Page) -> Result<Paged
 }
 
 pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination) -> Result<Destination, StoreError> {
-    functions::selectable(commit.sql, new.function, new.pinned)?;
+    functions::selectable(commit.sql, actor, new.function, new.pinned)?;
     let mut destination = Destination {
         id: DestinationId::new(commit.now),
         workspace: actor.workspace,
         name: new.name,
         function: new.function,
         pinned: new.pinned,
+        held: None,
+        consented: new.consented,
         settings: new.settings,
         secrets: BTreeMap::new(),
         rate: new.rate,
@@ -82,7 +87,8 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
         created_at: commit.now,
         updated_at: commit.now,
     };
-    let insert = format!("INSERT INTO destinations ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, 0)");
+    let insert =
+        format!("INSERT INTO destinations ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, 0, ?10, NULL)");
     commit
         .sql
         .prepare_cached(&insert)?
@@ -96,6 +102,7 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
             destination.enabled,
             ms(commit.now),
             destination.rate.map(|rate| serde_json::json!(rate).to_string()),
+            uuid(destination.consented.uuid()),
         ])
         .map_err(|error| unique(error, "destination", &destination.name))?;
     secrets::replace(commit.sql, &commit.shared.vault, &mut destination, new.secrets)?;
@@ -124,16 +131,18 @@ pub(super) fn update(
     destination.rate = patch.rate.unwrap_or(destination.rate);
     destination.enabled = patch.enabled.unwrap_or(destination.enabled);
     destination.paused = patch.paused.unwrap_or(destination.paused);
+    destination.consented = patch.consented.unwrap_or(destination.consented);
+    destination.held = destination.held.filter(|_| !patch.released);
     destination.updated_at = commit.now;
     // Whoever runs a version that was yanked goes on with it; nobody else begins.
     if destination.pinned != before.pinned {
-        functions::selectable(commit.sql, destination.function, destination.pinned)?;
+        functions::selectable(commit.sql, actor, destination.function, destination.pinned)?;
     }
     commit
         .sql
         .prepare_cached(
             "UPDATE destinations SET name = ?3, pinned = ?4, settings = ?5, enabled = ?6, updated_at = ?7, rate = ?8,
-               paused = ?9
+               paused = ?9, consented = ?10, held = ?11
              WHERE workspace = ?1 AND id = ?2",
         )?
         .execute(params![
@@ -146,13 +155,16 @@ pub(super) fn update(
             ms(commit.now),
             destination.rate.map(|rate| serde_json::json!(rate).to_string()),
             destination.paused,
+            uuid(destination.consented.uuid()),
+            destination.held.map(|id| uuid(id.uuid())),
         ])
         .map_err(|error| unique(error, "destination", &destination.name))?;
     if let Some(new) = new_secrets {
         secrets::replace(commit.sql, &commit.shared.vault, &mut destination, new)?;
     }
     let owner = Owner::Workspace(destination.workspace);
-    audit::write(commit, actor, owner, "destination.update", id, Some(&before), Some(&destination))?;
+    let action = if patch.consented.is_some() { "destination.consent" } else { "destination.update" };
+    audit::write(commit, actor, owner, action, id, Some(&before), Some(&destination))?;
     let paused = !destination.is_served();
     commit.effects.push(Box::new(move |shared| shared.lanes.pause(id, paused)));
     changed(commit);

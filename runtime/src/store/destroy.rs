@@ -79,6 +79,9 @@ fn empty(commit: &mut Commit<'_>, actor: &Actor) -> Result<Tenant<WorkspaceId>, 
     for source in all {
         sources::delete(commit, actor, source)?;
     }
+    for table in ["function_guests", "wish_votes"] {
+        commit.sql.prepare_cached(&format!("DELETE FROM {table} WHERE workspace = ?1"))?.execute([workspace])?;
+    }
     let unfinished: Vec<i64> = commit
         .sql
         .prepare_cached("SELECT no FROM replays WHERE workspace = ?1 AND ended_at IS NULL")?

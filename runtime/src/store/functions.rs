@@ -3,22 +3,31 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
 
 use super::audit::{self, Owner};
+use super::consent;
 use super::control::{self, changed, not_found};
 use super::error::StoreError;
-use super::rows::{count, id, json, ms, time, uuid};
+use super::rows::{count, id, json, ms, optional, time, uuid};
 use super::signing;
-use super::types::{Page, Paged};
+use super::types::{Page, Paged, Turn, Vouched};
 use super::work::Commit;
 use crate::model::{
-    Actor, Digest, Function, FunctionId, FunctionVersion, Inspection, Manifest, PartnerId, Signed, UnknownVersionState,
-    VersionId, VersionState,
+    Actor, Checks, Digest, Function, FunctionId, FunctionVersion, Inspection, Manifest, PartnerId, Stage, VersionId,
+    VersionState,
 };
 
-const COLUMNS: &str = "id, partner, name, current, created_at";
-const VERSION_COLUMNS: &str =
-    "id, function, digest, manifest, size, created_at, state, reason, signing_key, sequence, signature";
+const COLUMNS: &str = "id, partner, name, current, created_at, previous, stage";
+const VERSION_COLUMNS: &str = "id, function, digest, manifest, size, created_at, state, reason, signing_key, sequence,
+    signature, approved_at IS NOT NULL";
+
+/// Which functions an actor sees: a partner (`?1`) its own; a workspace (`?2`) what is for all, what it was invited to, and
+/// what it runs. `NULL` for who sees all.
+const SEEN: &str = "(?1 IS NULL OR partner = ?1) AND (?2 IS NULL OR stage IN ('public-beta', 'public', 'deprecated')
+    OR stage = 'private-beta' AND EXISTS
+      (SELECT 1 FROM function_guests guest WHERE guest.workspace = ?2 AND guest.function = functions.id)
+    OR EXISTS (SELECT 1 FROM destinations own WHERE own.function = functions.id AND own.workspace = ?2))";
 
 fn from(row: &Row<'_>) -> rusqlite::Result<Function> {
     Ok(Function {
@@ -27,6 +36,18 @@ fn from(row: &Row<'_>) -> rusqlite::Result<Function> {
         name: row.get(2)?,
         current: id(row, 3, VersionId::from_uuid)?,
         created_at: time(row, 4)?,
+        previous: optional(row, 5, VersionId::from_uuid)?,
+        stage: word(row, 6)?,
+    })
+}
+
+/// A word of the model, as it is read.
+pub(super) fn word<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    row.get_ref(column)?.as_str()?.parse().map_err(|error: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
     })
 }
 
@@ -38,11 +59,10 @@ fn version_from(row: &Row<'_>) -> rusqlite::Result<FunctionVersion> {
         manifest: json(row, 3)?,
         size: count(row.get(4)?),
         created_at: time(row, 5)?,
-        state: row.get_ref(6)?.as_str()?.parse().map_err(|error: UnknownVersionState| {
-            rusqlite::Error::FromSqlConversionFailure(6, rusqlite::types::Type::Text, error.into())
-        })?,
+        state: word(row, 6)?,
         reason: row.get(7)?,
         signed: signing::read(row, 8)?,
+        approved: row.get(11)?,
     })
 }
 
@@ -57,38 +77,29 @@ pub(super) fn current(sql: &Connection) -> rusqlite::Result<HashMap<FunctionId, 
 pub(super) fn version(sql: &Connection, version: VersionId) -> rusqlite::Result<Option<(String, FunctionVersion)>> {
     sql.prepare_cached(
         "SELECT v.id, v.function, v.digest, v.manifest, v.size, v.created_at, v.state, v.reason,
-           v.signing_key, v.sequence, v.signature, f.name
+           v.signing_key, v.sequence, v.signature, v.approved_at IS NOT NULL, f.name
          FROM function_versions v JOIN functions f ON f.id = v.function WHERE v.id = ?1",
     )?
-    .query_row([uuid(version.uuid())], |row| Ok((row.get(11)?, version_from(row)?)))
+    .query_row([uuid(version.uuid())], |row| Ok((row.get(12)?, version_from(row)?)))
     .optional()
 }
 
-/// Whether a destination may run this: every function is for every workspace until there are private ones.
-pub(super) fn usable(sql: &Connection, function: FunctionId, pinned: Option<VersionId>) -> Result<(), StoreError> {
-    let known = sql.prepare_cached("SELECT 1 FROM functions WHERE id = ?1")?.exists([uuid(function.uuid())])?;
-    if !known {
-        return Err(not_found("function", function));
-    }
-    let Some(pinned) = pinned else { return Ok(()) };
-    match version(sql, pinned)? {
-        Some((_, version)) if version.function == function => Ok(()),
-        Some(_) | None => Err(not_found("function version", pinned)),
-    }
-}
-
-/// Whether a destination, or the function itself, may begin to run this.
-pub(super) fn selectable(sql: &Connection, function: FunctionId, wanted: Option<VersionId>) -> Result<(), StoreError> {
-    usable(sql, function, wanted)?;
+/// Whether this actor's destination, or the function itself, may begin to run this.
+pub(super) fn selectable(
+    sql: &Connection,
+    actor: &Actor,
+    function: FunctionId,
+    wanted: Option<VersionId>,
+) -> Result<(), StoreError> {
+    get(sql, actor, function)?;
     let Some(wanted) = wanted else { return Ok(()) };
-    match version(sql, wanted)? {
-        Some((_, FunctionVersion { state: VersionState::Yanked, reason, .. })) => {
-            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-            let why = format!("it is yanked{reason}: choose another version");
-            Err(StoreError::NotNow { what: "choose version", id: wanted.to_string(), why })
-        }
-        Some(_) | None => Ok(()),
+    let FunctionVersion { state, reason, .. } = get_version(sql, actor, function, wanted)?;
+    if state == VersionState::Yanked {
+        let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let why = format!("it is yanked{reason}: choose another version");
+        return Err(StoreError::NotNow { what: "choose version", id: wanted.to_string(), why });
     }
+    Ok(())
 }
 
 /// What was found when a version was uploaded.
@@ -107,17 +118,20 @@ pub(super) fn followers(sql: &Connection, function: FunctionId) -> Result<u64, S
 }
 
 pub(super) fn get(sql: &Connection, actor: &Actor, function: FunctionId) -> Result<Function, StoreError> {
-    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM functions WHERE (?1 IS NULL OR partner = ?1) AND id = ?2"))?
-        .query_row(params![publisher(actor), uuid(function.uuid())], from)
+    let (publisher, customer) = seen(actor);
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM functions WHERE {SEEN} AND id = ?3"))?
+        .query_row(params![publisher, customer, uuid(function.uuid())], from)
         .optional()?
         .ok_or_else(|| not_found("function", function))
 }
 
 /// The function of this name. Names are unique for a partner only.
 pub(super) fn find(sql: &Connection, actor: &Actor, name: &str) -> Result<Option<Function>, StoreError> {
-    let select = format!("SELECT {COLUMNS} FROM functions WHERE (?1 IS NULL OR partner = ?1) AND name = ?2 LIMIT 2");
+    let (publisher, customer) = seen(actor);
+    let select = format!("SELECT {COLUMNS} FROM functions WHERE {SEEN} AND name = ?3 LIMIT 2");
     let mut find = sql.prepare_cached(&select)?;
-    let mut found: Vec<_> = find.query_map(params![publisher(actor), name], from)?.collect::<rusqlite::Result<_>>()?;
+    let mut found: Vec<_> =
+        find.query_map(params![publisher, customer, name], from)?.collect::<rusqlite::Result<_>>()?;
     if found.len() > 1 {
         let why = "several partners publish one of that name: give its id".to_owned();
         return Err(StoreError::NotNow { what: "choose function", id: name.to_owned(), why });
@@ -132,19 +146,21 @@ fn own(sql: &Connection, actor: &Actor, name: &str) -> rusqlite::Result<Option<F
         .optional()
 }
 
-/// Whose functions an actor sees, as it is bound: `NULL` for all.
-fn publisher(actor: &Actor) -> Option<[u8; 16]> {
-    actor.publisher().map(|partner| uuid(partner.uuid()))
+/// The parameters of [`SEEN`].
+fn seen(actor: &Actor) -> (Option<[u8; 16]>, Option<[u8; 16]>) {
+    (actor.publisher().map(|partner| uuid(partner.uuid())), actor.customer().map(|workspace| uuid(workspace.uuid())))
 }
 
 pub(super) fn list(sql: &Connection, actor: &Actor, page: &Page) -> Result<Paged<Function>, StoreError> {
-    let after = control::after::<FunctionId>(page)?.map(FunctionId::uuid);
-    let select =
-        format!("SELECT {COLUMNS} FROM functions WHERE (?1 IS NULL OR partner = ?1) AND id > ?2 ORDER BY id LIMIT ?3");
-    let publisher = actor.publisher().map(PartnerId::uuid);
-    control::page(sql, &select, publisher, after, page, from, |function| function.id.to_string())
+    let after = control::after::<FunctionId>(page)?.map_or(Uuid::nil(), FunctionId::uuid);
+    let (publisher, customer) = seen(actor);
+    let select = format!("SELECT {COLUMNS} FROM functions WHERE {SEEN} AND id > ?3 ORDER BY id LIMIT ?4");
+    let mut find = sql.prepare_cached(&select)?;
+    let rows = find.query_map(params![publisher, customer, uuid(after), page.rows() as i64 + 1], from)?;
+    Ok(control::cut(rows.collect::<rusqlite::Result<_>>()?, page, |function: &Function| function.id.to_string()))
 }
 
+/// Customers see the versions that they may run.
 pub(super) fn versions(
     sql: &Connection,
     actor: &Actor,
@@ -152,10 +168,16 @@ pub(super) fn versions(
     page: &Page,
 ) -> Result<Paged<FunctionVersion>, StoreError> {
     let function = get(sql, actor, function)?;
-    let after = control::after::<VersionId>(page)?.map(VersionId::uuid);
-    let select =
-        format!("SELECT {VERSION_COLUMNS} FROM function_versions WHERE function = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
-    control::page(sql, &select, function.id.uuid(), after, page, version_from, |version| version.id.to_string())
+    let after = control::after::<VersionId>(page)?.map_or(Uuid::nil(), VersionId::uuid);
+    let select = format!(
+        "SELECT {VERSION_COLUMNS} FROM function_versions
+         WHERE function = ?1 AND (?2 OR approved_at IS NOT NULL) AND id > ?3 ORDER BY id LIMIT ?4"
+    );
+    let mut find = sql.prepare_cached(&select)?;
+    let all = actor.customer().is_none();
+    let rows = params![uuid(function.id.uuid()), all, uuid(after), page.rows() as i64 + 1];
+    let rows = find.query_map(rows, version_from)?.collect::<rusqlite::Result<_>>()?;
+    Ok(control::cut(rows, page, |version: &FunctionVersion| version.id.to_string()))
 }
 
 /// The ids of all versions, oldest first.
@@ -174,7 +196,9 @@ pub(super) fn get_version(
 ) -> Result<FunctionVersion, StoreError> {
     get(sql, actor, function)?;
     match version(sql, wanted)? {
-        Some((_, version)) if version.function == function => Ok(version),
+        Some((_, version)) if version.function == function && (version.approved || actor.customer().is_none()) => {
+            Ok(version)
+        }
         Some(_) | None => Err(not_found("function version", wanted)),
     }
 }
@@ -186,7 +210,7 @@ pub(super) fn put(
     manifest: Manifest,
     inspection: &Inspection,
     (digest, size): (Digest, u64),
-    signed: Option<Signed>,
+    Vouched { approved, signed }: Vouched,
 ) -> Result<(Function, FunctionVersion), StoreError> {
     let sql = commit.sql;
     let known = own(sql, actor, &manifest.name)?;
@@ -204,7 +228,10 @@ pub(super) fn put(
     let version = VersionId::new(commit.now);
     let function = match known {
         Some(function) => function,
-        None => insert(commit, actor, &manifest.name, version)?,
+        None => {
+            let stage = if approved { Stage::Public } else { Stage::Building };
+            insert(commit, actor, &manifest.name, version, stage)?
+        }
     };
     let version = FunctionVersion {
         id: version,
@@ -216,11 +243,12 @@ pub(super) fn put(
         state: VersionState::Available,
         reason: None,
         signed,
+        approved,
     };
     let signed = version.signed.as_ref();
     let insert = "INSERT INTO function_versions (id, partner, function, digest, manifest, size, created_at, inspection,
-                    signing_key, sequence, signature)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+                    signing_key, sequence, signature, approved_at)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     sql.prepare_cached(insert)?.execute(params![
         uuid(version.id.uuid()),
         uuid(function.partner.uuid()),
@@ -233,29 +261,38 @@ pub(super) fn put(
         signed.map(|signed| uuid(signed.key.uuid())),
         signed.map(|signed| signed.sequence.cast_signed()),
         signed.map(|signed| &signed.signature),
+        approved.then_some(ms(commit.now)),
     ])?;
     let owner = Owner::Partner(function.partner);
     audit::write(commit, actor, owner, "function.upload", version.id, None, Some(&version))?;
     Ok((function, version))
 }
 
-fn insert(commit: &mut Commit<'_>, actor: &Actor, name: &str, current: VersionId) -> Result<Function, StoreError> {
+fn insert(
+    commit: &mut Commit<'_>,
+    actor: &Actor,
+    name: &str,
+    current: VersionId,
+    stage: Stage,
+) -> Result<Function, StoreError> {
     let function = Function {
         id: FunctionId::new(commit.now),
         partner: actor.partner,
         name: name.to_owned(),
         current,
         created_at: commit.now,
+        previous: None,
+        stage,
     };
-    commit.sql.prepare_cached(&format!("INSERT INTO functions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5)"))?.execute(
-        params![
-            uuid(function.id.uuid()),
-            uuid(function.partner.uuid()),
-            function.name,
-            uuid(current.uuid()),
-            ms(commit.now),
-        ],
-    )?;
+    let insert = format!("INSERT INTO functions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6)");
+    commit.sql.prepare_cached(&insert)?.execute(params![
+        uuid(function.id.uuid()),
+        uuid(function.partner.uuid()),
+        function.name,
+        uuid(current.uuid()),
+        ms(commit.now),
+        stage.as_str(),
+    ])?;
     Ok(function)
 }
 
@@ -264,44 +301,106 @@ pub(super) fn promote(
     commit: &mut Commit<'_>,
     actor: &Actor,
     function: FunctionId,
-    to: VersionId,
+    turn: &Turn,
 ) -> Result<Function, StoreError> {
     let before = get(commit.sql, actor, function)?;
-    selectable(commit.sql, function, Some(to))?;
+    selectable(commit.sql, actor, function, Some(turn.to))?;
+    if turn.approve {
+        approve(commit, turn.to)?;
+    }
+    released(commit.sql, &before, turn.to)?;
     commit
         .sql
         .prepare_cached(
             "UPDATE functions SET previous = current, current = ?3 WHERE partner = ?1 AND id = ?2 AND current <> ?3",
         )?
-        .execute([uuid(before.partner.uuid()), uuid(function.uuid()), uuid(to.uuid())])?;
+        .execute([uuid(before.partner.uuid()), uuid(function.uuid()), uuid(turn.to.uuid())])?;
+    consent::turn(commit, &before, turn)?;
     moved(commit, actor, &before, "function.promote")
 }
 
-/// Makes the version current that was it before.
-pub(super) fn rollback(commit: &mut Commit<'_>, actor: &Actor, function: FunctionId) -> Result<Function, StoreError> {
+/// Makes the version current that was it before, if that is the one that was looked at.
+pub(super) fn rollback(
+    commit: &mut Commit<'_>,
+    actor: &Actor,
+    function: FunctionId,
+    turn: &Turn,
+) -> Result<Function, StoreError> {
     let before = get(commit.sql, actor, function)?;
-    let previous: Option<[u8; 16]> = commit
-        .sql
-        .prepare_cached("SELECT previous FROM functions WHERE id = ?1")?
-        .query_row([uuid(function.uuid())], |row| row.get(0))?;
-    let previous = previous.map(|id| VersionId::from_uuid(uuid::Uuid::from_bytes(id)));
-    selectable(commit.sql, function, previous)?;
-    let back = commit
+    if before.previous != Some(turn.to) {
+        let why = "another version was promoted meanwhile: look, and try again".to_owned();
+        return Err(StoreError::NotNow { what: "roll back function", id: function.to_string(), why });
+    }
+    selectable(commit.sql, actor, function, Some(turn.to))?;
+    released(commit.sql, &before, turn.to)?;
+    commit
         .sql
         .prepare_cached(
             "UPDATE functions SET previous = current, current = previous
              WHERE partner = ?1 AND id = ?2 AND previous IS NOT NULL",
         )?
         .execute([uuid(before.partner.uuid()), uuid(function.uuid())])?;
-    if back == 0 {
-        let why = "no version was current before this one: promote another version first".to_owned();
-        return Err(StoreError::NotNow { what: "roll back function", id: function.to_string(), why });
-    }
+    consent::turn(commit, &before, turn)?;
     moved(commit, actor, &before, "function.rollback")
 }
 
-/// The function whose current version is another one now.
-fn moved(
+/// Once customers may run a version of a function, its current one is always such.
+fn released(sql: &Connection, function: &Function, to: VersionId) -> Result<(), StoreError> {
+    let approved = version(sql, to)?.is_some_and(|(_, version)| version.approved);
+    let any = "SELECT 1 FROM function_versions WHERE function = ?1 AND approved_at IS NOT NULL";
+    if approved || !sql.prepare_cached(any)?.exists([uuid(function.id.uuid())])? {
+        return Ok(());
+    }
+    let why = "customers may run this function, and the version was not approved: submit it".to_owned();
+    Err(StoreError::NotNow { what: "promote version", id: to.to_string(), why })
+}
+
+/// Lets customers run a version.
+pub(super) fn approve(commit: &mut Commit<'_>, version: VersionId) -> rusqlite::Result<()> {
+    commit
+        .sql
+        .prepare_cached("UPDATE function_versions SET approved_at = coalesce(approved_at, ?2) WHERE id = ?1")?
+        .execute(params![uuid(version.uuid()), ms(commit.now)])?;
+    Ok(())
+}
+
+/// What the host found when it tried a version; none for one that came before it did.
+pub(super) fn checks(sql: &Connection, version: VersionId) -> Result<Option<Checks>, StoreError> {
+    let found = sql
+        .prepare_cached("SELECT checks FROM function_versions WHERE id = ?1 AND checks IS NOT NULL")?
+        .query_row([uuid(version.uuid())], |row| json(row, 0))
+        .optional()?;
+    Ok(found)
+}
+
+/// Keeps what the host found when it tried a version.
+pub(super) fn set_checks(commit: &mut Commit<'_>, version: VersionId, checks: &Checks) -> Result<(), StoreError> {
+    commit
+        .sql
+        .prepare_cached("UPDATE function_versions SET checks = ?2 WHERE id = ?1")?
+        .execute(params![uuid(version.uuid()), serde_json::json!(checks).to_string()])?;
+    Ok(())
+}
+
+/// Puts a function where it is to be.
+pub(super) fn set_stage(
+    commit: &mut Commit<'_>,
+    actor: &Actor,
+    function: FunctionId,
+    stage: Stage,
+    action: &'static str,
+) -> Result<Function, StoreError> {
+    let before = get(commit.sql, actor, function)?;
+    commit.sql.prepare_cached("UPDATE functions SET stage = ?3 WHERE partner = ?1 AND id = ?2")?.execute(params![
+        uuid(before.partner.uuid()),
+        uuid(function.uuid()),
+        stage.as_str()
+    ])?;
+    moved(commit, actor, &before, action)
+}
+
+/// The function whose current version or stage is another one now.
+pub(super) fn moved(
     commit: &mut Commit<'_>,
     actor: &Actor,
     before: &Function,

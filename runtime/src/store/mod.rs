@@ -25,6 +25,7 @@ mod claim;
 mod codec;
 mod components;
 mod connections;
+mod consent;
 mod control;
 mod deliveries;
 mod destinations;
@@ -33,6 +34,7 @@ mod disk;
 mod error;
 mod functions;
 mod handle;
+mod invitations;
 mod keys;
 mod lanes;
 mod ledger;
@@ -41,11 +43,13 @@ mod logs;
 mod once;
 mod open;
 mod plane;
+mod progress;
 mod prune;
 mod queue;
 mod readers;
 mod readmit;
 mod replays;
+mod reviews;
 mod routes;
 mod rows;
 mod sealing;
@@ -62,6 +66,7 @@ mod tests;
 mod tokens;
 mod types;
 mod vaulting;
+mod wishes;
 mod work;
 mod writer;
 
@@ -82,7 +87,7 @@ pub use tenants::TenantId;
 pub use types::{
     Accepted, AttemptRecord, AuditFilter, AuditLine, ConnectionPatch, DeadLetter, DeliveryDetail, DeliverySummary,
     DestinationPatch, Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination,
-    NewEvent, NewKey, NewSecret, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, Standing,
-    StoreConfig, Want,
+    NewEvent, NewKey, NewReview, NewSecret, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch,
+    Standing, StoreConfig, Turn, Vouched, Want,
 };
 pub use vaulting::VaultState;

@@ -15,7 +15,7 @@ use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceI
 use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 13] = [
+const MIGRATIONS: [&str; 15] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
@@ -29,6 +29,8 @@ const MIGRATIONS: [&str; 13] = [
     include_str!("migrations/0011_links.sql"),
     include_str!("migrations/0012_signing.sql"),
     include_str!("migrations/0013_sealed.sql"),
+    include_str!("migrations/0014_lifecycle.sql"),
+    include_str!("migrations/0015_consent.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.

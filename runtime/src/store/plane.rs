@@ -8,12 +8,12 @@ use super::handle::Store;
 use super::select::DeliveryFilter;
 use super::types::{
     AttemptRecord, ConnectionPatch, DeliveryDetail, DeliverySummary, DestinationPatch, Ledger, LedgerScope,
-    NewConnection, NewDestination, Page, Paged, SourcePatch,
+    NewConnection, NewDestination, Page, Paged, SourcePatch, Turn, Vouched,
 };
 use super::{components, connections, deliveries, destinations, functions, ledger, readmit, sources};
 use crate::model::{
     Actor, Connection, ConnectionId, DeliveryId, Destination, DestinationId, Digest, Function, FunctionId,
-    FunctionVersion, Inspection, Manifest, Role, Signed, Source, SourceId, VersionId, VersionState,
+    FunctionVersion, Inspection, Manifest, Role, Source, SourceId, VersionId, VersionState,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -131,6 +131,8 @@ impl Store {
 impl Store {
     /// Stores a checked component as a version of the function that its manifest names. A function's first version becomes its current one.
     /// The same bytes again give back the version that there is, whoever signed them. Whether a signature holds was checked by the caller.
+    /// Customers may run it if it is approved; a new function whose first version is, is for everybody, and any other one is its
+    /// partner's to build.
     ///
     /// # Errors
     /// [`StoreError::Unsigned`] and [`StoreError::Replayed`]; [`StoreError::Damaged`] if `digest` is not that of `bytes`.
@@ -141,7 +143,7 @@ impl Store {
         inspection: Inspection,
         digest: Digest,
         bytes: Bytes,
-        signed: Option<Signed>,
+        vouched: Vouched,
     ) -> Result<(Function, FunctionVersion)> {
         let found = components::digest(&bytes);
         if found != digest {
@@ -151,7 +153,7 @@ impl Store {
         let (actor, size) = (actor.clone(), bytes.len() as u64);
         let dir = self.shared.places.components.clone();
         self.readers.read(move |_| components::put(&dir, digest, &bytes)).await?;
-        self.call(move |commit| functions::put(commit, &actor, manifest, &inspection, (digest, size), signed)).await
+        self.call(move |commit| functions::put(commit, &actor, manifest, &inspection, (digest, size), vouched)).await
     }
 
     /// One page of the functions that the actor sees, oldest first: a partner its own, others the whole catalogue.
@@ -216,19 +218,19 @@ impl Store {
     /// Makes a version the current one.
     ///
     /// # Errors
-    /// [`StoreError::NotNow`] if it is yanked.
-    pub async fn promote(&self, actor: &Actor, id: FunctionId, version: VersionId) -> Result<Function> {
+    /// [`StoreError::NotNow`] if it is yanked, or customers may not run it.
+    pub async fn promote(&self, actor: &Actor, id: FunctionId, turn: Turn) -> Result<Function> {
         let actor = actor.clone();
-        self.call(move |commit| functions::promote(commit, &actor, id, version)).await
+        self.call(move |commit| functions::promote(commit, &actor, id, &turn)).await
     }
 
     /// Makes the version current that was it before.
     ///
     /// # Errors
-    /// [`StoreError::NotNow`] if there was none, or it is yanked.
-    pub async fn rollback(&self, actor: &Actor, id: FunctionId) -> Result<Function> {
+    /// [`StoreError::NotNow`] if it is yanked, or another one by now.
+    pub async fn rollback(&self, actor: &Actor, id: FunctionId, turn: Turn) -> Result<Function> {
         let actor = actor.clone();
-        self.call(move |commit| functions::rollback(commit, &actor, id)).await
+        self.call(move |commit| functions::rollback(commit, &actor, id, &turn)).await
     }
 
     /// The bytes of a component, checked against their digest.

@@ -165,7 +165,7 @@ fn destination_route(
 ) -> Result<DestinationRoute, StoreError> {
     let damaged =
         |why: &str| StoreError::Damaged { what: "destination", id: destination.id.to_string(), why: why.to_owned() };
-    let wanted = destination.pinned.or_else(|| current.get(&destination.function).copied());
+    let wanted = destination.pinned.or(destination.held).or_else(|| current.get(&destination.function).copied());
     let wanted = wanted.ok_or_else(|| damaged("its function is not stored"))?;
     let (function_name, version) = match versions.get(&wanted) {
         Some(known) => known.clone(),

@@ -28,6 +28,11 @@ pub(super) fn token() -> String {
     format!("{PREFIX}{secret}{check}")
 }
 
+/// A new code of an invitation.
+pub(super) fn invitation() -> String {
+    format!("tgi_{}", Alphanumeric.sample_string(&mut rand::rng(), SECRET))
+}
+
 /// The part of a token that may be shown again.
 pub(super) fn prefix(token: &str) -> String {
     token.chars().take(PREFIX.len() + SHOWN).collect()

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventField, EventType, FilterReason, FunctionId,
-    KeyId, LeaseToken, OrderKey, Outcome, OutcomeCode, PartnerId, Rate, ReplayId, Role, Secret, SourceId, Timestamp,
-    VersionId, WorkspaceId,
+    CheckItem, ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventField, EventType, FilterReason,
+    FunctionId, KeyId, LeaseToken, OrderKey, Outcome, OutcomeCode, PartnerId, Rate, ReplayId, Role, Secret, Signed,
+    SourceId, Stage, Timestamp, VersionId, WorkspaceId,
 };
 
 /// How the store works. Every number has a reason; the defaults come from `tidegate bench store`.
@@ -394,6 +394,8 @@ pub struct NewDestination {
     pub function: FunctionId,
     /// The version it stays on, if not the function's current one.
     pub pinned: Option<VersionId>,
+    /// The version whose access the customer agrees to: what it runs at first.
+    pub consented: VersionId,
     /// The customer's values, without secrets.
     pub settings: Map<String, Value>,
     /// The secrets, by their settings' names.
@@ -418,6 +420,51 @@ pub enum NewSecret {
     },
 }
 
+/// Who vouches for a version that is uploaded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vouched {
+    /// Whether customers may run it.
+    pub approved: bool,
+    /// Who signed it, if somebody did.
+    pub signed: Option<Signed>,
+}
+
+impl Vouched {
+    /// What an operator uploads is approved by that.
+    pub const BY_OPERATOR: Self = Self { approved: true, signed: None };
+}
+
+/// A review to be asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewReview {
+    /// Of which function.
+    pub function: FunctionId,
+    /// Of which version.
+    pub version: VersionId,
+    /// Where the function is to be afterwards.
+    pub stage: Stage,
+    /// What was found.
+    pub checklist: Vec<CheckItem>,
+    /// What it may do that no approved version may.
+    pub wider: Vec<String>,
+    /// A word to the operator.
+    pub comment: Option<String>,
+}
+
+/// A function's turn to another version, with what was found about those who follow it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// The version.
+    pub to: VersionId,
+    /// Whether it is approved by this.
+    pub approve: bool,
+    /// Versions whose access customers agreed to, and beyond which this one goes: who agreed to one of them stays where
+    /// they are.
+    pub beyond: Vec<VersionId>,
+    /// The workspace that agrees by this, for an operator is its customer there.
+    pub agrees: Option<WorkspaceId>,
+}
+
 /// A change to a destination; what is absent stays.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct DestinationPatch {
@@ -435,6 +482,10 @@ pub struct DestinationPatch {
     pub enabled: Option<bool>,
     /// Whether its deliveries wait.
     pub paused: Option<bool>,
+    /// The version whose access the customer agrees to.
+    pub consented: Option<VersionId>,
+    /// Whether it no longer stays on an older version for want of consent.
+    pub released: bool,
 }
 
 /// A connection to be made.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod control;
+mod lifecycle;
 mod links;
 mod quality;
 mod tenancy;

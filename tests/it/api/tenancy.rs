@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use tidegate::catalog::component_from_core;
 
+use super::lifecycle::{CASE, upload};
 use super::{Answer, Apis, send};
 
 const WAT: &str = include_str!("../../guests/delivered.wat");
@@ -17,6 +18,9 @@ pub(super) struct Neighbours {
     /// By the first word of a path: the id of another tenant's thing.
     pub(super) theirs: BTreeMap<&'static str, String>,
     version: String,
+    invitation: String,
+    /// What is wished for is for all to see.
+    wish: String,
 }
 
 /// That of RFC 8032's first example.
@@ -63,12 +67,10 @@ impl Neighbours {
             theirs.insert(kind, text(&made, "id"));
         }
         let workspace = ("tidegate-workspace", "theirs");
-        let manifest = "name = \"theirs\"\nversion = \"1\"\nevents = [\"track\"]\n";
-        let component = component_from_core(WAT.as_bytes(), manifest).unwrap();
-        let bearer = format!("Bearer {}", apis.token);
-        let headers =
-            [("authorization", bearer.as_str()), ("content-type", "application/wasm"), ("tidegate-partner", "theirs")];
-        let uploaded = send(apis.admin, "POST", "/api/v1/functions", &headers, &component).await.json();
+        let partner = ("tidegate-partner", "theirs");
+        let manifest = "name = \"theirs\"\nversion = \"1\"\ndescription = \"D\"\nevents = [\"track\"]\n[listing]\n\
+                        category = \"C\"\ndocs = \"https://a.example\"\nlogo = \"https://a.example\"\nsupport = \"a@b.example\"\n";
+        let uploaded = upload(&apis, &apis.token, &[partner], manifest, &[CASE]).await.json();
         theirs.insert("functions", text(&uploaded["function"], "id"));
         assert_eq!(uploaded["function"]["partner"], theirs["partners"]);
         let key = json!({"name": "k", "public_key": PUBLIC_KEY});
@@ -92,6 +94,10 @@ impl Neighbours {
         theirs.insert("deliveries", text(&deliveries["items"][0], "id"));
         let replay = make(&apis, &workspace, "/api/v1/replays", json!({"destination": destination["id"]})).await;
         theirs.insert("replays", text(&replay, "id"));
+        let review = make(&apis, &partner, "/api/v1/functions/theirs/submit", json!({})).await;
+        theirs.insert("reviews", text(&review, "id"));
+        let invitation = make(&apis, &partner, "/api/v1/functions/theirs/invitations", json!({})).await;
+        let wish = make(&apis, &workspace, "/api/v1/wishes", json!({"name": "HubSpot"})).await;
         let mut mine = BTreeMap::new();
         for role in ROLES {
             let at = if role.starts_with("partner") { "tidegate-partner" } else { "tidegate-workspace" };
@@ -99,7 +105,8 @@ impl Neighbours {
             mine.insert(role, text(&key, "token"));
         }
         let version = text(&uploaded["version"], "id");
-        Self { apis, mine, theirs, version }
+        let (invitation, wish) = (text(&invitation, "id"), text(&wish, "id"));
+        Self { apis, mine, theirs, version, invitation, wish }
     }
 
     /// A described path with their ids in it.
@@ -109,7 +116,8 @@ impl Neighbours {
             Some(id) => path.replace("{id}", id),
             None => path.to_owned(),
         };
-        let filled = filled.replace("{version}", &self.version);
+        let filled = filled.replace("{version}", &self.version).replace("{invitation}", &self.invitation);
+        let filled = filled.replace("/wishes/{id}", &format!("/wishes/{}", self.wish));
         assert!(!filled.contains('{'), "{path}: say in `Neighbours` whose id is meant");
         filled
     }
@@ -123,7 +131,12 @@ impl Neighbours {
             }
             ("POST", "/api/v1/replays") => json!({"destination": theirs["destinations"]}),
             ("POST", "/api/v1/destinations") => json!({"name": "d", "function": theirs["functions"]}),
-            ("POST", "/api/v1/sources" | "/api/v1/workspaces" | "/api/v1/partners") => json!({"name": "n"}),
+            ("POST", "/api/v1/sources" | "/api/v1/workspaces" | "/api/v1/partners" | "/api/v1/wishes") => {
+                json!({"name": "n"})
+            }
+            ("POST", "/api/v1/functions/{id}/stage") => json!({"stage": "deprecated"}),
+            ("POST", "/api/v1/reviews/{id}/comments") => json!({"text": "t"}),
+            ("POST", "/api/v1/invitations/redeem") => json!({"code": "tgi_x"}),
             ("POST", "/api/v1/functions/{id}/test") => json!({"event": {"type": "track"}, "answers": []}),
             ("POST", "/api/v1/keys") => {
                 json!({"name": "n", "role": "workspace-viewer", "workspace": theirs["workspaces"]})
@@ -161,7 +174,7 @@ fn refusal(answer: &Answer, ids: &BTreeSet<String>) -> (u16, String) {
 async fn no_role_sees_or_changes_what_is_another_tenants() {
     let bed = Neighbours::new().await;
     let api = send(bed.apis.admin, "GET", "/openapi.json", &[], b"").await.json();
-    let ids: BTreeSet<String> = bed.theirs.values().chain([&bed.version]).cloned().collect();
+    let ids: BTreeSet<String> = bed.theirs.values().chain([&bed.version, &bed.invitation]).cloned().collect();
     let mut tried = 0;
     for (path, operations) in api["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/")) {
         for method in operations.as_object().unwrap().keys().map(|method| method.to_ascii_uppercase()) {
@@ -270,6 +283,12 @@ async fn functions_of_one_name_are_told_apart_by_their_partner() {
     assert_eq!(own.status, 201, "{}", own.text());
     let own = text(&own.json()["function"], "id");
     assert_ne!(own, bed.theirs["functions"]);
+    // Before it is released only its partner sees it.
+    let seen =
+        call(&bed.apis, &bed.mine["workspace-editor"], &[], "GET", "/api/v1/functions/theirs", &Value::Null).await;
+    assert_eq!(seen.json()["id"], bed.theirs["functions"]);
+    let release = format!("/api/v1/functions/{own}/stage");
+    assert_eq!(bed.apis.control("POST", &release, Some(&json!({"stage": "public"}))).await.status, 200);
     let show = async |role: &str, key: &str| {
         call(&bed.apis, &bed.mine[role], &[], "GET", &format!("/api/v1/functions/{key}"), &Value::Null).await
     };

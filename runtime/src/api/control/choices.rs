@@ -130,6 +130,7 @@ async fn ask(
         answers: None,
         now: None,
         seed: None,
+        case: false,
     };
     let given = (state.trials)(trial).await.map_err(problem)?;
     let text = |one: &Value, field: &str| one[field].as_str().unwrap_or_default().to_owned();

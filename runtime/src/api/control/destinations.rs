@@ -15,9 +15,12 @@ use utoipa_axum::routes;
 use super::{List, functions, masking};
 use crate::api::extract::{Asked, Body, PageQuery, given, id};
 use crate::api::{ApiState, Problem};
+use crate::catalog::access::wider;
 use crate::catalog::settings;
-use crate::model::{Actor, Destination, DestinationHealth, Function, FunctionVersion, Manifest, Rate, VersionId};
-use crate::store::{DestinationPatch, NewDestination};
+use crate::model::{
+    Actor, Destination, DestinationHealth, Function, FunctionVersion, Manifest, Rate, Stage, VersionId,
+};
+use crate::store::{DestinationPatch, NewDestination, StoreError};
 
 /// A destination. Secret settings are masked.
 #[derive(Serialize, ToSchema)]
@@ -32,6 +35,11 @@ struct DestinationView {
     function: String,
     /// The version it stays on; `null` if it follows the function's current one.
     pinned: Option<String>,
+    /// The version it stays on although it follows, because the current one may do more than was agreed to; `null` if it
+    /// runs what it follows.
+    held: Option<String>,
+    /// What the current version may do that was not agreed to, in sentences; `"consent": true` in a change agrees.
+    asks: Vec<String>,
     /// The customer's values; secrets are `••••`.
     settings: Map<String, Value>,
     /// The secrets whose values the function itself gets to read, by the names of their settings.
@@ -127,10 +135,12 @@ struct DestinationChange {
     enabled: Option<bool>,
     /// Whether its deliveries wait; events go on to be accepted for it.
     paused: Option<bool>,
+    /// `true` agrees to all that the version may do which it is to run: the function's current one, or the pinned one.
+    consent: Option<bool>,
 }
 
 impl DestinationView {
-    fn of(destination: Destination, manifest: &Manifest) -> Self {
+    fn of(destination: Destination, manifest: &Manifest, asks: Vec<String>) -> Self {
         let revealed = manifest.settings.iter().filter(|(_, setting)| setting.reveal);
         let settings = masking::masked(manifest, &destination);
         Self {
@@ -139,6 +149,8 @@ impl DestinationView {
             name: destination.name,
             function: destination.function.to_string(),
             pinned: destination.pinned.map(|version| version.to_string()),
+            held: destination.held.map(|version| version.to_string()),
+            asks,
             settings,
             reveals: revealed.map(|(name, _)| name.clone()).collect(),
             rate: destination.rate.map(RateView::of),
@@ -179,7 +191,7 @@ pub(super) async fn running(
     destination: &Destination,
 ) -> Result<FunctionVersion, Problem> {
     let function = destination.function;
-    let version = match destination.pinned {
+    let version = match destination.pinned.or(destination.held) {
         Some(pinned) => pinned,
         None => state.store.get_function(actor, function).await?.current,
     };
@@ -188,7 +200,26 @@ pub(super) async fn running(
 
 async fn view(state: &ApiState, actor: &Actor, destination: Destination) -> Result<DestinationView, Problem> {
     let manifest = manifest(state, actor, &destination).await?;
-    Ok(DestinationView::of(destination, &manifest))
+    let asks = match destination.held {
+        Some(_) => {
+            let current = state.store.get_function(actor, destination.function).await?.current;
+            unagreed(state, actor, &destination, current).await?
+        }
+        None => Vec::new(),
+    };
+    Ok(DestinationView::of(destination, &manifest, asks))
+}
+
+/// What a version may do that the customer of a destination did not agree to.
+async fn unagreed(
+    state: &ApiState,
+    actor: &Actor,
+    destination: &Destination,
+    to: VersionId,
+) -> Result<Vec<String>, Problem> {
+    let agreed = state.store.get_version(actor, destination.function, destination.consented).await?;
+    let wanted = state.store.get_version(actor, destination.function, to).await?;
+    Ok(wider(&agreed.manifest, &wanted.manifest))
 }
 
 /// Checks settings; those that are kept are there and were checked when they were saved.
@@ -214,6 +245,10 @@ async fn create(
     super::check_name("name", &new.name)?;
     let function = functions::find(&state, &actor, &new.function).await?;
     let pinned = pin(&state, &actor, &function, new.pinned).await?;
+    if actor.customer().is_some() && function.stage == Stage::Deprecated {
+        let why = "it is deprecated: who runs it goes on, and nobody else begins".to_owned();
+        return Err(StoreError::NotNow { what: "enable function", id: function.name, why }.into());
+    }
     let version = state.store.get_version(&actor, function.id, pinned.unwrap_or(function.current)).await?;
     let kept = masking::kept(&version.manifest, &mut new.settings, None)?;
     check_settings(&version.manifest, &new.settings, &kept)?;
@@ -222,13 +257,14 @@ async fn create(
         name: new.name,
         function: function.id,
         pinned,
+        consented: version.id,
         settings: new.settings,
         secrets,
         rate: new.rate.map(RateView::checked).transpose()?,
         enabled: new.enabled.unwrap_or(true),
     };
     let destination = state.store.create_destination(&actor, new).await?;
-    Ok((StatusCode::CREATED, Json(DestinationView::of(destination, &version.manifest))))
+    Ok((StatusCode::CREATED, Json(DestinationView::of(destination, &version.manifest, Vec::new()))))
 }
 
 /// Lists destinations, oldest first.
@@ -277,6 +313,10 @@ async fn change(
         after.pinned = pin(&state, &actor, &function, pinned).await?;
     }
     let repinned = (after.pinned != old.pinned).then_some(after.pinned);
+    let consent = change.consent.unwrap_or(false);
+    if repinned.is_some() || consent {
+        after = agreed_to(&state, &actor, after, consent).await?;
+    }
     let manifest = manifest(&state, &actor, &after).await?;
     let mut patch = DestinationPatch {
         name: change.name,
@@ -284,18 +324,40 @@ async fn change(
         settings: change.settings,
         enabled: change.enabled,
         paused: change.paused,
+        consented: (after.consented != old.consented).then_some(after.consented),
+        released: after.held.is_none(),
         ..DestinationPatch::default()
     };
     if let Some(settings) = &mut patch.settings {
         let kept = masking::kept(&manifest, settings, Some(&old))?;
         check_settings(&manifest, settings, &kept)?;
         patch.secrets = masking::secrets(&manifest, settings, kept);
-    } else if patch.pinned.is_some() {
+    } else if patch.pinned.is_some() || consent {
         check_settings(&manifest, &old.settings, &old.secrets.keys().cloned().collect())?;
     }
     patch.rate = change.rate.map(|rate| rate.map(RateView::checked).transpose()).transpose()?;
     let destination = state.store.update_destination(&actor, old.id, patch).await?;
-    Ok(Json(DestinationView::of(destination, &manifest)))
+    Ok(Json(view(&state, &actor, destination).await?))
+}
+
+/// The destination on what it is to run, if its customer agreed to that or does now.
+async fn agreed_to(
+    state: &ApiState,
+    actor: &Actor,
+    destination: Destination,
+    consent: bool,
+) -> Result<Destination, Problem> {
+    let wanted = match destination.pinned {
+        Some(pinned) => pinned,
+        None => state.store.get_function(actor, destination.function).await?.current,
+    };
+    let more = unagreed(state, actor, &destination, wanted).await?;
+    if !more.is_empty() && !consent && actor.customer().is_some() {
+        let detail = "this version may do more than you agreed to: `\"consent\": true` in the change agrees";
+        return Err(Problem::new(StatusCode::CONFLICT, "consent_needed", detail).with_errors(more));
+    }
+    let consented = if more.is_empty() { destination.consented } else { wanted };
+    Ok(Destination { held: None, consented, ..destination })
 }
 
 /// Deletes a destination and its connections. What is still owed to it is filtered.

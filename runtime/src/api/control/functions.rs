@@ -10,26 +10,38 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::versions::VersionView;
-use super::{List, signing, upload};
+use super::turns::{approved, beyond_approved};
+use super::versions::{CaseView, VersionView};
+use super::{List, checking, signing, turns, upload};
 use crate::api::extract::{Asked, PageQuery, id};
 use crate::api::problem::Finding;
 use crate::api::{ApiState, Problem};
 use crate::catalog::compare::compare;
-use crate::model::{Actor, Function, FunctionId, VersionId};
-use crate::store::Page;
+use crate::model::{Actor, Checks, Function, FunctionId, Listing, Role, VersionId};
+use crate::store::{Page, StoreError, Vouched};
 
 /// A function.
 #[derive(Serialize, ToSchema)]
-struct FunctionView {
+pub(super) struct FunctionView {
     /// Its id.
     id: String,
     /// The partner who publishes it.
     partner: String,
     /// Its name, unique for the partner.
     name: String,
+    /// One line about it, of its current version.
+    description: Option<String>,
+    /// What a catalogue says about it, of its current version.
+    listing: Option<ListingView>,
+    /// How far it has come: `building`, `submitted`, `private-beta`, `public-beta`, `public` or `deprecated`.
+    #[schema(example = "public")]
+    stage: &'static str,
+    /// The text of its current version.
+    version: String,
     /// The version that unpinned destinations run.
     current: String,
+    /// The one that was it before; `null` if there is none.
+    previous: Option<String>,
     /// When it was first uploaded.
     created_at: String,
 }
@@ -45,6 +57,10 @@ struct Uploaded {
     findings: Vec<Finding>,
     /// Why settings that fit the current version may not fit this one; promoting it then takes `force`.
     breaking: Vec<String>,
+    /// What it may do that no version approved before may: customers run it once that is approved.
+    wider: Vec<String>,
+    /// What became of the cases that came with it.
+    cases: Vec<CaseView>,
 }
 
 /// How to promote.
@@ -57,16 +73,38 @@ struct Promotion {
     force: Option<bool>,
 }
 
-impl From<Function> for FunctionView {
-    fn from(function: Function) -> Self {
-        Self {
-            id: function.id.to_string(),
-            partner: function.partner.to_string(),
-            name: function.name,
-            current: function.current.to_string(),
-            created_at: function.created_at.to_string(),
-        }
-    }
+/// What a catalogue says about a function.
+#[derive(Serialize, ToSchema)]
+struct ListingView {
+    /// Among what it is found.
+    category: Option<String>,
+    /// The page for customers.
+    docs: Option<String>,
+    /// An image.
+    logo: Option<String>,
+    /// Whom customers ask: an address of email, or a page.
+    support: Option<String>,
+}
+
+/// A function as it is shown, with what its current version says about it.
+pub(super) async fn described(state: &ApiState, actor: &Actor, function: Function) -> Result<FunctionView, Problem> {
+    let manifest = state.store.get_version(actor, function.id, function.current).await?.manifest;
+    let listing = manifest.listing.map(|listing| {
+        let Listing { category, docs, logo, support } = listing;
+        ListingView { category, docs, logo, support }
+    });
+    Ok(FunctionView {
+        id: function.id.to_string(),
+        partner: function.partner.to_string(),
+        name: function.name,
+        description: manifest.description,
+        listing,
+        stage: function.stage.as_str(),
+        version: manifest.version,
+        current: function.current.to_string(),
+        previous: function.previous.map(|version| version.to_string()),
+        created_at: function.created_at.to_string(),
+    })
 }
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
@@ -130,16 +168,34 @@ async fn create(
     request: Request,
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
     let headers = request.headers().clone();
-    let made = upload::receive(&state, &actor, &query, request).await?;
+    let upload::Received { made, cases } = upload::receive(&state, &actor, &query, request).await?;
     let upload::Made { manifest, inspection, digest, component, findings } = made;
     let signed = signing::signed(&state, &actor, &headers, digest, &manifest).await?;
-    let (function, version) =
-        state.store.put_function_version(&actor, manifest, inspection, digest, component, signed).await?;
+    let wider = match state.store.find_function(&publisher(&actor), &manifest.name).await? {
+        Some(known) => beyond_approved(&approved(&state, &actor, known.id).await?, &manifest),
+        None => None,
+    };
+    // What an operator uploads is approved by that.
+    let approved = actor.role == Role::Operator || wider.as_ref().is_some_and(Vec::is_empty);
+    let vouched = Vouched { approved, signed };
+    let put = state.store.put_function_version(&actor, manifest, inspection, digest, component, vouched);
+    let (function, version) = put.await?;
+    let cases = checking::run(&state, &version, cases).await;
+    if !cases.is_empty() || state.store.checks(version.id).await?.is_none() {
+        let findings = findings.iter().map(ToString::to_string).collect();
+        state.store.set_checks(version.id, Checks { findings, cases: cases.clone() }).await?;
+    }
     let current = state.store.get_version(&actor, function.id, function.current).await?;
     let breaking = compare(&current.manifest, &version.manifest).breaking;
     let findings = findings.iter().map(Finding::from).collect();
-    let (function, version) = (function.into(), VersionView::of(version, None));
-    Ok((StatusCode::CREATED, Json(Uploaded { function, version, findings, breaking })))
+    let (function, version) = (described(&state, &actor, function).await?, VersionView::of(version, None));
+    let (wider, cases) = (wider.unwrap_or_default(), cases.into_iter().map(CaseView::from).collect());
+    Ok((StatusCode::CREATED, Json(Uploaded { function, version, findings, breaking, wider, cases })))
+}
+
+/// The same actor as the partner that it uploads for, who alone has a function of its own name.
+fn publisher(actor: &Actor) -> Actor {
+    Actor { role: Role::PartnerDeveloper, ..actor.clone() }
 }
 
 /// Lists functions, oldest first.
@@ -151,7 +207,11 @@ async fn list(
     Asked(page): Asked<PageQuery>,
 ) -> Result<Json<List<FunctionView>>, Problem> {
     let page = state.store.list_functions(&actor, &page.into()).await?;
-    Ok(Json(List::of(page, FunctionView::from)))
+    let mut items = Vec::with_capacity(page.items.len());
+    for function in page.items {
+        items.push(described(&state, &actor, function).await?);
+    }
+    Ok(Json(List { items, next: page.next }))
 }
 
 /// Shows a function, by id or name.
@@ -162,7 +222,8 @@ async fn show(
     actor: Actor,
     Path(function): Path<String>,
 ) -> Result<Json<FunctionView>, Problem> {
-    Ok(Json(find(&state, &actor, &function).await?.into()))
+    let function = find(&state, &actor, &function).await?;
+    Ok(Json(described(&state, &actor, function).await?))
 }
 
 /// Makes a version the one that unpinned destinations run.
@@ -180,7 +241,34 @@ async fn promote(
     if !promotion.force.unwrap_or(false) {
         refuse_breaking(&state, &actor, &function, version).await?;
     }
-    Ok(Json(state.store.promote(&actor, function.id, version).await?.into()))
+    let approve = refuse_unapproved(&state, &actor, &function, version).await?;
+    let turn = turns::turn(&state, &actor, function.id, version, approve).await?;
+    let function = state.store.promote(&actor, function.id, turn).await?;
+    Ok(Json(described(&state, &actor, function).await?))
+}
+
+/// What customers run is only what was approved, or does no more than that; whether the version becomes approved by this.
+async fn refuse_unapproved(
+    state: &ApiState,
+    actor: &Actor,
+    function: &Function,
+    version: VersionId,
+) -> Result<bool, Problem> {
+    let new = state.store.get_version(actor, function.id, version).await?;
+    if actor.role == Role::Operator || new.approved {
+        return Ok(true);
+    }
+    let Some(wider) = beyond_approved(&approved(state, actor, function.id).await?, &new.manifest) else {
+        return Ok(false);
+    };
+    if wider.is_empty() {
+        return Ok(true);
+    }
+    let detail = format!(
+        "customers run `{}`, and {} may do more than what was approved: submit it for a review",
+        function.name, new.manifest.version
+    );
+    Err(Problem::new(StatusCode::CONFLICT, "approval_needed", detail).with_errors(wider))
 }
 
 /// A version for which settings may not fit is not promoted by mistake to destinations that follow.
@@ -213,5 +301,11 @@ async fn rollback(
     Path(function): Path<String>,
 ) -> Result<Json<FunctionView>, Problem> {
     let function = find(&state, &actor, &function).await?;
-    Ok(Json(state.store.rollback(&actor, function.id).await?.into()))
+    let Some(previous) = function.previous else {
+        let why = "no version was current before this one: promote another version first".to_owned();
+        return Err(StoreError::NotNow { what: "roll back function", id: function.id.to_string(), why }.into());
+    };
+    let turn = turns::turn(&state, &actor, function.id, previous, false).await?;
+    let function = state.store.rollback(&actor, function.id, turn).await?;
+    Ok(Json(described(&state, &actor, function).await?))
 }

@@ -73,7 +73,7 @@ pub(super) fn secrets(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{DestinationId, FunctionId, Sealed, Timestamp, WorkspaceId};
+    use crate::model::{DestinationId, FunctionId, Sealed, Timestamp, VersionId, WorkspaceId};
     use serde_json::json;
 
     fn manifest() -> Manifest {
@@ -96,6 +96,8 @@ mod tests {
             name: "d".to_owned(),
             function: FunctionId::new(now),
             pinned: None,
+            held: None,
+            consented: VersionId::new(now),
             settings: map(settings),
             secrets: [("key".to_owned(), sealed)].into(),
             rate: None,

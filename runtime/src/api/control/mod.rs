@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod checking;
 mod choices;
 mod connections;
 mod deliveries;
@@ -12,17 +13,21 @@ mod destinations;
 mod functions;
 mod keys;
 mod ledger;
+mod lifecycle;
 mod links;
 mod logs;
 mod masking;
 mod partners;
 mod replays;
+mod reviews;
 mod signing;
 mod sources;
 mod trial;
+mod turns;
 mod upload;
 mod vault;
 mod versions;
+mod wishes;
 mod workspaces;
 
 use std::sync::Arc;
@@ -96,6 +101,8 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(functions::routes())
         .merge(versions::routes())
         .merge(access::routes())
+        .merge(lifecycle::routes())
+        .merge(reviews::routes())
         .merge(trial::routes())
         .merge(choices::routes())
         .merge(logs::routes())
@@ -103,6 +110,7 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(connections::routes())
         .merge(deliveries::routes())
         .merge(replays::routes())
+        .merge(wishes::routes())
         .merge(ledger::routes())
         .merge(audit::routes())
         .merge(vault::routes())

@@ -88,17 +88,8 @@ async fn test(
     check_settings(&version.manifest, &body.settings, &BTreeSet::new())?;
     let settings = with_defaults(&version.manifest, &body.settings);
     let answers = body.answers.map(|answers| Value::from(answers).to_string());
-    let trial = Trial {
-        function: function.id,
-        version,
-        choices_of: None,
-        events,
-        batch,
-        settings,
-        answers,
-        now: body.now,
-        seed: body.seed,
-    };
+    let (function, now, seed) = (function.id, body.now, body.seed);
+    let trial = Trial { function, version, choices_of: None, events, batch, settings, answers, now, seed, case: false };
     Ok(Json((state.trials)(trial).await.map_err(problem)?))
 }
 
@@ -126,17 +117,9 @@ async fn test_destination(
         .with_secrets(manifest, defaults, secrets)
         .map_err(|error| Problem::unprocessable("invalid_settings", error.to_string()))?;
     let (function, events) = (destination.function, vec![event]);
-    let trial = Trial {
-        function,
-        version,
-        choices_of: None,
-        events,
-        batch: false,
-        settings,
-        answers: None,
-        now: None,
-        seed: None,
-    };
+    let (answers, now, seed) = (None, None, None);
+    let trial =
+        Trial { function, version, choices_of: None, events, batch: false, settings, answers, now, seed, case: false };
     let report = (state.trials)(trial).await.map_err(problem)?;
     Ok(Json(Tested { ok: report["outcome"]["code"] == OutcomeCode::Delivered.as_str(), report }))
 }

@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::extract::refused;
 use crate::api::{ApiState, Problem, body};
+use crate::catalog::cases::{self, Case};
 use crate::catalog::manifest::MAX_NAME;
 pub(super) use crate::catalog::workshop::Made;
 use crate::catalog::workshop::{Job, WorkError, Wrong};
@@ -18,6 +19,15 @@ use crate::model::Actor;
 
 /// What stands around the parts in a form, and a manifest: both are kilobytes.
 const FORM_BYTES: usize = 64 << 10;
+
+/// What the name of a case's field begins with.
+const CASES: &str = "cases/";
+
+/// Cases with one upload: the functions that are known best have twenty.
+const MAX_CASES: usize = 100;
+
+/// Bytes of all cases together, beside the function.
+const CASES_BYTES: usize = 2 << 20;
 
 /// What a script is called where nobody says otherwise.
 const SCRIPT: &str = "handler.js";
@@ -47,18 +57,29 @@ pub(super) struct Form {
     /// TypeScript instead.
     #[schema(rename = "handler.ts")]
     typed_handler: Option<String>,
+    /// What is expected of the function: any number of files, each as a field that is called like it. The host runs them.
+    #[schema(rename = "cases/NAME.json")]
+    cases: Option<String>,
     /// The manifest of a script. Without it the query names the function, and it reaches nothing.
     #[schema(rename = "function.toml")]
     manifest: Option<String>,
 }
 
-/// The function that a request's body is, compiled; nothing of it is stored yet.
+/// What an upload brought.
+pub(super) struct Received {
+    /// The function.
+    pub(super) made: Made,
+    /// Its cases: each file's name, and what it expects.
+    pub(super) cases: Vec<(String, Case)>,
+}
+
+/// The function that a request's body is, compiled, and its cases; nothing of it is stored yet.
 pub(super) async fn receive(
     state: &Arc<ApiState>,
     actor: &Actor,
     query: &UploadQuery,
     request: Request,
-) -> Result<Made, Problem> {
+) -> Result<Received, Problem> {
     // An upload is bounded as it stands: compressed it would only hide its size until it is read.
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         let detail = "a function is taken without `content-encoding`: upload the file as it is";
@@ -67,6 +88,7 @@ pub(super) async fn receive(
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let turn = state.workshop.turn(actor.partner).await.map_err(|error| problem(&error))?;
+    let mut cases = Vec::new();
     let (job, bytes) = match kind.as_str() {
         "application/wasm" => {
             let (parts, body) = request.into_parts();
@@ -78,7 +100,7 @@ pub(super) async fn receive(
             let (parts, body) = request.into_parts();
             (job, whole(state, &parts.headers, body, state.control.upload_bytes).await?)
         }
-        "multipart/form-data" => from_form(state, query, request).await?,
+        "multipart/form-data" => from_form(state, query, request, &mut cases).await?,
         _ => {
             let detail = format!(
                 "the body is `{kind}`: send `application/wasm`, `text/javascript` or `text/typescript` with `?name=`, or a \
@@ -87,7 +109,8 @@ pub(super) async fn receive(
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
     };
-    state.workshop.make(&turn, job, bytes).await.map_err(|error| problem(&error))
+    let made = state.workshop.make(&turn, job, bytes).await.map_err(|error| problem(&error))?;
+    Ok(Received { made, cases })
 }
 
 /// What a script without manifest is called, and the function after it.
@@ -118,23 +141,36 @@ async fn whole(state: &ApiState, headers: &HeaderMap, body: Body, limit: usize) 
 }
 
 /// The whole form is read first, within the bound, so that nothing in it can be larger than that.
-async fn from_form(state: &Arc<ApiState>, query: &UploadQuery, request: Request) -> Result<(Job, Bytes), Problem> {
+async fn from_form(
+    state: &Arc<ApiState>,
+    query: &UploadQuery,
+    request: Request,
+    cases: &mut Vec<(String, Case)>,
+) -> Result<(Job, Bytes), Problem> {
     let bad = |why: String| Problem::bad_request("invalid_form", format!("the form cannot be used: {why}"));
     let (parts, body) = request.into_parts();
-    let limit = state.control.upload_bytes.saturating_add(FORM_BYTES);
+    let limit = state.control.upload_bytes.saturating_add(FORM_BYTES + CASES_BYTES);
     let bytes = whole(state, &parts.headers, body, limit).await?;
     let request = Request::from_parts(parts, Body::from(bytes));
     let mut form = Multipart::from_request(request, state).await.map_err(|error| bad(error.body_text()))?;
-    let (mut script, mut called, mut manifest) = (None, SCRIPT, None);
+    let (mut script, mut called, mut manifest, mut component) = (None, SCRIPT, None, None);
     while let Some(field) = form.next_field().await.map_err(|error| bad(error.body_text()))? {
         let broken = |error: axum::extract::multipart::MultipartError| bad(error.body_text());
         match field.name() {
-            Some("component") => return Ok((Job::Component, field.bytes().await.map_err(broken)?)),
+            Some("component") => component = Some(field.bytes().await.map_err(broken)?),
             Some("handler.js" | "bundle") => script = Some(field.bytes().await.map_err(broken)?),
             Some(TYPED_SCRIPT) => (script, called) = (Some(field.bytes().await.map_err(broken)?), TYPED_SCRIPT),
             Some("function.toml") => manifest = Some(field.text().await.map_err(broken)?),
+            Some(name) if name.starts_with(CASES) => {
+                let file = name[CASES.len()..].chars().take(MAX_NAME).collect();
+                let text = field.text().await.map_err(broken)?;
+                cases.push(case(file, &text, cases.len())?);
+            }
             Some(_) | None => {}
         }
+    }
+    if let Some(component) = component {
+        return Ok((Job::Component, component));
     }
     let script = script.ok_or_else(|| bad("it has no field `component`, `handler.js` or `handler.ts`".to_owned()))?;
     if manifest.as_ref().is_some_and(|manifest| manifest.len() > FORM_BYTES) {
@@ -143,6 +179,17 @@ async fn from_form(state: &Arc<ApiState>, query: &UploadQuery, request: Request)
     let ending = if called == SCRIPT { "js" } else { "ts" };
     let file = if manifest.is_some() { called.to_owned() } else { file(query, ending)? };
     Ok((Job::Source { file, manifest }, script))
+}
+
+/// One case, if there is room for one more.
+fn case(file: String, text: &str, before: usize) -> Result<(String, Case), Problem> {
+    let wrong =
+        |why: String| Problem::unprocessable("invalid_case", format!("the case `{file}` cannot be used: {why}"));
+    if before >= MAX_CASES {
+        return Err(wrong(format!("at most {MAX_CASES} cases are taken with an upload")));
+    }
+    let parsed = cases::parse(text).map_err(wrong)?;
+    Ok((file, parsed))
 }
 
 fn problem(error: &WorkError) -> Problem {

@@ -16,7 +16,7 @@ use crate::api::extract::{Asked, Body, PageQuery};
 use crate::api::{ApiState, Problem};
 use crate::catalog::access::wider;
 use crate::catalog::compare::{Changed, compare};
-use crate::model::{Actor, FunctionVersion, Inspection, Setting, Signed, VersionState};
+use crate::model::{Actor, CaseResult, Checks, FunctionVersion, Inspection, Setting, Signed, VersionState};
 
 /// Characters of a reason: two lines for people.
 const MAX_REASON: usize = 200;
@@ -45,6 +45,8 @@ pub(super) struct VersionView {
     reason: Option<String>,
     /// By whom it was signed; `null` if it was not.
     signed: Option<SignedView>,
+    /// Whether customers may run it.
+    approved: bool,
     /// What was found when it was uploaded; only where one version is shown, `null` for one that an older host stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     inspection: Option<InspectionView>,
@@ -96,6 +98,28 @@ struct InspectionView {
     largest_function_bytes: u64,
     /// Bytes with which memories begin.
     data_bytes: u64,
+    /// What became of the cases that came with it, in this host's sandbox.
+    cases: Vec<CaseView>,
+}
+
+/// What became of a case.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CaseView {
+    /// The file.
+    file: String,
+    /// What it shows.
+    name: String,
+    /// Whether the function did what is expected.
+    passed: bool,
+    /// How it differed, as far as it is kept.
+    differences: Vec<String>,
+}
+
+impl From<CaseResult> for CaseView {
+    fn from(case: CaseResult) -> Self {
+        let CaseResult { file, name, passed, differences, events: _ } = case;
+        Self { file, name, passed, differences }
+    }
 }
 
 /// What came and what went.
@@ -167,8 +191,8 @@ struct Reason {
 }
 
 impl VersionView {
-    pub(super) fn of(version: FunctionVersion, inspection: Option<Inspection>) -> Self {
-        let inspection = inspection.map(|inspection| InspectionView::of(&version, inspection));
+    pub(super) fn of(version: FunctionVersion, found: Option<(Inspection, Checks)>) -> Self {
+        let inspection = found.map(|(inspection, checks)| InspectionView::of(&version, inspection, checks));
         Self {
             id: version.id.to_string(),
             function: version.function.to_string(),
@@ -181,13 +205,14 @@ impl VersionView {
             state: version.state.as_str(),
             reason: version.reason,
             signed: version.signed.map(SignedView::from),
+            approved: version.approved,
             inspection,
         }
     }
 }
 
 impl InspectionView {
-    fn of(version: &FunctionVersion, inspection: Inspection) -> Self {
+    fn of(version: &FunctionVersion, inspection: Inspection, checks: Checks) -> Self {
         let manifest = &version.manifest;
         let named = |which: fn(&Setting) -> bool| {
             let some = manifest.settings.iter().filter(|(_, setting)| which(setting));
@@ -208,6 +233,7 @@ impl InspectionView {
             code_bytes: structure.code_bytes,
             largest_function_bytes: structure.largest_function_bytes,
             data_bytes: structure.data_bytes,
+            cases: checks.cases.into_iter().map(CaseView::from).collect(),
         }
     }
 }
@@ -257,8 +283,9 @@ async fn version(
     Path((function, version)): Path<(String, String)>,
 ) -> Result<Json<VersionView>, Problem> {
     let version = get(&state, &actor, &function, &version).await?;
-    let inspection = state.store.inspection(version.id).await?;
-    Ok(Json(VersionView::of(version, inspection)))
+    let found = state.store.inspection(version.id).await?;
+    let checks = state.store.checks(version.id).await?.unwrap_or_default();
+    Ok(Json(VersionView::of(version, found.map(|found| (found, checks)))))
 }
 
 /// Shows what a version changes.

@@ -242,7 +242,7 @@ impl Lane {
         let wall = self.takes.1.max(cpu);
         // Of each that is under way, the part that computes stands in line with the time that it takes.
         let in_line = IN_LINE / (cpu * cpu / wall).max(1) * processors as i64;
-        let computing = (processors as i64 - 1) * wall / cpu;
+        let computing = ((processors as i64 - 1) * wall + cpu / 2) / cpu;
         usize::try_from(in_line.max(computing)).unwrap_or(cap).clamp(1, cap)
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{FilterReason, Inspection, KeyId, PartnerId, Role, WorkspaceId};
-use crate::store::{ConnectionPatch, DestinationPatch, Page, Settled, SourcePatch, StoreError};
+use crate::store::{ConnectionPatch, DestinationPatch, Page, Settled, SourcePatch, StoreError, Turn};
 
 #[tokio::test]
 async fn the_operators_token_is_made_once_and_only_it_opens() {
@@ -56,7 +56,7 @@ async fn another_workspace_or_partner_sees_and_changes_nothing() {
     lost(store.delete_connection(&stranger, connection).await.unwrap_err());
     lost(store.get_function(&publisher, function).await.unwrap_err());
     lost(store.list_versions(&publisher, function, &page).await.unwrap_err());
-    lost(store.rollback(&publisher, function).await.unwrap_err());
+    lost(store.rollback(&publisher, function, turn(VersionId::new(NOW), &[])).await.unwrap_err());
     lost(store.get_delivery(&stranger, claimed.id).await.unwrap_err());
     lost(store.attempts(&stranger, claimed.id).await.unwrap_err());
     lost(store.retry(&stranger, claimed.id).await.unwrap_err());
@@ -122,6 +122,11 @@ async fn a_destination_that_is_off_keeps_what_it_owes_until_it_is_on() {
     assert_eq!(ids(&bed.claim(1, NOW).await), ["a"]);
 }
 
+/// A turn to a version that goes beyond what some agreed to.
+fn turn(to: VersionId, beyond: &[VersionId]) -> Turn {
+    Turn { to, approve: false, beyond: beyond.to_vec(), agrees: None }
+}
+
 #[tokio::test]
 async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promoted() {
     let bed = Bed::new(1).await;
@@ -134,7 +139,7 @@ async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promot
             Inspection::default(),
             components::digest(&bytes),
             bytes,
-            None,
+            Vouched::BY_OPERATOR,
         )
     };
     let (function, first) = put(b"component").await.unwrap();
@@ -142,11 +147,24 @@ async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promot
     assert_eq!(first, again);
     let (same, second) = put(b"component 2").await.unwrap();
     assert_eq!((same.id, same.current), (function.id, first.id));
-    assert!(matches!(store.rollback(actor, function.id).await, Err(StoreError::NotNow { .. })));
-    store.promote(actor, function.id, second.id).await.unwrap();
+    let early = store.rollback(actor, function.id, turn(first.id, &[])).await;
+    assert!(matches!(early, Err(StoreError::NotNow { .. })));
+    store.promote(actor, function.id, turn(second.id, &[])).await.unwrap();
     let running = || store.routes().destination(bed.destinations[0].id).unwrap().version.id;
     assert_eq!(running(), second.id);
-    assert_eq!(store.rollback(actor, function.id).await.unwrap().current, first.id);
+    assert_eq!(store.rollback(actor, function.id, turn(first.id, &[])).await.unwrap().current, first.id);
+    assert_eq!(running(), first.id);
+    // Who did not agree to what the version may do stays, until they do or another one comes that does no more.
+    assert_eq!(store.agreed(function.id).await.unwrap(), [first.id]);
+    store.promote(actor, function.id, turn(second.id, &[first.id])).await.unwrap();
+    assert_eq!(running(), first.id);
+    store.promote(actor, function.id, turn(first.id, &[])).await.unwrap();
+    store.promote(actor, function.id, turn(second.id, &[first.id])).await.unwrap();
+    let destination = bed.destinations[0].id;
+    let consent = DestinationPatch { consented: Some(second.id), released: true, ..DestinationPatch::default() };
+    store.update_destination(actor, destination, consent).await.unwrap();
+    assert_eq!(running(), second.id);
+    store.rollback(actor, function.id, turn(first.id, &[])).await.unwrap();
     assert_eq!(running(), first.id);
     let pin = DestinationPatch { pinned: Some(Some(second.id)), ..DestinationPatch::default() };
     store.update_destination(actor, bed.destinations[0].id, pin).await.unwrap();
@@ -161,7 +179,7 @@ async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promot
             Inspection::default(),
             first.digest,
             Bytes::from_static(b"x"),
-            None,
+            Vouched::BY_OPERATOR,
         )
         .await;
     assert!(matches!(wrong, Err(StoreError::Damaged { .. })));

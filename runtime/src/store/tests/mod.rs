@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::components;
 use super::{
     AttemptRecord, Ledger, LedgerScope, NewConnection, NewDestination, NewEvent, Owed, OwedState, Settle, Settlement,
-    Store, StoreConfig, Want,
+    Store, StoreConfig, Vouched, Want,
 };
 use crate::clock::Clock;
 use crate::model::{
@@ -69,7 +69,14 @@ impl Bed {
         let bytes = Bytes::from_static(b"component");
         let digest = components::digest(&bytes);
         let (function, _) = store
-            .put_function_version(&actor, manifest("webhook"), Inspection::default(), digest, bytes, None)
+            .put_function_version(
+                &actor,
+                manifest("webhook"),
+                Inspection::default(),
+                digest,
+                bytes,
+                Vouched::BY_OPERATOR,
+            )
             .await
             .unwrap();
         let source = store.create_source(&actor, "web").await.unwrap();
@@ -79,6 +86,7 @@ impl Bed {
                 name: format!("destination {number}"),
                 function: function.id,
                 pinned: None,
+                consented: function.current,
                 settings: Map::new(),
                 secrets: Default::default(),
                 rate: None,

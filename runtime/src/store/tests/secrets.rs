@@ -104,12 +104,16 @@ async fn secrets_that_an_older_program_stored_as_plain_text_are_sealed_at_the_st
     let bytes = Bytes::from_static(b"keeper");
     let digest = components::digest(&bytes);
     let manifest: Manifest = manifest.unwrap();
-    let stored = bed.store.put_function_version(&bed.actor, manifest, Inspection::default(), digest, bytes, None).await;
+    let stored = bed
+        .store
+        .put_function_version(&bed.actor, manifest, Inspection::default(), digest, bytes, Vouched::BY_OPERATOR)
+        .await;
     let (function, _) = stored.unwrap();
     let new = NewDestination {
         name: "old".to_owned(),
         function: function.id,
         pinned: None,
+        consented: function.current,
         settings: json!({"key": VALUE, "room": "a"}).as_object().unwrap().clone(),
         secrets: BTreeMap::new(),
         rate: None,
