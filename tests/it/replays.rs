@@ -206,7 +206,7 @@ async fn delivered_events_go_once_more_as_new_deliveries_and_the_ledger_adds_up(
     send(&host, &source, delivered).await;
     host.drained().await;
     let (code, wide) = host.try_api("POST", "/api/v1/replays", json!({"state": "delivered"})).await;
-    assert_eq!((code, &wide["code"]), (422, &json!("replay_too_wide")), "{wide}");
+    assert_eq!((code, &wide["code"]), (409, &json!("replay_too_wide")), "{wide}");
 
     let body = json!({"state": "delivered", "destination": destination["id"], "events_per_s": 1000});
     for round in 1..=2 {

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::body::{self, ReadError};
@@ -33,12 +34,40 @@ impl<T: DeserializeOwned> FromRequest<Arc<ApiState>> for Body<T> {
         let bytes = body::read(&parts.headers, body, limit, state.http().body_timeout)
             .await
             .map_err(|error| refused(&error, "control.body_bytes", limit))?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
+        // A list of its fields' values, in their order, would pass for an object otherwise.
+        if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{')
+            && serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok()
+        {
+            return Err(Problem::bad_request("invalid_field", "the body is JSON, and no object"));
+        }
+        let value = serde_json::from_slice(&bytes).or_else(|error| with_whole_numbers(&bytes).ok_or(error));
+        value.map(Self).map_err(|error| {
             let code = if error.is_data() { "invalid_field" } else { "invalid_json" };
             Problem::bad_request(code, format!("the body cannot be used: {error}"))
-        })?;
-        Ok(Self(value))
+        })
     }
+}
+
+/// The same body with `2.0` read as `2`: to JSON both are the same number, and some clients write all of theirs so.
+fn with_whole_numbers<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    fn whole(value: &mut Value) {
+        match value {
+            Value::Number(number) => {
+                // As far as a float tells neighbouring integers apart.
+                let float =
+                    number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15);
+                if let Some(float) = float {
+                    *number = (float as i64).into();
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(whole),
+            Value::Object(fields) => fields.values_mut().for_each(whole),
+            Value::Null | Value::Bool(_) | Value::String(_) => {}
+        }
+    }
+    let mut value: Value = serde_json::from_slice(bytes).ok()?;
+    whole(&mut value);
+    serde_json::from_value(value).ok()
 }
 
 /// The problem of a body that could not be read. The messages of the tracking API name its own option.

@@ -77,7 +77,7 @@ pub(super) async fn once(
         Once::Done(answer) => return replay(&name, answer),
         Once::Other => {
             let detail = format!("the `idempotency-key` `{name}` came with another request before: make a new one");
-            return Err(Problem::unprocessable("idempotency_key_reused", detail));
+            return Err(Problem::new(StatusCode::CONFLICT, "idempotency_key_reused", detail));
         }
         Once::Begun => {
             let detail = format!(

@@ -84,7 +84,7 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ),
     (
         "idempotency_key_reused",
-        422,
+        409,
         "This `idempotency-key` came with another request before.",
         "Make a new key for each new request.",
     ),
@@ -127,7 +127,7 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ),
     (
         "invalid_expiry",
-        422,
+        409,
         "A key or a link would have expired before it was made, or would last too long.",
         "Give a time in the future, or none.",
     ),
@@ -210,7 +210,7 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ),
     (
         "invalid_tenant",
-        422,
+        409,
         "A key's role belongs to no such tenant.",
         "Workspace roles take `workspace`, partner roles `partner`, operators none.",
     ),
@@ -274,7 +274,7 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ),
     (
         "replay_too_wide",
-        422,
+        409,
         "Delivered events would reach every partner a second time.",
         "Name the destination, source, connection or delivery that is meant.",
     ),

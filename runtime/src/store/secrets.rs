@@ -3,7 +3,7 @@
 //! Guarantees: a secret is written sealed, in the transaction of the destination that it belongs to; what is read is sealed, and
 //! opened only by [`opened`], for deliveries.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
@@ -150,32 +150,45 @@ pub(super) fn rewrap(sql: &Connection, vault: &Vault, most: usize) -> Result<usi
     Ok(old.len())
 }
 
+/// The secret settings of every version that has some, and whether it reads them itself. Each manifest is read once, however many
+/// destinations run it.
+fn secret_settings(sql: &Connection) -> rusqlite::Result<HashMap<[u8; 16], Vec<(String, bool)>>> {
+    sql.prepare("SELECT id, manifest FROM function_versions WHERE manifest LIKE '%\"secret\":true%'")?
+        .query_map([], |row| {
+            let manifest: Manifest = json(row, 1)?;
+            let secret = manifest.settings.into_iter().filter(|(_, setting)| setting.secret);
+            Ok((row.get(0)?, secret.map(|(name, setting)| (name, setting.reveal)).collect()))
+        })?
+        .collect()
+}
+
 /// Seals what is still stored as a plain setting although the destination's function calls it a secret: by a program before this one, or
 /// because a newer version of the function does. Leaves no plain text behind in the database's files.
 pub(super) fn seal_plain(sql: &mut Connection, vault: &Vault) -> Result<(), StoreError> {
     // Freed space would keep what was there.
     sql.pragma_update(None, "secure_delete", true)?;
     let step = sql.transaction()?;
-    let plain: Vec<(DestinationId, WorkspaceId, Map<String, Value>, Manifest)> = step
+    let secret = secret_settings(&step)?;
+    let plain: Vec<(DestinationId, WorkspaceId, Map<String, Value>, [u8; 16])> = step
         .prepare(
-            "SELECT d.id, d.workspace, d.settings, v.manifest FROM destinations d JOIN functions f ON f.id = d.function
-             JOIN function_versions v ON v.id = coalesce(d.pinned, f.current) WHERE v.manifest LIKE '%\"secret\":true%'",
+            "SELECT d.id, d.workspace, d.settings, coalesce(d.pinned, f.current) FROM destinations d
+             JOIN functions f ON f.id = d.function WHERE d.settings <> '{}'",
         )?
         .query_map([], |row| {
             let ids = (id(row, 0, DestinationId::from_uuid)?, id(row, 1, WorkspaceId::from_uuid)?);
-            Ok((ids.0, ids.1, json(row, 2)?, json(row, 3)?))
+            Ok((ids.0, ids.1, json(row, 2)?, row.get(3)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
     let mut sealed = 0;
-    for (destination, workspace, mut settings, manifest) in plain {
+    for (destination, workspace, mut settings, version) in plain {
         let before = settings.len();
-        for (field, setting) in manifest.settings.iter().filter(|(_, setting)| setting.secret) {
+        for (field, reveal) in secret.get(&version).into_iter().flatten() {
             let Some(Value::String(text)) = settings.remove(field) else { continue };
             let slot = Slot { workspace, destination, field, version: 1 };
             let bytes = data_key(&step, vault, workspace)?.seal(slot, &Secret::new(text));
             // A sealed value that is there already is newer.
             let insert = "INSERT OR IGNORE INTO secrets (destination, field, version, revealed, sealed) VALUES (?1, ?2, 1, ?3, ?4)";
-            step.execute(insert, params![uuid(destination.uuid()), field, setting.reveal, bytes])?;
+            step.execute(insert, params![uuid(destination.uuid()), field, reveal, bytes])?;
             sealed += 1;
         }
         if settings.len() < before {

@@ -98,7 +98,7 @@ async fn a_call_with_an_idempotency_key_takes_place_once() {
     assert_eq!(first.json(), again.json());
     assert_eq!((first.header("idempotency-replayed"), again.header("idempotency-replayed")), (None, Some("true")));
     assert_eq!(again.header("content-type"), Some("application/json"));
-    assert_eq!(code(&make("other", "k1").await), (422, "idempotency_key_reused".to_owned()));
+    assert_eq!(code(&make("other", "k1").await), (409, "idempotency_key_reused".to_owned()));
     assert_eq!(code(&make("web", "k2").await), (409, "name_taken".to_owned()), "another key is another call");
     let refusal = make("web", "k2").await;
     assert_eq!(code(&refusal), (409, "name_taken".to_owned()));
@@ -174,4 +174,47 @@ async fn no_page_of_another_origin_may_use_the_control_api() {
         );
     }
     assert_eq!(call(&apis, &origin, "OPTIONS", "/api/v1/sources", &Value::Null).await.status, 405);
+}
+
+#[tokio::test]
+async fn what_the_description_says_of_a_field_is_what_is_taken() {
+    let apis = Apis::start(&[]).await;
+    let api = send(apis.admin, "GET", "/openapi.json", &[], b"").await.json();
+    let field = |schema: &str, field: &str| api["components"]["schemas"][schema]["properties"][field].clone();
+    let roles = field("KeyToMake", "role")["enum"].clone();
+    for role in roles.as_array().unwrap() {
+        let made = call(&apis, &[], "POST", "/api/v1/keys", &json!({"name": "k", "role": role})).await;
+        assert_eq!(made.status, 201, "{role}: {}", made.text());
+    }
+    assert_eq!(field("LinkToMake", "role")["enum"], json!(["workspace-editor", "workspace-viewer"]));
+    assert_eq!(field("ConnectionToMake", "source")["pattern"], "^src_[0-9a-f]{32}$");
+    assert_eq!(field("SourceView", "name")["pattern"], Value::Null, "an answer is whatever it is");
+    let lists = ["sources", "destinations", "connections", "keys", "links", "signing-keys", "workspaces", "partners"];
+    for list in lists {
+        let form = &api["paths"][format!("/api/v1/{list}")]["get"]["parameters"][0]["schema"]["pattern"];
+        let cursor = form.as_str().unwrap().trim_matches(['^', '$']).replace("[0-9a-f]{32}", &"0".repeat(32));
+        let page = apis.control("GET", &format!("/api/v1/{list}?after={cursor}"), None).await;
+        assert_eq!(page.status, 200, "{list} {cursor}: {}", page.text());
+    }
+    let session = &api["paths"]["/api/v1/sessions"]["post"];
+    assert!(session.get("security").is_none() && session["parameters"] == json!([]), "{session}");
+}
+
+#[tokio::test]
+async fn a_body_is_an_object_and_a_whole_number_is_one_however_it_is_written() {
+    let apis = Apis::start(&[]).await;
+    let (source, _) = apis.source("web").await;
+    let path = format!("/api/v1/sources/{source}");
+    for body in [json!([null, null]), json!(["x", true]), json!("x"), json!(7)] {
+        let answer = call(&apis, &[], "PATCH", &path, &body).await;
+        assert_eq!(code(&answer), (400, "invalid_field".to_owned()), "{body}");
+    }
+    let made = |session: &str| format!("{{\"name\": \"l\", \"role\": \"workspace-viewer\", \"session_s\": {session}}}");
+    let bearer = format!("Bearer {}", apis.token);
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    for (text, status) in [("90.0", 201), ("9e1", 201), ("90", 201), ("90.5", 400), ("1e300", 400)] {
+        let answer = send(apis.admin, "POST", "/api/v1/links", &headers, made(text).as_bytes()).await;
+        assert_eq!(answer.status, status, "{text}: {}", answer.text());
+        assert!(status != 201 || answer.json()["session_s"] == 90, "{text}");
+    }
 }

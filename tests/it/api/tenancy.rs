@@ -371,8 +371,8 @@ async fn the_last_operators_key_stays_and_wrong_keys_to_be_are_named() {
     let cases = [
         (json!({"name": "x", "role": "root"}), 400, "invalid_field"),
         (json!({"name": "", "role": "operator"}), 422, "invalid_name"),
-        (json!({"name": "x", "role": "operator", "expires_at": "2020-01-01T00:00:00Z"}), 422, "invalid_expiry"),
-        (json!({"name": "x", "role": "workspace-admin", "partner": partner["id"]}), 422, "invalid_tenant"),
+        (json!({"name": "x", "role": "operator", "expires_at": "2020-01-01T00:00:00Z"}), 409, "invalid_expiry"),
+        (json!({"name": "x", "role": "workspace-admin", "partner": partner["id"]}), 409, "invalid_tenant"),
         (
             json!({"name": "x", "role": "workspace-admin", "workspace": "ws_00000000000000000000000000000000"}),
             404,

@@ -165,11 +165,11 @@ async fn create(
     };
     if misplaced {
         let detail = format!("a key with the role `{}` belongs to no such tenant: leave it out", new.role);
-        return Err(Problem::unprocessable("invalid_tenant", detail));
+        return Err(Problem::new(StatusCode::CONFLICT, "invalid_tenant", detail));
     }
     if let Some(expires_at) = new.expires_at.filter(|expires_at| *expires_at <= state.clock.now()) {
         let detail = format!("`expires_at` is `{expires_at}`: it must lie in the future");
-        return Err(Problem::unprocessable("invalid_expiry", detail));
+        return Err(Problem::new(StatusCode::CONFLICT, "invalid_expiry", detail));
     }
     let KeyToMake { name, role, workspace, partner, expires_at } = new;
     let (key, token) = state.store.create_key(&actor, NewKey { name, role, workspace, partner, expires_at }).await?;

@@ -17,6 +17,7 @@ mod lifecycle;
 mod links;
 mod logs;
 mod masking;
+mod narrow;
 mod partners;
 mod replays;
 mod reviews;
@@ -36,6 +37,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -69,7 +71,9 @@ impl<T> List<T> {
 /// The admin listener's routes.
 pub fn admin_router(state: &Arc<ApiState>) -> Router {
     let (router, api) = described().with_state(Arc::clone(state)).split_for_parts();
-    let api = Arc::new(finish(api));
+    // A description has only texts, numbers and lists of them.
+    let api =
+        Arc::new(narrow::narrow(serde_json::to_value(finish(api)).unwrap_or_default(), state.replay.max_events_per_s));
     let router = router
         .route_layer(middleware::from_fn_with_state(Arc::clone(state), once))
         .route_layer(middleware::from_fn_with_state(Arc::clone(state), authorise))
@@ -77,7 +81,7 @@ pub fn admin_router(state: &Arc<ApiState>) -> Router {
         .layer(DefaultBodyLimit::disable())
         .route("/problems", axum::routing::get(problems::list))
         .route("/problems/{code}", axum::routing::get(problems::show))
-        .route("/openapi.json", axum::routing::get(async move || Json(OpenApi::clone(&api))))
+        .route("/openapi.json", axum::routing::get(async move || Json(Value::clone(&api))))
         .fallback(async |uri: Uri| {
             Problem::not_found(format!("`{}` is no path of the control API; /openapi.json lists them", uri.path()))
         })
@@ -161,10 +165,10 @@ impl<I: TenantId> From<Tenant<I>> for TenantView {
 }
 
 /// A tenant's name: what begins like an id would be taken for one.
-fn check_tenant_name<I: TenantId>(name: &str) -> Result<(), Problem> {
+fn check_tenant_name(name: &str) -> Result<(), Problem> {
     check_name("name", name)?;
-    if name.starts_with(I::TEXT_PREFIX) {
-        let detail = format!("`name` is `{name}`: it must not begin with `{}`, as ids do", I::TEXT_PREFIX);
+    if let Some(prefix) = ["ws_", "prt_"].into_iter().find(|prefix| name.starts_with(prefix)) {
+        let detail = format!("`name` is `{name}`: it must not begin with `{prefix}`, as ids do");
         return Err(Problem::unprocessable("invalid_name", detail));
     }
     Ok(())
@@ -218,13 +222,16 @@ fn describe_headers(method: &Method, path: &str, operation: &mut Operation) {
         RefOr::T(header.description(Some(description)).schema(Some(RefOr::T(Schema::Object(text)))).build())
     };
     let parameters = operation.parameters.get_or_insert_default();
-    if path.starts_with("/api/") && *method == Method::POST {
+    let open = policy::action(method, path).is_some_and(policy::is_open);
+    if path.starts_with("/api/") && *method == Method::POST && !open {
         let description = "The same key with the same request is answered as the first time, for a day.";
         parameters.push(header("idempotency-key", description, Some("^[!-~]{1,200}$")));
     }
     if path.starts_with("/api/") && (*method == Method::PATCH || *method == Method::DELETE) && path.ends_with("{id}") {
-        let description = "The `etag` of what is to be changed; if it has another one by now, nothing is.";
-        parameters.push(header("if-match", description, None));
+        let text =
+            "With `if-match` it is done only if the thing still has that `etag`, and answered with 412 otherwise.";
+        let before = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
+        operation.description = Some(format!("{before}{text}"));
     }
 }
 

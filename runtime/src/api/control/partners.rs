@@ -25,7 +25,7 @@ async fn create(
     actor: Actor,
     Body(new): Body<TenantToMake>,
 ) -> Result<(StatusCode, Json<TenantView>), Problem> {
-    check_tenant_name::<PartnerId>(&new.name)?;
+    check_tenant_name(&new.name)?;
     let made = state.store.create_tenant::<PartnerId>(&actor, &new.name).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }
@@ -62,7 +62,7 @@ async fn change(
     Path(key): Path<String>,
     Body(change): Body<TenantChange>,
 ) -> Result<Json<TenantView>, Problem> {
-    change.name.iter().try_for_each(|name| check_tenant_name::<PartnerId>(name))?;
+    change.name.iter().try_for_each(|name| check_tenant_name(name))?;
     let tenant = state.store.find_tenant::<PartnerId>(&actor, &key).await?;
     Ok(Json(state.store.rename_tenant(&actor, tenant.id, change.name).await?.into()))
 }

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::List;
-use crate::api::extract::{Asked, Body, id};
+use crate::api::extract::{Asked, Body, Limit, id};
 use crate::api::{ApiState, Problem};
 use crate::model::{
     Actor, ConnectionId, DeliveryId, DeliveryState, DestinationId, EventType, OutcomeCode, ReplayState, ReplayVersion,
@@ -73,7 +73,7 @@ struct NewReplayBody {
     /// `current` (if absent): what each destination runs at the moment of the attempt; `old`: what ran at the last recorded
     /// attempt; `fnv_…`: this one. Settings are the destination's current ones in any case.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = String)]
     version: ReplayVersion,
     /// Deliveries given back in a second, at most; `replay.events_per_s` if absent.
     events_per_s: Option<u32>,
@@ -150,7 +150,8 @@ struct Which {
     /// The `next` of the page before; absent for the first page.
     after: Option<String>,
     /// How many items at most, 1 to 1,000; 100 if absent.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<Limit>,
     /// Only those that stand so: `running`, `paused`, `cancelled` or `done`.
     #[param(value_type = Option<String>)]
     state: Option<ReplayState>,
@@ -270,7 +271,7 @@ fn narrow_enough(body: &NewReplayBody) -> Result<(), Problem> {
     }
     let detail = "delivered events would reach every partner a second time: name the `destination`, `source`, \
                   `connection` or `delivery` that this is meant for";
-    Err(Problem::unprocessable("replay_too_wide", detail))
+    Err(Problem::new(StatusCode::CONFLICT, "replay_too_wide", detail))
 }
 
 /// A filter that names what is not there matches nothing for a reason that is worth saying.
@@ -309,7 +310,7 @@ async fn list(
     actor: Actor,
     Asked(which): Asked<Which>,
 ) -> Result<Json<List<ReplayView>>, Problem> {
-    let page = Page { after: which.after, limit: which.limit.unwrap_or(Page::default().limit) };
+    let page = Page { after: which.after, limit: Limit::or_default(which.limit) };
     Ok(Json(List::of(state.store.list_replays(&actor, which.state, &page).await?, ReplayView::from)))
 }
 

@@ -28,6 +28,7 @@ struct ToTry {
     /// One event, for the handler of its type. It is given to the function as it is.
     event: Option<Map<String, Value>>,
     /// Several events, for the batch handler.
+    #[schema(min_items = 1, max_items = 1000)]
     events: Option<Vec<Map<String, Value>>>,
     /// The settings, as a customer would save them.
     #[serde(default)]
@@ -78,8 +79,8 @@ async fn test(
     Path(function): Path<String>,
     Body(body): Body<ToTry>,
 ) -> Result<Json<Value>, Problem> {
-    let (events, batch) = events(&body, state.clock.now())?;
     let function = find(&state, &actor, &function).await?;
+    let (events, batch) = events(&body, state.clock.now())?;
     let version = match &body.version {
         Some(key) => find_version(&state, &actor, &function, key).await?,
         None => function.current,
