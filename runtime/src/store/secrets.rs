@@ -150,9 +150,15 @@ pub(super) fn rewrap(sql: &Connection, vault: &Vault, most: usize) -> Result<usi
     Ok(old.len())
 }
 
+/// By version: the names of its secret settings, and whether it reads them itself.
+type SecretSettings = HashMap<[u8; 16], Vec<(String, bool)>>;
+
+/// A destination as it is stored: whose, with which settings, and the version that it runs.
+type Stored = (DestinationId, WorkspaceId, Map<String, Value>, [u8; 16]);
+
 /// The secret settings of every version that has some, and whether it reads them itself. Each manifest is read once, however many
 /// destinations run it.
-fn secret_settings(sql: &Connection) -> rusqlite::Result<HashMap<[u8; 16], Vec<(String, bool)>>> {
+fn secret_settings(sql: &Connection) -> rusqlite::Result<SecretSettings> {
     sql.prepare("SELECT id, manifest FROM function_versions WHERE manifest LIKE '%\"secret\":true%'")?
         .query_map([], |row| {
             let manifest: Manifest = json(row, 1)?;
@@ -169,7 +175,7 @@ pub(super) fn seal_plain(sql: &mut Connection, vault: &Vault) -> Result<(), Stor
     sql.pragma_update(None, "secure_delete", true)?;
     let step = sql.transaction()?;
     let secret = secret_settings(&step)?;
-    let plain: Vec<(DestinationId, WorkspaceId, Map<String, Value>, [u8; 16])> = step
+    let plain: Vec<Stored> = step
         .prepare(
             "SELECT d.id, d.workspace, d.settings, coalesce(d.pinned, f.current) FROM destinations d
              JOIN functions f ON f.id = d.function WHERE d.settings <> '{}'",

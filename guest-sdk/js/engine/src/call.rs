@@ -75,7 +75,7 @@ impl Guest for Component {
 impl choices::Guest for Component {
     fn get_choices(setting: String, settings: String) -> Result<Vec<Choice>, String> {
         let given = call(|engine, context| of_setting(engine, context, setting, settings));
-        given.unwrap_or_else(|answer| Err(answer)).map_err(|answer| match answer {
+        given.unwrap_or_else(Err).map_err(|answer| match answer {
             Answer::Rejected(message) | Answer::InvalidSettings(message) => message,
             Answer::Retry(retry) => retry.message,
             Answer::Failed(failure) => format!("{}: {}", failure.name, failure.message),
