@@ -1,6 +1,6 @@
 //! What a function reads: a delivery, a trial and a run on the author's machine give it those fields and no others.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
@@ -93,16 +93,62 @@ async fn a_customer_is_told_in_plain_words_what_a_function_may_do() {
     assert_eq!(access["sentences"], json!(sentences));
     let shown = host.api("GET", "/api/v1/functions/echo/versions/1", Value::Null).await;
     assert_eq!(shown["inspection"]["fields"], access["fields"]);
-    let show = Command::new(program())
-        .args(["function", "show", "echo"])
-        .env("TIDEGATE_SERVER", format!("http://{}", host.admin))
-        .env("TIDEGATE_TOKEN", &host.token)
-        .output()
-        .unwrap();
-    let text = String::from_utf8(show.stdout).unwrap();
-    for sentence in &sentences {
-        assert!(text.contains(sentence), "{text}");
+    for asked in [&["function", "show", "echo"][..], &["destination", "create", "E", "--function", "echo", "--dry-run"]]
+    {
+        let text = String::from_utf8(tidegate(&host, &host.token, asked).stdout).unwrap();
+        for sentence in &sentences {
+            assert!(text.contains(sentence), "{asked:?}: {text}");
+        }
     }
+    let made = host.api("GET", "/api/v1/destinations", Value::Null).await;
+    assert_eq!(made["items"], json!([]), "nothing was made");
+}
+
+fn tidegate(host: &Host, token: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.args(args).env("TIDEGATE_SERVER", format!("http://{}", host.admin)).env("TIDEGATE_TOKEN", token);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customers_events_go_to_the_version_that_they_agreed_to_until_they_agree_to_more() {
+    let partner = Partner::start().await;
+    let data = tempfile::tempdir().unwrap();
+    let host = Host::start(data.path(), partner.address, None);
+    host.push_source(ECHO, &manifest("1", READS, &partner)).await;
+    tidegate(&host, &host.token, &["workspace", "create", "acme"]);
+    let json = |args: &[&str], token: &str| -> Value {
+        let args = [&["--output", "json"], args].concat();
+        serde_json::from_slice(&tidegate(&host, token, &args).stdout).unwrap()
+    };
+    let key = json(&["key", "create", "k", "--role", "workspace-admin", "--workspace", "acme"], &host.token);
+    let customer = key["token"].as_str().unwrap();
+    let source = json(&["source", "create", "web"], customer);
+    let destination = json(&["destination", "create", "Echo", "--function", "echo"], customer);
+    let id = destination["id"].as_str().unwrap();
+    json(&["connection", "create", "--source", source["id"].as_str().unwrap(), "--destination", id], customer);
+    let send = async |message: &str| {
+        let mut sent = event();
+        sent["writeKey"] = source["write_key"].clone();
+        sent["messageId"] = message.into();
+        let kind = [("content-type", "application/json")];
+        let answer = http::send(host.listen, "POST", "/v1/track", &kind, sent.to_string().into_bytes()).await;
+        assert_eq!(answer.status, 200);
+        host.drained().await;
+        partner.bodies().pop().unwrap()
+    };
+    assert_eq!(send("one").await.get("anonymousId"), None);
+    // The operator's own promotion asks the customer all the same.
+    host.push_source(ECHO, &manifest("2", "", &partner)).await;
+    host.api("POST", "/api/v1/functions/echo/versions/2/promote", json!({})).await;
+    assert_eq!(send("two").await.get("anonymousId"), None);
+    let shown = tidegate(&host, customer, &["destination", "show", id]);
+    assert!(String::from_utf8_lossy(&shown.stderr).contains("destination consent"), "{shown:?}");
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("It also reads everything of each event."), "{shown:?}");
+    json(&["destination", "consent", id], customer);
+    assert_eq!(send("three").await["anonymousId"], "a-1");
 }
 
 #[test]

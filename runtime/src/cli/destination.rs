@@ -222,13 +222,7 @@ const COLUMNS: &[(&str, &str)] = &[
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
         Command::Create { function, pin, dry_run: true, server, .. } => {
-            let version = pin.map(|pin| format!("?version={}", encode(&pin))).unwrap_or_default();
-            let path = format!("/api/v1/functions/{}/access{version}", encode(&function));
-            let access = Client::new(server).get(&path).await?;
-            match format {
-                Format::Json => print::json(&access),
-                Format::Table => print::sentences(&format!("What {function} may do:"), &access["sentences"]),
-            }
+            access(&Client::new(server), &function, pin.as_deref(), format).await?;
             eprintln!("nothing was made: leave --dry-run out to let it");
         }
         Command::Create { name, function, pin, off, dry_run: false, settings, rate, server } => {
@@ -246,9 +240,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
             let answer = Client::new(server).get(&format!("/api/v1/destinations{}", args.query())).await?;
             page(format, &answer, COLUMNS);
         }
-        Command::Show { id, server } => {
-            print::one(format, &Client::new(server).get(&format!("/api/v1/destinations/{}", encode(&id))).await?);
-        }
+        Command::Show { id, server } => show(&Client::new(server), &id, format).await?,
         Command::Consent { id, server } => {
             print::one(format, &Client::new(server).patch(&at(&id), &json!({"consent": true})).await?);
         }
@@ -302,6 +294,27 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
 pub(super) fn print_choices(format: Format, answer: &Value) {
     let rows = answer["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
     print::list(format, answer, rows, &[("value", "/value"), ("label", "/label")]);
+}
+
+/// Says what a function may do.
+async fn access(client: &Client, function: &str, version: Option<&str>, format: Format) -> anyhow::Result<()> {
+    let version = version.map(|version| format!("?version={}", encode(version))).unwrap_or_default();
+    let access = client.get(&format!("/api/v1/functions/{}/access{version}", encode(function))).await?;
+    match format {
+        Format::Json => print::json(&access),
+        Format::Table => print::sentences(&format!("What {function} may do:"), &access["sentences"]),
+    }
+    Ok(())
+}
+
+/// Shows a destination, and what its customer is asked.
+async fn show(client: &Client, id: &str, format: Format) -> anyhow::Result<()> {
+    let shown = client.get(&at(id)).await?;
+    print::one(format, &shown);
+    if !shown["held"].is_null() {
+        eprintln!("it stays on an older version, for the current one may do more: tidegate destination consent {id}");
+    }
+    Ok(())
 }
 
 fn at(id: &str) -> String {

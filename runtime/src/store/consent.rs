@@ -22,7 +22,7 @@ pub(super) fn turn(commit: &mut Commit<'_>, before: &Function, turn: &Turn) -> R
     let (function, to) = (uuid(before.id.uuid()), uuid(turn.to.uuid()));
     for agreed in agreed(commit.sql, before.id)? {
         let row = params![function, uuid(agreed.uuid())];
-        if !turn.beyond.contains(&agreed) {
+        if turn.within.contains(&agreed) {
             commit
                 .sql
                 .prepare_cached(

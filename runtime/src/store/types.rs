@@ -458,9 +458,8 @@ pub struct Turn {
     pub to: VersionId,
     /// Whether it is approved by this.
     pub approve: bool,
-    /// Versions whose access customers agreed to, and beyond which this one goes: who agreed to one of them stays where
-    /// they are.
-    pub beyond: Vec<VersionId>,
+    /// Versions that may do all that this one may: who agreed to one of them follows, and everybody else stays where they are.
+    pub within: Vec<VersionId>,
     /// The workspace that agrees by this, for an operator is its customer there.
     pub agrees: Option<WorkspaceId>,
 }

@@ -37,18 +37,16 @@ pub(super) async fn turn(
     approve: bool,
 ) -> Result<Turn, Problem> {
     let new = state.store.get_version(actor, function, to).await?;
-    let mut beyond = Vec::new();
-    for agreed in state.store.agreed(function).await? {
-        // A version is never deleted; were it, nobody could be said to have agreed to anything.
-        let covered = match state.store.get_version(actor, function, agreed).await {
-            Ok(old) => wider(&old.manifest, &new.manifest).is_empty(),
-            Err(_) => false,
-        };
-        if !covered {
-            beyond.push(agreed);
+    let current = state.store.get_function(actor, function).await?.current;
+    let mut within = vec![to];
+    // Who begins meanwhile agrees to the current version; to what nobody has looked at, nobody is taken to agree.
+    for agreed in state.store.agreed(function).await?.into_iter().chain([current]) {
+        let old = state.store.get_version(actor, function, agreed).await?;
+        if wider(&old.manifest, &new.manifest).is_empty() {
+            within.push(agreed);
         }
     }
     // An operator is the customer of the workspace in which they work.
     let agrees = (actor.role == Role::Operator).then_some(actor.workspace);
-    Ok(Turn { to, approve, beyond, agrees })
+    Ok(Turn { to, approve, within, agrees })
 }

@@ -122,9 +122,9 @@ async fn a_destination_that_is_off_keeps_what_it_owes_until_it_is_on() {
     assert_eq!(ids(&bed.claim(1, NOW).await), ["a"]);
 }
 
-/// A turn to a version that goes beyond what some agreed to.
-fn turn(to: VersionId, beyond: &[VersionId]) -> Turn {
-    Turn { to, approve: false, beyond: beyond.to_vec(), agrees: None }
+/// A turn to a version that does no more than these.
+fn turn(to: VersionId, within: &[VersionId]) -> Turn {
+    Turn { to, approve: false, within: within.to_vec(), agrees: None }
 }
 
 #[tokio::test]
@@ -149,22 +149,22 @@ async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promot
     assert_eq!((same.id, same.current), (function.id, first.id));
     let early = store.rollback(actor, function.id, turn(first.id, &[])).await;
     assert!(matches!(early, Err(StoreError::NotNow { .. })));
-    store.promote(actor, function.id, turn(second.id, &[])).await.unwrap();
+    store.promote(actor, function.id, turn(second.id, &[first.id])).await.unwrap();
     let running = || store.routes().destination(bed.destinations[0].id).unwrap().version.id;
     assert_eq!(running(), second.id);
-    assert_eq!(store.rollback(actor, function.id, turn(first.id, &[])).await.unwrap().current, first.id);
+    assert_eq!(store.rollback(actor, function.id, turn(first.id, &[first.id])).await.unwrap().current, first.id);
     assert_eq!(running(), first.id);
     // Who did not agree to what the version may do stays, until they do or another one comes that does no more.
     assert_eq!(store.agreed(function.id).await.unwrap(), [first.id]);
-    store.promote(actor, function.id, turn(second.id, &[first.id])).await.unwrap();
+    store.promote(actor, function.id, turn(second.id, &[second.id])).await.unwrap();
     assert_eq!(running(), first.id);
-    store.promote(actor, function.id, turn(first.id, &[])).await.unwrap();
-    store.promote(actor, function.id, turn(second.id, &[first.id])).await.unwrap();
+    store.promote(actor, function.id, turn(first.id, &[first.id])).await.unwrap();
+    store.promote(actor, function.id, turn(second.id, &[])).await.unwrap();
     let destination = bed.destinations[0].id;
     let consent = DestinationPatch { consented: Some(second.id), released: true, ..DestinationPatch::default() };
     store.update_destination(actor, destination, consent).await.unwrap();
     assert_eq!(running(), second.id);
-    store.rollback(actor, function.id, turn(first.id, &[])).await.unwrap();
+    store.rollback(actor, function.id, turn(first.id, &[first.id, second.id])).await.unwrap();
     assert_eq!(running(), first.id);
     let pin = DestinationPatch { pinned: Some(Some(second.id)), ..DestinationPatch::default() };
     store.update_destination(actor, bed.destinations[0].id, pin).await.unwrap();
