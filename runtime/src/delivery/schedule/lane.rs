@@ -236,13 +236,13 @@ impl Lane {
     }
 
     /// How many attempts it may have under way: up to `cap` of those that wait for a partner, fewer the more they compute
-    /// instead, until all processors but one compute for it.
-    pub fn most(&self, cap: usize, processors: usize) -> usize {
+    /// instead, until as many processors compute for it as it may keep busy.
+    pub fn most(&self, cap: usize, processors: usize, may_keep: usize) -> usize {
         let cpu = self.takes.0.max(1);
         let wall = self.takes.1.max(cpu);
         // Of each that is under way, the part that computes stands in line with the time that it takes.
         let in_line = IN_LINE / (cpu * cpu / wall).max(1) * processors as i64;
-        let computing = ((processors as i64 - 1) * wall + cpu / 2) / cpu;
+        let computing = (may_keep as i64 * wall + cpu / 2) / cpu;
         usize::try_from(in_line.max(computing)).unwrap_or(cap).clamp(1, cap)
     }
 

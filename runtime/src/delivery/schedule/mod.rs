@@ -44,6 +44,10 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// How often idle lanes are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// How long nobody else may have started anything for a lane to be alone on the host: who delivers an event now and then
+/// is a neighbour too.
+const ALONE: Duration = Duration::from_secs(1);
+
 /// Lanes that are looked at again when a place becomes free: some, since the first may still hold too many.
 const LOOK_AGAIN: usize = 4;
 
@@ -175,6 +179,8 @@ pub(in crate::delivery) struct Schedule {
     /// How often every lane has had its share.
     round: i64,
     swept: Timestamp,
+    /// Who started an attempt last, and since when nobody else has.
+    latest: Option<(DestinationId, Timestamp)>,
     dice: Dice,
 }
 
@@ -192,6 +198,7 @@ impl Schedule {
             in_flight: 0,
             round: 1,
             swept: now,
+            latest: None,
             dice: Dice::new(seed),
         }
     }
@@ -377,7 +384,10 @@ impl Schedule {
             if let Some(want) = lane.begin_claim(now) {
                 return Some(Step::Claim(destination, want));
             }
-            let most = lane.most(self.config.in_flight_per_destination, self.config.processors);
+            // One processor is left to neighbours, where there are any.
+            let alone = matches!(self.latest, Some((last, since)) if last == destination && now.since(since) >= ALONE);
+            let ScheduleConfig { in_flight_per_destination: cap, processors, .. } = self.config;
+            let most = lane.most(cap, processors, if alone { processors } else { processors.saturating_sub(1) });
             match lane.gate(most, now) {
                 Gate::Shut => self.leave(destination),
                 Gate::Wait(at) => self.leave_until(destination, at),
@@ -469,6 +479,9 @@ impl Schedule {
             self.hosts.entry(Arc::clone(name)).or_default().in_flight += 1;
         }
         self.in_flight += 1;
+        if self.latest.is_none_or(|(last, _)| last != destination) {
+            self.latest = Some((destination, now));
+        }
         Some(Step::Start(ticket, items))
     }
 

@@ -149,6 +149,22 @@ fn a_lane_that_computes_has_under_way_what_others_can_wait_for_and_one_that_wait
 }
 
 #[test]
+fn a_lane_that_computes_keeps_every_processor_busy_while_it_is_alone() {
+    let (mut bed, destinations) = Bed::new(&[terms(&[])]);
+    bed.run();
+    let computes = Duration::from_millis(100);
+    bed.now = bed.now.plus(Duration::from_secs(1));
+    (0..100).for_each(|_| bed.end_after(destinations[0], Sight::Good, computes, computes));
+    assert_eq!(bed.held_by(destinations[0]), CONFIG.processors);
+    let neighbour = DestinationId::new(T0);
+    bed.schedule.terms(neighbour, terms(&[]), T0);
+    bed.schedule.more(neighbour, true, false);
+    bed.run();
+    bed.end_after(destinations[0], Sight::Good, computes, computes);
+    assert_eq!(bed.held_by(destinations[0]), CONFIG.processors - 1);
+}
+
+#[test]
 fn destinations_of_one_host_share_its_places_and_others_have_their_own() {
     let (mut bed, destinations) = Bed::new(&[terms(&["a"]), terms(&["a", "b"]), terms(&["a"]), terms(&["c"])]);
     bed.run();
