@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 
 use crate::model::EventType;
 use crate::store::{Accepted, NewEvent, OwedState};
-use crate::telemetry::{Fact, Link, Span, SpanId, Step, Trace, Tracer};
+use crate::telemetry::{Fact, Link, Span, Step, Trace, Tracer};
 
 /// What is known of a request before its events are stored.
 pub(super) struct IngestSpans {
@@ -70,7 +70,7 @@ impl IngestSpans {
     pub fn stored(self, stored: Option<&Accepted>) {
         let now = self.tracer.now();
         for kept in &self.kept {
-            let repeated = stored.is_some_and(|accepted| accepted.repeated.contains(&kept.at));
+            let repeated = stored.is_some_and(|accepted| accepted.repeated.binary_search(&kept.at).is_ok());
             let is_first = stored.is_some() && !repeated;
             let mut ingest = Span::below(&kept.trace, Step::Ingest, self.began, now);
             if is_first {
@@ -86,22 +86,14 @@ impl IngestSpans {
             ];
             ingest.failed = stored.is_none().then_some("not_stored");
             ingest.links = self.client.into_iter().collect();
-            let parent = ingest.id;
-            self.below(parent, kept, Step::FanOut, (self.read, self.made));
-            self.below(parent, kept, Step::Accept, (self.made, now));
-            self.tracer.end(ingest);
-        }
-    }
-
-    fn below(&self, parent: SpanId, kept: &Kept, step: Step, (began, ended): (u64, u64)) {
-        let mut span = Span::below(&kept.trace, step, began, ended);
-        span.parent = Some(parent);
-        if step == Step::FanOut {
-            span.facts = vec![
+            let mut fan_out = Span::below(&kept.trace, Step::FanOut, self.read, self.made).inside(ingest.id);
+            fan_out.facts = vec![
                 ("tidegate.deliveries.owed", kept.owed.into()),
                 ("tidegate.deliveries.filtered", kept.filtered.into()),
             ];
+            self.tracer.end(fan_out);
+            self.tracer.end(Span::below(&kept.trace, Step::Accept, self.made, now).inside(ingest.id));
+            self.tracer.end(ingest);
         }
-        self.tracer.end(span);
     }
 }

@@ -194,7 +194,7 @@ fn settlement(
 
 impl Disposition {
     /// How the store writes it down.
-    fn settle(self) -> Settle {
+    pub(super) fn settle(self) -> Settle {
         match self {
             Self::Delivered => Settle::Delivered,
             Self::Unsupported => Settle::Filtered(FilterReason::Unsupported),

@@ -57,9 +57,8 @@ impl AttemptSpans {
         let now = self.tracer.now();
         let mut first: Option<Link> = None;
         for (_, trace, attempt) in &self.kept {
-            self.below(trace, attempt.id, Step::Queue, (attempt.began, self.began));
-            let mut invoke = Span::below(trace, Step::Invoke, self.began, now);
-            invoke.parent = Some(attempt.id);
+            self.tracer.end(Span::below(trace, Step::Queue, attempt.began, self.began).inside(attempt.id));
+            let mut invoke = Span::below(trace, Step::Invoke, self.began, now).inside(attempt.id);
             invoke.failed = failed(&report.ending);
             let used = &report.used;
             invoke.facts = vec![
@@ -82,8 +81,7 @@ impl AttemptSpans {
 
     fn request(&self, trace: &Trace, parent: SpanId, exchange: &Exchange, zero: u64) {
         let began = zero + nanos(exchange.began);
-        let mut span = Span::below(trace, Step::Request, began, began + nanos(exchange.took));
-        span.parent = Some(parent);
+        let mut span = Span::below(trace, Step::Request, began, began + nanos(exchange.took)).inside(parent);
         span.facts = vec![
             ("http.request.method", Fact::Code(method(&exchange.method))),
             ("http.request.body.size", exchange.body.len().into()),
@@ -106,13 +104,7 @@ impl AttemptSpans {
         let (_, trace, mut attempt) = self.kept.swap_remove(at);
         let code = decided.outcome.code.as_str();
         attempt.facts.push(("tidegate.outcome", Fact::Code(code)));
-        let settle = match decided.disposition {
-            Disposition::Delivered => "delivered",
-            Disposition::Unsupported => "filtered",
-            Disposition::Dead => "dead",
-            Disposition::RetryAt(_) => "retry",
-            Disposition::Release => "released",
-        };
+        let settle = decided.disposition.settle().as_str();
         attempt.failed = match decided.disposition {
             Disposition::Delivered | Disposition::Unsupported => None,
             Disposition::Dead | Disposition::RetryAt(_) | Disposition::Release => Some(code),
@@ -129,12 +121,6 @@ impl AttemptSpans {
             self.tracer.end(attempt);
         }
     }
-
-    fn below(&self, trace: &Trace, parent: SpanId, step: Step, (began, ended): (u64, u64)) {
-        let mut span = Span::below(trace, step, began, ended);
-        span.parent = Some(parent);
-        self.tracer.end(span);
-    }
 }
 
 impl Unsettled {
@@ -147,8 +133,7 @@ impl Unsettled {
     pub fn settled(self, settled: Option<Settled>) {
         let Self { tracer, trace, mut attempt, decided, settle } = self;
         let now = tracer.now();
-        let mut span = Span::below(&trace, Step::Settle, decided, now);
-        span.parent = Some(attempt.id);
+        let mut span = Span::below(&trace, Step::Settle, decided, now).inside(attempt.id);
         span.facts = vec![("tidegate.settled_as", Fact::Code(settle))];
         span.failed = (settled == Some(Settled::LeaseLost)).then_some("lease_lost");
         tracer.end(span);

@@ -14,7 +14,7 @@ use super::classify::classify;
 use super::record::{self, Extent};
 use crate::clock::Clock;
 use crate::egress::{Answers, Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
-use crate::model::{Ending, InvocationReport, Limits, Outcome, OutcomeCode, Trial, TrialError};
+use crate::model::{Ending, InvocationReport, Limits, OutcomeCode, Trial, TrialError};
 use crate::sandbox::{CacheScope, Choice, Choices, GuestEvent, Invocation, LoadError, Sandbox};
 use crate::store::Store;
 
@@ -131,16 +131,9 @@ fn choices(given: Choices, done: &InvocationReport, secrets: &Secrets) -> Result
             let choices = choices.into_iter().map(|Choice { value, label }| json!({ "value": value, "label": label }));
             Ok(json!({ "choices": choices.collect::<Vec<_>>(), "requests": done.requests.len() }))
         }
-        Some(Err(why)) => {
-            let mut outcome = Outcome {
-                code: OutcomeCode::InvalidSettings,
-                message: why,
-                retryable: false,
-                error: None,
-                retry_after: None,
-            };
-            record::redact_outcome(&mut outcome, secrets);
-            Err(TrialError::NoChoices(outcome.message))
+        Some(Err(mut why)) => {
+            secrets.redact(&mut why);
+            Err(TrialError::NoChoices(why))
         }
         None => {
             if let Ending::HostFault(why) = &done.ending {

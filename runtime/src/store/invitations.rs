@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::audit::{self, Owner};
 use super::control::{self, not_found};
 use super::error::StoreError;
+use super::keys::moment;
 use super::rows::{count, id, ms, time, uuid};
 use super::types::{Page, Paged};
 use super::work::Commit;
@@ -18,13 +19,12 @@ const COLUMNS: &str = "id, function, created_at, expires_at, revoked_at,
     (SELECT count(*) FROM function_guests WHERE invitation = invitations.id)";
 
 fn from(row: &Row<'_>) -> rusqlite::Result<Invitation> {
-    let moment = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(count));
     Ok(Invitation {
         id: id(row, 0, InvitationId::from_uuid)?,
         function: id(row, 1, FunctionId::from_uuid)?,
         created_at: time(row, 2)?,
-        expires_at: moment(3)?.map(Timestamp::from_millis),
-        revoked_at: moment(4)?.map(Timestamp::from_millis),
+        expires_at: moment(row, 3)?,
+        revoked_at: moment(row, 4)?,
         redeemed: count(row.get(5)?),
     })
 }

@@ -177,7 +177,7 @@ pub(super) fn seal_plain(sql: &mut Connection, vault: &Vault) -> Result<(), Stor
     let secret = secret_settings(&step)?;
     let plain: Vec<Stored> = step
         .prepare(
-            "SELECT d.id, d.workspace, d.settings, coalesce(d.pinned, f.current) FROM destinations d
+            "SELECT d.id, d.workspace, d.settings, coalesce(d.pinned, d.held, f.current) FROM destinations d
              JOIN functions f ON f.id = d.function WHERE d.settings <> '{}'",
         )?
         .query_map([], |row| {

@@ -131,7 +131,7 @@ pub(super) fn settle(commit: &mut Commit<'_>, all: Vec<Settlements>) -> Result<(
         let mut results = Vec::with_capacity(items.len());
         for item in items.iter() {
             let settled = settle_one(commit, &mut blocks, &mut ended, item)?;
-            so.push(if settled == Settled::Done { said(item.settle) } else { "lease_lost" });
+            so.push(if settled == Settled::Done { item.settle.as_str() } else { "lease_lost" });
             results.push(settled);
         }
         commit.answers.push(Box::new(move || drop(reply.send(results))));
@@ -144,18 +144,6 @@ pub(super) fn settle(commit: &mut Commit<'_>, all: Vec<Settlements>) -> Result<(
         shared.lanes.settled(ended);
     }));
     Ok(())
-}
-
-/// What metrics call it.
-fn said(settle: Settle) -> &'static str {
-    match settle {
-        Settle::Delivered => "delivered",
-        Settle::Filtered(_) => "filtered",
-        Settle::Dead => "dead",
-        Settle::RetryAt(_) => "retry",
-        Settle::Release => "released",
-        Settle::Hold => "held",
-    }
 }
 
 fn settle_one(

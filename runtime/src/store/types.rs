@@ -158,6 +158,20 @@ pub enum Settle {
     Hold,
 }
 
+impl Settle {
+    /// What metrics and spans call it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Filtered(_) => "filtered",
+            Self::Dead => "dead",
+            Self::RetryAt(_) => "retry",
+            Self::Release => "released",
+            Self::Hold => "held",
+        }
+    }
+}
+
 /// What to write down about one claimed delivery.
 #[derive(Clone, Debug)]
 pub struct Settlement {

@@ -203,6 +203,11 @@ impl Span {
             links: Vec::new(),
         }
     }
+
+    /// The same below another span of its trace.
+    pub fn inside(self, parent: SpanId) -> Self {
+        Self { parent: Some(parent), ..self }
+    }
 }
 
 /// Takes the spans of traces that are kept, and never waits.

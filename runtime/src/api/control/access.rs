@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::functions::{find, find_version};
+use super::functions::{find, wanted_version};
 use crate::api::extract::Asked;
 use crate::api::{ApiState, Problem};
 use crate::catalog::access::{Access, SecretUse, access};
@@ -77,11 +77,7 @@ async fn show_access(
     Asked(which): Asked<Which>,
 ) -> Result<Json<AccessView>, Problem> {
     let function = find(&state, &actor, &function).await?;
-    let version = match &which.version {
-        Some(key) => find_version(&state, &actor, &function, key).await?,
-        None => function.current,
-    };
-    let version = state.store.get_version(&actor, function.id, version).await?;
+    let version = wanted_version(&state, &actor, &function, which.version.as_deref()).await?;
     let Access { hosts, events, fields, secrets, sentences } = access(&version.manifest);
     let secrets = secrets.into_iter().map(SecretView::from).collect();
     let (function, version) = (function.id.to_string(), version.id.to_string());

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::destinations::running;
-use super::functions::{find, find_version};
+use super::functions::{find, wanted_version};
 use super::masking::MASK;
 use super::trial::problem;
 use crate::api::extract::{Body, id};
@@ -74,11 +74,7 @@ async fn of_function(
     Body(asked): Body<Question>,
 ) -> Result<Json<ChoicesView>, Problem> {
     let function = find(&state, &actor, &function).await?;
-    let version = match &asked.version {
-        Some(key) => find_version(&state, &actor, &function, key).await?,
-        None => function.current,
-    };
-    let version = state.store.get_version(&actor, function.id, version).await?;
+    let version = wanted_version(&state, &actor, &function, asked.version.as_deref()).await?;
     let settings = with_defaults(&version.manifest, &asked.settings);
     ask(&state, function.id, version, asked.setting, settings).await
 }

@@ -17,7 +17,7 @@ use crate::api::extract::{Asked, PageQuery, id};
 use crate::api::problem::Finding;
 use crate::api::{ApiState, Problem};
 use crate::catalog::compare::compare;
-use crate::model::{Actor, Checks, Function, FunctionId, Listing, Role, VersionId};
+use crate::model::{Actor, Checks, Function, FunctionId, FunctionVersion, Listing, Role, VersionId};
 use crate::store::{Page, StoreError, Vouched};
 
 /// A function.
@@ -125,6 +125,20 @@ pub(super) async fn find(state: &ApiState, actor: &Actor, key: &str) -> Result<F
         let shown: String = key.chars().take(80).collect();
         Problem::not_found(format!("there is no function `{shown}`: `tidegate function list` shows those there are"))
     })
+}
+
+/// The version that a caller names, or the current one where none is named.
+pub(super) async fn wanted_version(
+    state: &ApiState,
+    actor: &Actor,
+    function: &Function,
+    named: Option<&str>,
+) -> Result<FunctionVersion, Problem> {
+    let version = match named {
+        Some(key) => find_version(state, actor, function, key).await?,
+        None => function.current,
+    };
+    Ok(state.store.get_version(actor, function.id, version).await?)
 }
 
 /// A version of a function by id, or by the partner's own version text, of which the newest counts.

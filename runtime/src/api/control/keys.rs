@@ -22,7 +22,7 @@ use crate::store::NewKey;
 const OVERLAP_S: u64 = 24 * 3600;
 
 /// The longest overlap: thirty days. Two keys that both work for longer are two keys.
-const MAX_OVERLAP_S: u64 = 30 * 24 * 3600;
+pub(super) const MAX_OVERLAP_S: u64 = 30 * 24 * 3600;
 
 /// A key. Its token is shown once, when it is made.
 #[derive(Serialize, ToSchema)]

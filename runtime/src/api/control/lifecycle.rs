@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::List;
-use super::functions::{FunctionView, described, find, find_version};
+use super::functions::{FunctionView, described, find, wanted_version};
 use super::reviews::{CheckView, ReviewView, check_text};
 use super::turns::{approved, beyond_approved};
 use crate::api::extract::{Asked, Body, PageQuery, id};
@@ -138,15 +138,10 @@ async fn meant(
     function: &Function,
     named: Option<&String>,
 ) -> Result<FunctionVersion, Problem> {
-    let mut wanted = match named {
-        Some(key) => {
-            return Ok(state
-                .store
-                .get_version(actor, function.id, find_version(state, actor, function, key).await?)
-                .await?);
-        }
-        None => function.current,
-    };
+    if named.is_some() {
+        return wanted_version(state, actor, function, named.map(String::as_str)).await;
+    }
+    let mut wanted = function.current;
     let mut page = Page { after: None, limit: Page::MAX };
     loop {
         let versions = state.store.list_versions(actor, function.id, &page).await?;

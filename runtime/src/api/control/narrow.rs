@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::keys::MAX_OVERLAP_S;
 use crate::api::policy;
 use crate::catalog::manifest::MAX_NAME;
 use crate::model::{DeliveryState, EventType, OutcomeCode, ReplayState, Role};
@@ -155,7 +156,7 @@ fn narrow_field(schema_name: &str, field: &str, schema: &mut Map<String, Value>,
             put(schema, "pattern", FIELD);
             put(schema, "maxLength", 128);
         }
-        (_, "overlap_s") => put(schema, "maximum", 30 * 24 * 3600),
+        (_, "overlap_s") => put(schema, "maximum", MAX_OVERLAP_S),
         _ => {
             if let Some((_, prefix)) = IDS.iter().find(|(name, _)| *name == field) {
                 put(schema, "pattern", id(prefix));

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::destinations::{check_settings, running};
-use super::functions::{find, find_version};
+use super::functions::{find, wanted_version};
 use crate::api::extract::{Body, id};
 use crate::api::{ApiState, Problem};
 use crate::catalog::manifest::MAX_BATCH;
@@ -81,11 +81,7 @@ async fn test(
 ) -> Result<Json<Value>, Problem> {
     let function = find(&state, &actor, &function).await?;
     let (events, batch) = events(&body, state.clock.now())?;
-    let version = match &body.version {
-        Some(key) => find_version(&state, &actor, &function, key).await?,
-        None => function.current,
-    };
-    let version = state.store.get_version(&actor, function.id, version).await?;
+    let version = wanted_version(&state, &actor, &function, body.version.as_deref()).await?;
     check_settings(&version.manifest, &body.settings, &BTreeSet::new())?;
     let settings = with_defaults(&version.manifest, &body.settings);
     let answers = body.answers.map(|answers| Value::from(answers).to_string());

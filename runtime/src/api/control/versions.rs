@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::List;
-use super::functions::{find, find_version};
+use super::functions::{find, find_version, wanted_version};
 use crate::api::extract::{Asked, Body, PageQuery};
 use crate::api::{ApiState, Problem};
 use crate::catalog::access::wider;
@@ -298,13 +298,8 @@ async fn diff(
     Asked(base): Asked<Base>,
 ) -> Result<Json<DiffView>, Problem> {
     let function = find(&state, &actor, &function).await?;
-    let to = find_version(&state, &actor, &function, &version).await?;
-    let from = match &base.from {
-        Some(key) => find_version(&state, &actor, &function, key).await?,
-        None => function.current,
-    };
-    let from = state.store.get_version(&actor, function.id, from).await?;
-    let to = state.store.get_version(&actor, function.id, to).await?;
+    let from = wanted_version(&state, &actor, &function, base.from.as_deref()).await?;
+    let to = wanted_version(&state, &actor, &function, Some(&version)).await?;
     let imports = async |version: &FunctionVersion| {
         let found = state.store.inspection(version.id).await?;
         Ok::<_, Problem>(found.map(|found| found.imports).unwrap_or_default())
