@@ -71,6 +71,9 @@ pub enum SoakError {
     Ended(String),
 }
 
+/// How long cancelled tasks have to go before each look.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Never answers, and counts who waits.
 #[derive(Clone, Default)]
 struct Silent {
@@ -120,6 +123,7 @@ pub async fn soak(invocations: u64) -> Result<SoakFigures, SoakError> {
     let [crashed, stopped, dropped] = [(); 3].map(|()| AtomicU64::new(0));
     let soak = Arc::new(Soak { sandbox, version, outlet: Silent::default(), crashed, stopped, dropped });
     let mut looks = Vec::new();
+    let idle = alive();
     for round in 0..LOOKS {
         let mut tasks = tokio::task::JoinSet::new();
         for lane in 0..AT_ONCE {
@@ -128,8 +132,13 @@ pub async fn soak(invocations: u64) -> Result<SoakFigures, SoakError> {
             tasks.spawn(async move { soak.lane(StdRng::seed_from_u64(round * AT_ONCE + lane), times).await });
         }
         tasks.join_all().await.into_iter().collect::<Result<(), SoakError>>()?;
-        // Tasks that were cancelled are gone once the runtime has looked at them.
-        while soak.outlet.under_way.load(Ordering::Relaxed) > 0 {
+        // Tasks that were cancelled are gone once the runtime has looked at them, a moment after what they held. One that never
+        // goes is what is looked for: it is counted.
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while soak.outlet.under_way.load(Ordering::Relaxed) > 0 || alive() > idle {
+            if tokio::time::Instant::now() >= until {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         looks.push(Look::now()?);
@@ -183,6 +192,11 @@ impl Soak {
     }
 }
 
+/// Tasks of this runtime that have not ended.
+fn alive() -> u64 {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64
+}
+
 /// What the process has.
 #[derive(Clone, Copy, Debug)]
 struct Look {
@@ -202,8 +216,7 @@ impl Look {
             number.ok_or_else(|| unreadable(name))
         };
         let descriptors = std::fs::read_dir("/proc/self/fd").map_err(|_| unreadable("/proc/self/fd"))?.count() as u64;
-        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64;
-        Ok(Self { memory_kib: field("VmRSS:")?, descriptors, tasks, threads: field("Threads:")? })
+        Ok(Self { memory_kib: field("VmRSS:")?, descriptors, tasks: alive(), threads: field("Threads:")? })
     }
 }
 
