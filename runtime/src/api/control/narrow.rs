@@ -8,13 +8,16 @@ use serde_json::{Map, Value, json};
 use super::keys::MAX_OVERLAP_S;
 use crate::api::policy;
 use crate::catalog::manifest::MAX_NAME;
-use crate::model::{DeliveryState, EventType, OutcomeCode, ReplayState, Role};
+use crate::model::{DeliveryState, EventType, OutcomeCode, ReplayState, ReviewState, Role, Stage};
 
 /// A name for people, as `check_name` has it: no control character, no space around it.
 const NAME: &str = r"^(?!ws_|prt_)[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$";
 
 /// Text without control characters.
 const ONE_LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+
+/// Text of several lines in which something is said.
+const LINES: &str = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x08\x0b-\x1f\x7f-\x9f]*$";
 
 /// Moments that there are here: milliseconds since 1970.
 const SINCE_1970: &str = "^(19[7-9][0-9]|[2-9][0-9]{3})-";
@@ -47,6 +50,8 @@ const CURSORS: &[(&str, &str)] = &[
     ("connections", "^con_[0-9a-f]{32}$"),
     ("deliveries", "^[0-9]{1,18}[.][0-9]{1,4}$"),
     ("replays", "^[0-9]{1,18}$"),
+    ("reviews", "^rev_[0-9a-f]{32}$"),
+    ("wishes", "^wsh_[0-9a-f]{32}$"),
     ("audit", "^[0-9]{1,18}$"),
 ];
 
@@ -74,9 +79,23 @@ pub(super) fn narrow(mut api: Value, most_events_per_s: u32) -> Value {
     }
     for (name, schema) in objects(api.pointer_mut("/components/schemas")).into_iter().flatten() {
         // Only what is sent here: an answer is whatever it is.
-        let asked = ["ToMake", "Change", "NewSource", "NewReplayBody", "ToTry", "Reason", "Rotation"]
-            .iter()
-            .any(|ending| name.ends_with(ending));
+        let asked = [
+            "ToMake",
+            "Change",
+            "NewSource",
+            "NewReplayBody",
+            "ToTry",
+            "Reason",
+            "Rotation",
+            "ToWish",
+            "ToSay",
+            "ToSubmit",
+            "ToPut",
+            "ToInvite",
+            "Decision",
+        ]
+        .iter()
+        .any(|ending| name.ends_with(ending));
         for (field, schema) in objects(schema.get_mut("properties")).into_iter().flatten().filter(|_| asked) {
             if let Some(schema) = schema.as_object_mut() {
                 narrow_field(name, field, schema, most_events_per_s);
@@ -111,6 +130,7 @@ fn narrow_parameter(path: &str, parameter: &mut Value, most_events_per_s: u32) {
             put(schema, "pattern", "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$");
         }
         ("cursor" | "since", [.., "logs"]) => put(schema, "pattern", "^[0-9]{1,18}$"),
+        ("state", [.., "reviews"]) => put(schema, "enum", json!(ReviewState::ALL.map(ReviewState::as_str))),
         ("state", [.., "replays"]) => put(schema, "enum", json!(ReplayState::ALL.map(ReplayState::as_str))),
         _ => narrow_field("", &name, schema, most_events_per_s),
     }
@@ -150,6 +170,16 @@ fn narrow_field(schema_name: &str, field: &str, schema: &mut Map<String, Value>,
         ("NewReplayBody", "events_per_s") => {
             schema.insert("minimum".to_owned(), 1.into());
             schema.insert("maximum".to_owned(), most_events_per_s.into());
+        }
+        (_, "stage") => put(schema, "enum", words(&Stage::ALL.map(Stage::as_str))),
+        (_, "text" | "comment") => {
+            put(schema, "minLength", 1);
+            put(schema, "maxLength", 4_000);
+            put(schema, "pattern", LINES);
+        }
+        ("ToInvite", "days") => {
+            schema.insert("minimum".to_owned(), 1.into());
+            schema.insert("maximum".to_owned(), 366.into());
         }
         (_, "public_key") => put(schema, "pattern", PUBLIC_KEY),
         (_, "ordered_by") => {
