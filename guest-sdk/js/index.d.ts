@@ -284,6 +284,12 @@ declare global {
   function btoa(text: string): string;
   function structuredClone<T>(value: T): T;
 
+  /**
+   * A key that is the same whenever this event is sent for this purpose: on each attempt, by each version of the function, and in
+   * Rust. It has the form of a UUID. Partners that know `Idempotency-Key` take a request with the same key once.
+   */
+  function idempotencyKey(event: { messageId: string }, purpose: string): string;
+
   interface Timer {
     ref(): Timer;
     unref(): Timer;

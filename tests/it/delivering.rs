@@ -1,10 +1,13 @@
 //! Retries, dead letters, switches and shutdown, from outside.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::host::{Host, function};
+use crate::host::{Host, PATIENCE, function};
 use crate::http::{self, Partner};
 
 /// Retries without the waits of real life.
@@ -108,6 +111,56 @@ async fn a_repeated_message_id_is_delivered_once() {
     let ledger = host.drained().await;
     assert_eq!(ledger["accepted"], 2, "{ledger}");
     assert_eq!(partner.bodies().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_a_request_the_same_is_the_same_in_every_attempt_and_in_every_version() {
+    let status = Arc::new(AtomicUsize::new(503));
+    let answers = Arc::clone(&status);
+    let partner = Partner::answering(move |_| (answers.load(Ordering::Relaxed) as u16, vec![])).await;
+    let data = tempfile::tempdir().unwrap();
+    let host = Host::start_with(data.path(), partner.address, None, QUICK);
+    let handler = |version: u32| {
+        format!(
+            "async function onTrack(event, settings) {{
+               const headers = {{ 'idempotency-key': idempotencyKey(event, 'order') }};
+               const answer = await fetch(settings.url, {{ method: 'POST', headers, body: '{{\"version\":{version}}}' }});
+               if (!answer.ok) throw new RetryError('later');
+             }}"
+        )
+    };
+    let manifest = |version: u32| {
+        format!(
+            "name = \"keyed\"\nversion = \"{version}.0.0\"\nevents = [\"track\"]\nreads = [\"*\"]\n\
+             [egress]\nallow = [\"{{settings.url}}\"]\n[settings.url]\ntype = \"string\"\nrequired = true\n"
+        )
+    };
+    host.push_source(&handler(1), &manifest(1)).await;
+    let (source, _) = host.feed("keyed", json!({"url": partner.url()})).await;
+    send(&host, &source, json!([track("m1"), track("ü-2")])).await;
+    let seen = |version: u32| {
+        let bodies = partner.bodies();
+        bodies.iter().filter(|body| body["version"] == version).count()
+    };
+    until("some attempts of the first version", || seen(1) >= 4).await;
+    host.push_source(&handler(2), &manifest(2)).await;
+    host.api("POST", "/api/v1/functions/keyed/versions/2.0.0/promote", json!({})).await;
+    until("some attempts of the second version", || seen(2) >= 4).await;
+    status.store(200, Ordering::Relaxed);
+    assert_eq!(host.drained().await["delivered"], 2);
+    let received = partner.received.lock().unwrap();
+    let keys: BTreeSet<_> = received.iter().map(|one| one.headers["idempotency-key"].to_str().unwrap()).collect();
+    // One for each event, whatever tries it, and the ones that the SDK for Rust makes.
+    assert_eq!(keys, BTreeSet::from(["6db03b43-3965-8797-b933-15b6b71192fb", "f29566f8-5f53-8b69-98b0-07d2d53b150c"]));
+}
+
+/// Waits until this holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "{what} never came");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

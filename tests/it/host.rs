@@ -19,9 +19,14 @@ pub fn program() -> PathBuf {
     from_env("TIDEGATE_BIN")
 }
 
+/// The folder of the built functions, in the folder of all that is built.
+pub fn functions() -> PathBuf {
+    from_env("TIDEGATE_FUNCTIONS")
+}
+
 /// A built function's component.
 pub fn function(name: &str) -> PathBuf {
-    from_env("TIDEGATE_FUNCTIONS").join(format!("{name}.wasm"))
+    functions().join(format!("{name}.wasm"))
 }
 
 /// The folder of the installed client libraries.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::host::{clients, program};
+use crate::host::{clients, functions, program};
 
 fn tidegate(folder: &Path, args: &[&str]) -> Output {
     let output = command(folder, args).output().expect("the program starts");
@@ -117,6 +117,19 @@ fn a_new_function_in_rust_passes_its_cases() {
     assert!(tidegate(&folder, &["function", "test", "."]).status.success());
     let shown = printed(&tidegate(&folder, &["function", "check", ".", "--output", "json"]));
     assert_eq!(shown["secrets"], json!(["api_key"]), "the settings come from the type");
+}
+
+#[test]
+fn a_new_function_in_python_passes_its_cases() {
+    let home = tempfile::tempdir().unwrap();
+    printed(&tidegate(home.path(), &["function", "new", "my-python", "--lang", "python", "--output", "json"]));
+    // Where the toolchain that builds the functions in Python is.
+    let toolchain = functions().ancestors().nth(2).expect("target/debug/functions").join("python-toolchain/bin");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut test = command(home.path(), &["function", "test", "my-python", "--output", "json"]);
+    let results = printed(&test.env("PATH", format!("{}:{path}", toolchain.display())).output().unwrap());
+    let results = results.as_array().unwrap();
+    assert!(results.len() > 5 && results.iter().all(|one| one["passed"] == true), "{results:?}");
 }
 
 /// A program that goes on until the test ends.

@@ -88,8 +88,32 @@ function randomUUID() {
   const bytes = randomBytes(16);
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
   bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  return uuidText(bytes);
+}
+
+function uuidText(bytes) {
   const hex = toHex(bytes);
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}
+
+/**
+ * The same whenever this event is sent for this purpose, on each attempt and by each version: the key that
+ * `Event::idempotency_key` makes in Rust.
+ */
+function idempotencyKey(event, purpose) {
+  const id = read(event, 'messageId');
+  if (typeof id !== 'string' || typeof purpose !== 'string') {
+    throw new TypeError('idempotencyKey: it takes an event and a purpose, such as idempotencyKey(event, "order")');
+  }
+  const message = bytesFrom(id, undefined, 'idempotencyKey');
+  // The length keeps apart what would read the same when joined.
+  const length = new Uint8Array(8);
+  new DataView(length.buffer).setUint32(4, message.length);
+  const whole = joined([length, message, bytesFrom(purpose, undefined, 'idempotencyKey')]);
+  const bytes = new Uint8Array(host.digest('sha256', whole)).slice(0, 16);
+  bytes[6] = (bytes[6] & 0x0f) | 0x80;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  return uuidText(bytes);
 }
 
 function timingSafeEqual(a, b) {

@@ -34,6 +34,8 @@ pub(super) enum Language {
     Ts,
     /// Rust.
     Rust,
+    /// Python, built by componentize-py.
+    Python,
 }
 
 /// A file of a template: its path and its text, with `{{…}}` for what differs.
@@ -69,6 +71,13 @@ const THROWN: &str = "| it returns | delivered |
 | `InvalidSettings` | dead: the customer has something to repair |
 | `EventNotSupported`, or no handler | filtered |
 | anything else that is thrown | dead, with file, line and column |";
+
+const ANSWERED: &str = "| `Answer_Delivered` | delivered |
+| `Answer_Retry` | it comes again, for four hours, after growing waits |
+| `Answer_Rejected` | dead: it can never be accepted |
+| `Answer_InvalidSettings` | dead: the customer has something to repair |
+| `Answer_Unsupported` | filtered |
+| `Answer_Failed`, or an exception that nobody catches | dead; the traceback is in the log |";
 
 const RETURNED: &str = "| `Ok` | delivered |
 | `Error::Retry` | it comes again, for four hours, after growing waits |
@@ -106,6 +115,15 @@ impl Language {
                 more: "It takes `rustup target add wasm32-unknown-unknown`. The settings in the manifest are made of the type in \
                        `src/lib.rs`.\n\n",
                 endings: RETURNED,
+            },
+            Self::Python => Template {
+                language: "Python",
+                code: "handler.py",
+                files: files!("python": "handler.py", "requirements.txt"),
+                ignored: ".venv/\n__pycache__/\n*.wasm\n",
+                more: "It is built by componentize-py, in some ten seconds: `python3 -m venv .venv`, then `.venv/bin/pip install\n\
+                       --require-hashes -r requirements.txt`. What else is installed there can be imported, if it is Python alone.\n\n",
+                endings: ANSWERED,
             },
         }
     }
@@ -189,11 +207,18 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_fill_in() {
-        for language in [Language::Js, Language::Ts, Language::Rust] {
+        for language in [Language::Js, Language::Ts, Language::Rust, Language::Python] {
             for (path, text) in files("my-function", language, None).unwrap() {
                 assert!(!text.contains("{{") && text.ends_with('\n'), "{path}: {text}");
             }
         }
+    }
+
+    #[test]
+    fn the_toolchain_of_a_new_function_in_python_is_the_one_that_functions_are_tried_with() {
+        let tried = include_str!("../../../functions/webhook-python/requirements.txt");
+        let new = files("my-function", Language::Python, None).unwrap();
+        assert!(new.iter().any(|(path, text)| path == "requirements.txt" && text == tried));
     }
 
     #[test]

@@ -78,6 +78,36 @@ async fn an_event_that_fails_for_too_long_is_given_up_and_its_user_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_replay_gives_back_holds_its_user_back_no_more_also_after_a_restart() {
+    let (partner, open) = stubborn().await;
+    let short = [("TIDEGATE__DELIVERY__ORDERED_WINDOW_S", "1")];
+    let mut bed = Bed::start(partner, POSTS, "", &short).await;
+    bed.connected("/in", json!({}), json!({"ordered_by": "userId"})).await;
+    bed.send(events(&["a1", "a2", "b1"])).await;
+    assert_eq!(bed.host.drained().await["dead"], 1, "`a1` is given up");
+    let replay = bed.host.api("POST", "/api/v1/replays", json!({})).await;
+    let path = format!("/api/v1/replays/{}", replay["id"].as_str().unwrap());
+    bed.until("the replay", || bed.host.api("GET", &path, Value::Null), |replay| replay["released"] == 1).await;
+    // It fails as before, and the user goes on without it, before a restart and after it.
+    bed.send(events(&["a3", "b2"])).await;
+    bed.until("the user", || bed.host.ledger(), |ledger| ledger["delivered"] == 4).await;
+    let token = bed.host.token.clone();
+    let stopped = std::mem::replace(
+        &mut bed.host,
+        Host::start_with(tempfile::tempdir().unwrap().path(), bed.partner.address, None, QUICK),
+    );
+    assert!(stopped.stop().success());
+    bed.host = Host::start_with(bed.data.path(), bed.partner.address, Some(&token), &[QUICK, &short].concat());
+    bed.send(events(&["a4", "b3"])).await;
+    bed.until("the user", || bed.host.ledger(), |ledger| ledger["delivered"] == 6).await;
+    assert_eq!(bed.host.ledger().await["pending"], 1, "`a1` alone");
+    open.store(true, Ordering::Relaxed);
+    let ledger = bed.host.drained().await;
+    assert_eq!((&ledger["delivered"], &ledger["dead"]), (&json!(7), &json!(0)), "{ledger}");
+    assert_eq!(of(&bed, "a"), ["a2", "a3", "a4", "a1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_order_nobody_waits_and_a_field_that_names_nothing_is_refused() {
     let (partner, open) = stubborn().await;
     let bed = Bed::start(partner, POSTS, "", &[]).await;

@@ -21,6 +21,10 @@ async function onIdentify(event: IdentifyEvent, settings: Settings) {
   form.append('file', Buffer.from('a'), 'a.csv');
   const timer = setTimeout((text: string) => console.warn(text), 5, 'x');
   clearTimeout(timer);
+  const key: string = idempotencyKey(event, 'order');
+  console.debug(key);
+  // @ts-expect-error a key is one of an event and a purpose
+  idempotencyKey(event);
   await fetch('https://api.example.com', { method: 'POST', body: form, headers: new Headers(form.getHeaders()) });
   // @ts-expect-error a body is no plain object
   await fetch('https://api.example.com', { method: 'POST', body: { a: 1 } });
