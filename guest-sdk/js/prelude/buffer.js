@@ -183,9 +183,10 @@ function bufferSize(size) {
   return size;
 }
 
+/** Functions rather than methods where Node has them: people write `new Buffer.from(…)`. */
 const bufferStatics = {
   poolSize: 8192,
-  from(value, encodingOrOffset, length) {
+  from: function from(value, encodingOrOffset, length) {
     if (typeof value === 'string') return asBuffer(encoded(value, encodingOrOffset));
     if (value instanceof ArrayBuffer) return new FastBuffer(value, encodingOrOffset, length);
     if (isObject(value)) {
@@ -198,13 +199,13 @@ const bufferStatics = {
     const kinds = 'The first argument must be of type string or an instance of Buffer, ArrayBuffer, or Array or an Array-like Object.';
     throw coded(TypeError, 'ERR_INVALID_ARG_TYPE', `${kinds} Received ${inspect(value)}`);
   },
-  alloc(size, fill, encoding) {
+  alloc: function alloc(size, fill, encoding) {
     const buffer = new FastBuffer(bufferSize(size));
     return fill === undefined || fill === 0 ? buffer : buffer.fill(fill, 0, size, encoding);
   },
   allocUnsafe: (size) => new FastBuffer(bufferSize(size)),
   allocUnsafeSlow: (size) => new FastBuffer(bufferSize(size)),
-  concat(list, length) {
+  concat: function concat(list, length) {
     const whole = joined([...list]);
     if (length === undefined || length === whole.length) return asBuffer(whole);
     const buffer = Buffer.alloc(length);

@@ -21,6 +21,17 @@ function handlerOf(kind) {
   return undefined;
 }
 
+/**
+ * Begins loading. A file that is tested with Node ends in `module.exports = …`, so there is a `module` for it; not for one
+ * that asks `typeof module`, since it knows what to do without, and a library in it would hide its names there.
+ */
+function loading(source) {
+  if (!/\b(?:module|exports)\b/.test(source) || /\btypeof\s*\(?\s*(?:module|exports)\b/.test(source)) return;
+  const module = { exports: {} };
+  publish('module', module);
+  publish('exports', module.exports);
+}
+
 /** What the file has; found when it has been loaded, so that a call need not look again. */
 const found = Object.create(null);
 

@@ -20,4 +20,4 @@ function makeAll(value, depth) {
 }
 makeAll(global, 4);
 
-return { loaded, turn, batch, choices, settled, unhandled, endingOf, received, redirect, fetchError };
+return { loading, loaded, turn, batch, choices, settled, unhandled, endingOf, received, redirect, fetchError };

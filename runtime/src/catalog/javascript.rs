@@ -222,6 +222,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_tested_with_node_needs_no_change() {
+        let cases = [
+            ("async function onTrack() {}\nif (module) {\n  module.exports = { onTrack };\n}", vec!["onTrack"]),
+            (
+                "'use strict';\nmodule.exports.onPage = async () => {};\nexports.onTrack = () => {};",
+                vec!["onTrack", "onPage"],
+            ),
+            ("const module = { exports: { onPage() {} } };", vec!["onPage"]),
+            // A library in the file puts its name where the file looks for it.
+            (
+                "(function (root, make) { typeof module === 'object' ? (module.exports = make()) : (root.lib = make()); })\
+                 (this, () => 1);\nlib + 1; function onTrack() {}",
+                vec!["onTrack"],
+            ),
+        ];
+        for (source, handlers) in cases {
+            assert_eq!(load(source, "a.js", None).unwrap().handlers, handlers, "{source}");
+        }
+        let asked =
+            load("if (typeof module !== 'undefined') throw new Error('found'); function onTrack() {}", "a.js", None);
+        assert!(asked.is_ok());
+    }
+
+    #[test]
     fn a_place_is_the_first_line_of_the_stack_in_the_file() {
         let stack = "    at throwing (native)\n    at f (handler.js:3:10)\n    at <eval> (handler.js:9:1)\n";
         let shown = |stack: &str| place(stack, "handler.js", None).to_string();

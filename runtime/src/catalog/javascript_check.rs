@@ -11,6 +11,7 @@ use oxc_allocator::Allocator;
 use oxc_ast::AstKind;
 use oxc_ast::ast::{Expression, UnaryOperator};
 use oxc_semantic::{Scoping, Semantic, SemanticBuilder};
+use oxc_span::GetSpan;
 use oxc_syntax::module_record::ModuleRecord;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,35 @@ const GLOBALS: &str = "Object Function Error EvalError RangeError ReferenceError
 
 /// What a bundler gives the files that it puts together.
 const BUNDLED: [&str; 3] = ["require", "module", "exports"];
+
+/// What a file finds that is no bundle, since it may be tested with Node: the engine gives it these where it needs them.
+const ALONE: [&str; 2] = ["module", "exports"];
+
+/// The functions of those globals of which only a part is here.
+const MEMBERS: [(&str, &str); 2] = [
+    (
+        "crypto",
+        "createHash createHmac getHashes randomBytes randomFillSync randomInt randomUUID timingSafeEqual \
+         getRandomValues",
+    ),
+    (
+        "_",
+        "chunk compact concat countBy difference differenceBy drop dropRight each every filter find findIndex findLast \
+         findLastIndex flatMap flatten flattenDeep forEach fromPairs groupBy head includes indexOf initial intersection \
+         intersectionBy join keyBy last map max maxBy mean meanBy min minBy nth orderBy partition pull range reduce \
+         reduceRight reject remove reverse size slice some sortBy sum sumBy tail take takeRight times toArray union \
+         unionBy uniq uniqBy uniqWith unzip without xor zip zipObject first assign assignIn castArray clone cloneDeep \
+         defaults defaultsDeep defaultTo eq findKey forIn forOwn get gt gte has invert isArray isArrayLike isBoolean \
+         isBuffer isDate isEmpty isEqual isError isFinite isFunction isInteger isMap isMatch isNaN isNil isNull \
+         isNumber isObject isObjectLike isPlainObject isRegExp isSet isString isSymbol isUndefined keys keysIn lt lte \
+         mapKeys mapValues merge mergeWith omit omitBy pick pickBy result set toPairs transform unset update values \
+         entries extend add attempt camelCase capitalize ceil clamp constant debounce deburr divide endsWith escape \
+         escapeRegExp floor flow identity inRange iteratee kebabCase lowerCase lowerFirst matches memoize multiply \
+         negate noop now once pad padEnd padStart partial property random repeat replace round sample shuffle snakeCase \
+         split startCase startsWith subtract toInteger toLower toNumber toPath toUpper trim trimEnd trimStart truncate \
+         unescape uniqueId upperCase upperFirst words chain",
+    ),
+];
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -83,6 +113,19 @@ pub enum Part {
     Other,
 }
 
+/// What every object and function has.
+const INHERITED: [&str; 9] = [
+    "hasOwnProperty",
+    "isPrototypeOf",
+    "propertyIsEnumerable",
+    "toLocaleString",
+    "toString",
+    "valueOf",
+    "bind",
+    "call",
+    "apply",
+];
+
 /// What is wrong with a file, in the order of its text. Without a manifest nothing is said about events and hosts.
 pub fn check(source: &str, file: &str, part: Part, manifest: Option<&Manifest>) -> Vec<Finding> {
     reading(source, || read(source, file, part, manifest)).unwrap_or_else(|why| {
@@ -99,6 +142,7 @@ fn read(source: &str, file: &str, part: Part, manifest: Option<&Manifest>) -> Ve
     };
     let semantic = SemanticBuilder::new().with_build_nodes(true).build(&parsed.program).semantic;
     let mut found = unknown_names(&semantic, part);
+    found.extend(unknown_members(&semantic));
     if part != Part::Other {
         found.extend(handlers(&semantic, &parsed.module_record, manifest));
     }
@@ -114,7 +158,7 @@ fn read(source: &str, file: &str, part: Part, manifest: Option<&Manifest>) -> Ve
 /// asked for with `typeof`, is the author's own affair.
 fn unknown_names(semantic: &Semantic<'_>, part: Part) -> Vec<(usize, String)> {
     let (scoping, nodes) = (semantic.scoping(), semantic.nodes());
-    let bundled = if part == Part::Whole { &[][..] } else { &BUNDLED };
+    let bundled = if part == Part::Whole { &ALONE[..] } else { &BUNDLED };
     let known: BTreeSet<&str> =
         GLOBALS.split_whitespace().chain(["arguments"]).chain(bundled.iter().copied()).collect();
     let given = properties_of_the_global_object(semantic);
@@ -135,6 +179,43 @@ fn unknown_names(semantic: &Semantic<'_>, part: Part) -> Vec<(usize, String)> {
         }
     }
     found
+}
+
+/// Calls of functions that `crypto` and `_` do not have.
+fn unknown_members(semantic: &Semantic<'_>) -> Vec<(usize, String)> {
+    let of = |object: &Expression<'_>| match object {
+        Expression::Identifier(name) if semantic.is_reference_to_global_variable(name) => {
+            MEMBERS.iter().find(|(global, _)| *global == name.name.as_str())
+        }
+        _ => None,
+    };
+    let called = semantic.nodes().iter().filter_map(|node| match node.kind() {
+        AstKind::CallExpression(call) if !call.optional => call.callee.as_member_expression(),
+        _ => None,
+    });
+    let given = properties_of_the_global_object(semantic);
+    called
+        .filter_map(|member| {
+            let ((global, has), name) = (of(member.object())?, member.static_property_name()?);
+            let has_it = has.split_whitespace().chain(INHERITED).any(|one| one == name);
+            let own = has_it || given.contains(global) || assigned(semantic, global);
+            let near = nearest(name, has.split_whitespace()).map(|near| format!("; did you mean `{global}.{near}`?"));
+            let text = format!("`{global}.{name}` is not here{}", near.unwrap_or_default());
+            (!own && !member.optional()).then(|| (member.span().start as usize, text))
+        })
+        .collect()
+}
+
+/// Whether the file puts something else, or something more, where a global was.
+fn assigned(semantic: &Semantic<'_>, global: &str) -> bool {
+    let (scoping, nodes) = (semantic.scoping(), semantic.nodes());
+    let Some(references) = scoping.root_unresolved_references().get(global) else { return false };
+    references.iter().map(|&id| scoping.get_reference(id)).any(|one| {
+        let member = nodes.parent_node(one.node_id());
+        let target = matches!(nodes.parent_kind(member.id()), AstKind::AssignmentExpression(whole) if whole.left.span() == member.span());
+        // What is handed to a function may be given more there, as `_.mixin(…)` and `Object.assign(_, …)` do.
+        one.is_write() || target || matches!(member.kind(), AstKind::CallExpression(_))
+    })
 }
 
 /// The names `x` of every `globalThis.x`: who writes it that way knows that it may be missing, or puts it there.
@@ -253,6 +334,8 @@ mod tests {
                 "a.js:2:7: warning: `consol` is not defined; did you mean `console`?",
             ),
             ("nowhere()", None, "a.js:1:1: warning: `nowhere` is not defined"),
+            ("async () => {\n crypto.createSign('x') }", None, "a.js:2:2: warning: `crypto.createSign` is not here"),
+            ("_.grupBy([])", None, "a.js:1:1: warning: `_.grupBy` is not here; did you mean `_.groupBy`?"),
             ("\nfunction (", None, "a.js:2:10: error: SyntaxError: "),
             ("function ontrack() {}", None, "a.js:1:10: warning: `ontrack` is never called; did you mean `onTrack`?"),
             ("const onTrak = () => {}", None, "a.js:1:7: warning: `onTrak` is never called; did you mean `onTrack`?"),
@@ -280,6 +363,11 @@ mod tests {
             "module = { exports: {} }; module.exports.onTrack = () => {};",
             "var await = 1, let = 2; function onTrack(static) { with (static) { await + let; } }",
             "function onBatch(events) {}",
+            "if (module) module.exports = { onTrack }; async function onTrack() {}",
+            "exports.onTrack = () => {};",
+            "crypto.createHash('md5'); _.map([]); crypto.subtle.digest(); _.zipWith; _.zipWith?.(); _['zip' + 1](); onTrack = 1;",
+            "const _ = require2; var require2 = {}; _.zipWith(); Object.assign(crypto, {}); crypto.createSign(); onTrack = 1;",
+            "crypto.createSign = () => {}; crypto.createSign(); _.toString(1); _.hasOwnProperty('map'); onTrack = 1;",
         ];
         for source in sources {
             assert_eq!(texts(source, Some("['track']")), [""; 0], "{source}");
@@ -311,6 +399,22 @@ mod tests {
         );
         let loaded = super::super::javascript::load(&probe, "probe.js", None);
         assert!(loaded.is_ok(), "{}", loaded.err().map(|error| error.to_string()).unwrap_or_default());
+    }
+
+    #[test]
+    fn the_members_are_those_of_the_engine() {
+        for (global, has) in MEMBERS {
+            let probe = format!(
+                "const known = '{has}'.split(/ +/), has = new Set(), language = [Object.prototype, Function.prototype];\n\
+                 for (let at = {global}; at && !language.includes(at); at = Object.getPrototypeOf(at))\n\
+                   for (const name of Object.getOwnPropertyNames(at)) if (typeof {global}[name] === 'function') has.add(name);\n\
+                 const more = [...known, ...{INHERITED:?}, 'constructor'];\n\
+                 const wrong = [...known.filter((one) => !has.has(one)), ...[...has].filter((one) => !more.includes(one))];\n\
+                 if (wrong.length > 0) throw new Error(wrong.join()); function onTrack() {{}}"
+            );
+            let loaded = super::super::javascript::load(&probe, "probe.js", None);
+            assert!(loaded.is_ok(), "{global}: {}", loaded.err().map(|error| error.to_string()).unwrap_or_default());
+        }
     }
 
     proptest::proptest! {

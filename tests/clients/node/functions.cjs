@@ -17,8 +17,7 @@ function recorder(answers, requests) {
   return async (input, init) => {
     if (init?.signal?.aborted) return nodeFetch(input, init);
     const request = new nodeFetch.Request(input, init);
-    const headers = [...request.headers].filter(([name]) => name !== 'accept');
-    const known = { method: request.method, url: new URL(request.url), headers };
+    const known = { method: request.method, url: new URL(request.url), headers: [...request.headers] };
     if (!/^https?:$/.test(known.url.protocol) || !/^https?:/i.test(String(input.url ?? input))) return nodeFetch(input, init);
     known.url.hash = '';
     known.url = known.url.href;

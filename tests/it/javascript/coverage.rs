@@ -59,7 +59,11 @@ const MISSING: &[(&str, &str)] = &[
         "require",
         "`import` or `require` in a folder with a `package.json`, which is bundled; most need none with the globals above",
     ),
-    ("Intl", "`toLocaleString` and its like ignore locale and time zone; format by hand, or bundle a library"),
+    (
+        "Intl",
+        "`toLocaleString` and its like write American English in UTC, whatever they are asked for; for other languages \
+         and time zones bundle a library",
+    ),
     ("XMLHttpRequest", "`fetch`"),
     ("WebSocket", "a destination answers one event and ends; `fetch`"),
     ("ReadableStream", "bodies are whole: `text()`, `json()`, `arrayBuffer()`, `buffer()`"),

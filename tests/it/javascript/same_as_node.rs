@@ -43,8 +43,8 @@ fn shown(request: &Exchange) -> Value {
             None => headers.push((name.clone(), value.clone())),
         }
     }
-    // What node-fetch adds only while it sends.
-    headers.retain(|(name, _)| name != "accept");
+    // What node-fetch adds only while it sends, where the function says nothing else.
+    headers.retain(|(name, value)| (name.as_str(), value.as_str()) != ("accept", "*/*"));
     headers.sort();
     let latin1: String = request.body.iter().map(|byte| char::from(*byte)).collect();
     json!({"method": request.method, "url": request.url, "headers": headers, "body": latin1})
@@ -72,6 +72,7 @@ fn ours(report: &InvocationReport) -> Value {
 fn nodes(source: &str, settings: &Value, call: &Value) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/node/functions.cjs");
     let mut node = Command::new("node");
+    node.envs([("TZ", "UTC"), ("LC_ALL", "en_US.UTF-8")]);
     node.arg(script).current_dir(clients().join("node")).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut node = node.spawn().expect("node runs");
     let input = json!({"source": source, "settings": settings, "call": call}).to_string();

@@ -35,6 +35,7 @@ type Kept = Persistent<Function<'static>>;
 pub struct Engine {
     context: Context,
     turn: Kept,
+    loading: Kept,
     loaded: Kept,
     pub batch: Kept,
     pub choices: Kept,
@@ -115,6 +116,7 @@ impl Engine {
         Ok(Self {
             context: whole,
             turn: function("turn")?,
+            loading: function("loading")?,
             loaded: function("loaded")?,
             batch: function("batch")?,
             choices: function("choices")?,
@@ -127,6 +129,11 @@ impl Engine {
             promises: Persistent::save(context, promise.get::<_, Object>("prototype")?),
             file: OnceCell::new(),
         })
+    }
+
+    /// Begins loading: gives the file what this text of it needs.
+    pub fn loading(&self, context: &Ctx<'_>, source: &str) -> Result<()> {
+        self.loading.clone().restore(context)?.call((source,))
     }
 
     /// Ends loading: the names of the handlers that the file has. From here on natives reach the host.

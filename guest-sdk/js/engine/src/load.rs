@@ -27,6 +27,7 @@ pub enum Loaded {
 pub fn load(source: &str, name: &str) -> Loaded {
     engine::with(|engine, context| {
         let loaded: rquickjs::Result<Vec<String>> = (|| {
+            engine.loading(context, source)?;
             context.eval_with_options::<Value, _>(source, script(name))?;
             while context.execute_pending_job() {}
             engine.loaded(context)
