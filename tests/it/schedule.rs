@@ -3,6 +3,7 @@
 mod batches;
 mod lanes;
 mod order;
+mod restart;
 
 use std::time::Instant;
 
@@ -54,6 +55,17 @@ impl Bed {
         assert_eq!(made.status, 201, "{}", made.text());
         let source = host.api("POST", "/api/v1/sources", json!({"name": "s"})).await;
         Self { data, host, partner, source }
+    }
+
+    /// Stops the host, does something, and starts it again with these settings beside the quick ones.
+    async fn restart(&mut self, settings: &[(&str, &str)], meanwhile: impl AsyncFnOnce()) {
+        let token = self.host.token.clone();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let other = Host::start_with(elsewhere.path(), self.partner.address, None, QUICK);
+        assert!(std::mem::replace(&mut self.host, other).stop().success());
+        meanwhile().await;
+        let settings = [QUICK, settings].concat();
+        self.host = Host::start_with(self.data.path(), self.partner.address, Some(&token), &settings);
     }
 
     /// A destination that posts to this path; `more` is added to what makes it.

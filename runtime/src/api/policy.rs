@@ -115,6 +115,9 @@ const WITH_ONE_DESTINATION: &[(Method, &str)] = &[
     (Method::GET, "/api/v1/ledger"),
 ];
 
+/// What says how the host is, and not what is on it.
+pub(super) const WITHOUT_KEY: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
+
 /// Every call of the control API.
 pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/whoami", KnowOneself),
@@ -152,6 +155,7 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/functions/{id}/versions", ReadCatalogue),
     (Method::GET, "/api/v1/functions/{id}/versions/{version}", ReadCatalogue),
     (Method::GET, "/api/v1/functions/{id}/versions/{version}/diff", ReadCatalogue),
+    (Method::GET, "/api/v1/functions/{id}/versions/{version}/script", DevelopFunctions),
     (Method::POST, "/api/v1/functions/{id}/versions/{version}/promote", DevelopFunctions),
     (Method::POST, "/api/v1/functions/{id}/versions/{version}/yank", RetireVersions),
     (Method::POST, "/api/v1/functions/{id}/versions/{version}/deprecate", RetireVersions),
@@ -209,6 +213,14 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::GET, "/api/v1/audit/verify", VerifyAudit),
     (Method::GET, "/api/v1/vault", GovernVault),
     (Method::POST, "/api/v1/vault/rotate", GovernVault),
+    (Method::GET, "/functions", ReadCatalogue),
+    (Method::POST, "/functions", DevelopFunctions),
+    (Method::GET, "/functions/{id}", ReadCatalogue),
+    (Method::PATCH, "/functions/{id}", DevelopFunctions),
+    (Method::POST, "/functions/{id}/deploy", DevelopFunctions),
+    (Method::GET, "/functions/{id}/versions", DevelopFunctions),
+    (Method::POST, "/functions/{id}/versions", DevelopFunctions),
+    (Method::GET, "/functions/{id}/versions/{version}", DevelopFunctions),
 ];
 
 /// What a call does; none if there is no such call. A `HEAD` is the `GET` without its body.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::problems;
 use crate::catalog::{self, Severity};
+use crate::model::Timestamp;
 use crate::store::StoreError;
 
 /// What went wrong, for a person and for a program.
@@ -125,6 +126,13 @@ impl Problem {
     /// `403`: whoever asks may not do this, to nothing.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// `410`, if it was taken back: a list still says what it was.
+    pub(super) fn unless_revoked(what: &str, at: Option<Timestamp>) -> Result<(), Self> {
+        let Some(at) = at else { return Ok(()) };
+        let detail = format!("this {what} was taken back at {at}: the list still shows it");
+        Err(Self::new(StatusCode::GONE, "revoked", detail))
     }
 
     /// `405`: the path is right, the method is not.

@@ -243,7 +243,7 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ),
     (
         "not_confirmed",
-        422,
+        409,
         "A workspace was to be destroyed, and its name was not given once more.",
         "Give the workspace's name as `confirm`.",
     ),
@@ -277,6 +277,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         409,
         "Delivered events would reach every partner a second time.",
         "Name the destination, source, connection or delivery that is meant.",
+    ),
+    (
+        "revoked",
+        410,
+        "It was taken back, and opens nothing any more.",
+        "The list still shows it, and since when; make a new one.",
     ),
     ("revoked_link", 401, "The link was taken back.", "Ask whoever gave it to you for a new one."),
     (

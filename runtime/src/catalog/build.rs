@@ -231,7 +231,19 @@ fn build_bundle(folder: &Path, file: &str, exports: &str, manifest_toml: Option<
         let part = if name == file { Part::Entry } else { Part::Other };
         findings.extend(javascript_check::check(&read_text(&folder.join(name))?, name, part, given.as_ref()));
     }
-    finish(&bundle.code, Some(&bundle.map), Path::new(file), manifest_toml, findings)
+    let described = manifest_toml.map_or(Description::None, Description::Whole);
+    finish(&bundle.code, Some(&bundle.map), Path::new(file), described, findings)
+}
+
+/// What there is of a script's manifest.
+#[derive(Clone, Copy, Debug)]
+pub enum Description<'a> {
+    /// Nothing: it is named after the file, for the events that it has handlers for, and reaches nothing.
+    None,
+    /// All of it.
+    Whole(&'a str),
+    /// All but what follows the code: the events that it has handlers for, and the hosts that it names.
+    Following(&'a str),
 }
 
 /// Builds a function from the text of a file of JavaScript or TypeScript, without touching the disk.
@@ -239,14 +251,33 @@ fn build_bundle(folder: &Path, file: &str, exports: &str, manifest_toml: Option<
 /// # Errors
 /// If it does not load, imports others, or would be refused as an upload.
 pub fn build_source(source: &str, file: &Path, manifest_toml: Option<&str>) -> Result<Built, BuildError> {
-    let given = manifest_toml.map(manifest::parse).transpose()?;
+    build_described(source, file, manifest_toml.map_or(Description::None, Description::Whole))
+}
+
+/// The same with any description.
+///
+/// # Errors
+/// As [`build_source`].
+pub fn build_described(source: &str, file: &Path, described: Description<'_>) -> Result<Built, BuildError> {
+    let with_hosts;
+    let described = match described {
+        Description::Following(toml) => {
+            with_hosts = manifest::reaching(toml, &javascript_check::hosts(source, &file.to_string_lossy()))?;
+            Description::Following(&with_hosts)
+        }
+        plain => plain,
+    };
+    let given = match described {
+        Description::None => None,
+        Description::Whole(toml) | Description::Following(toml) => Some(manifest::parse(toml)?),
+    };
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let findings = javascript_check::check(source, &name, Part::Whole, given.as_ref());
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(BuildError::Findings(findings));
     }
     let made = javascript_make::make(source, &name).map_err(|finding| BuildError::Findings(vec![finding]))?;
-    finish(&made.code, made.map.as_ref(), file, manifest_toml, findings)
+    finish(&made.code, made.map.as_ref(), file, described, findings)
 }
 
 /// What remains once a function is one script.
@@ -254,7 +285,7 @@ fn finish(
     code: &str,
     map: Option<&SourceMap>,
     file: &Path,
-    manifest_toml: Option<&str>,
+    described: Description<'_>,
     mut findings: Vec<Finding>,
 ) -> Result<Built, BuildError> {
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
@@ -267,8 +298,11 @@ fn finish(
         }
         loaded => loaded?,
     };
-    let made = || javascript::manifest_of(file, &script.handlers);
-    let manifest_toml = manifest_toml.map_or_else(made, str::to_owned);
+    let manifest_toml = match described {
+        Description::None => javascript::manifest_of(file, &script.handlers),
+        Description::Whole(toml) => toml.to_owned(),
+        Description::Following(toml) => manifest::handling(toml, &javascript::manifest_of(file, &script.handlers))?,
+    };
     let mut component = component_from_core(&script.module, &manifest_toml)?;
     if let Some(map) = map {
         component = with_section(component, SOURCE_MAP_SECTION, &map.encode());

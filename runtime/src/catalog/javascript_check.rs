@@ -15,7 +15,7 @@ use oxc_span::GetSpan;
 use oxc_syntax::module_record::ModuleRecord;
 use serde::{Deserialize, Serialize};
 
-use super::javascript_hosts::unreachable;
+use super::javascript_hosts::{named, unreachable};
 use super::javascript_read::{finding, parse, reading};
 use crate::model::{EventType, Manifest};
 
@@ -132,6 +132,16 @@ pub fn check(source: &str, file: &str, part: Part, manifest: Option<&Manifest>) 
         let message = format!("{why}: its names, handlers and hosts are not checked");
         vec![finding(source, file, 0, Severity::Warning, message)]
     })
+}
+
+/// The origins that a file names where a request goes, each once, in the order of its text. None if it cannot be read.
+pub(super) fn hosts(source: &str, file: &str) -> Vec<String> {
+    let read = reading(source, || {
+        let allocator = Allocator::default();
+        let parsed = parse(&allocator, source, file).ok()?;
+        Some(named(&SemanticBuilder::new().with_build_nodes(true).build(&parsed.program).semantic))
+    });
+    read.ok().flatten().unwrap_or_default()
 }
 
 fn read(source: &str, file: &str, part: Part, manifest: Option<&Manifest>) -> Vec<Finding> {

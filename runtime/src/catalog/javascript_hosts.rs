@@ -21,8 +21,26 @@ const FETCH_MODULES: [&str; 2] = ["node-fetch", "cross-fetch"];
 pub(super) fn unreachable(semantic: &Semantic<'_>, manifest: &Manifest) -> Vec<(usize, String)> {
     let entries: Vec<AllowEntry> =
         manifest.egress.allow.iter().filter_map(|entry| AllowEntry::parse(entry).ok()).collect();
+    let refused = |(at, origin): (usize, String)| refused(&origin, &entries).map(|text| (at, text));
+    origins(semantic).filter_map(refused).collect()
+}
+
+/// The origins that are named where a request goes, and that a manifest may let it reach; each once.
+pub(super) fn named(semantic: &Semantic<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    for node in semantic.nodes() {
+    for (_, origin) in origins(semantic) {
+        let Ok(target) = Target::parse(&origin) else { continue };
+        let origin = target.origin.to_string();
+        if !found.contains(&origin) && AllowEntry::parse(&origin).is_ok() {
+            found.push(origin);
+        }
+    }
+    found
+}
+
+/// Scheme, host and port wherever a request goes to one that is written out, with its place.
+fn origins(semantic: &Semantic<'_>) -> impl Iterator<Item = (usize, String)> {
+    semantic.nodes().iter().filter_map(|node| {
         let url = match node.kind() {
             AstKind::CallExpression(call) if is_fetch(semantic, &call.callee) => first(&call.arguments),
             AstKind::NewExpression(made) => match &made.callee {
@@ -33,13 +51,9 @@ pub(super) fn unreachable(semantic: &Semantic<'_>, manifest: &Manifest) -> Vec<(
                 _ => None,
             },
             _ => None,
-        };
-        let Some(url) = url else { continue };
-        if let Some(text) = origin(&known(semantic, url, 0)).and_then(|origin| refused(&origin, &entries)) {
-            found.push((url.span().start as usize, text));
-        }
-    }
-    found
+        }?;
+        origin(&known(semantic, url, 0)).map(|origin| (url.span().start as usize, origin))
+    })
 }
 
 fn first<'a>(arguments: &'a [Argument<'a>]) -> Option<&'a Expression<'a>> {

@@ -90,6 +90,30 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
     Ok(manifest)
 }
 
+/// A manifest as text.
+///
+/// # Errors
+/// If it has a value that TOML has no word for.
+pub fn text(manifest: &Manifest) -> Result<String, ManifestError> {
+    toml::to_string(manifest).map_err(|error| ManifestError::Syntax(error.to_string()))
+}
+
+/// The same manifest, which may reach these origins as well.
+pub(super) fn reaching(text: &str, origins: &[String]) -> Result<String, ManifestError> {
+    let mut manifest = parse(text)?;
+    let allow = &mut manifest.egress.allow;
+    allow.extend(origins.iter().filter(|origin| !allow.contains(origin)).cloned().collect::<Vec<_>>());
+    self::text(&manifest)
+}
+
+/// The same manifest for the events of another one; in batches if that one is for batches.
+pub(super) fn handling(text: &str, other: &str) -> Result<String, ManifestError> {
+    let (mut manifest, other) = (parse(text)?, parse(other)?);
+    manifest.events = other.events;
+    manifest.batch = other.batch.map(|default| manifest.batch.unwrap_or(default));
+    self::text(&manifest)
+}
+
 fn check_identity(manifest: &Manifest) -> Result<(), ManifestError> {
     let name = &manifest.name;
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

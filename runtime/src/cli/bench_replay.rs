@@ -1,4 +1,5 @@
-//! `tidegate bench replay`: dead letters come back beside live events, and what that costs the live ones.
+//! `tidegate bench replay`: dead letters come back beside live events, and what that costs the live ones. Live events alone are
+//! measured between parts of the same replay.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +14,14 @@ use super::client::{Client, ServerArgs};
 use super::partner;
 use crate::store::Settle;
 
-/// How long live events alone are measured before.
-const ALONE: Duration = Duration::from_secs(30);
+/// How long the replay runs, and stands still, in turns: a disk that is slow for a while is so for both.
+const TURN: Duration = Duration::from_secs(5);
+
+/// What each turn needs to be itself: it is not measured.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// Turns of each kind; then the replay runs to its end.
+const TURNS: usize = 12;
 
 /// When each live event was sent, and how long those took that arrived.
 #[derive(Default)]
@@ -48,16 +55,28 @@ impl Live {
         Ok(())
     }
 
-    /// The median and the 99th of a hundred so far, in milliseconds, and how many; begins anew.
-    fn figures(&self) -> (f64, f64, usize) {
-        let mut took = std::mem::take(&mut *self.took.lock().unwrap_or_else(PoisonError::into_inner));
-        took.sort_by(f64::total_cmp);
-        let at = |share: f64| took.get(((took.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(f64::NAN);
-        ((at(0.5) * 100.0).round() / 100.0, (at(0.99) * 100.0).round() / 100.0, took.len())
+    /// How long those took that arrived since it was asked last.
+    fn taken(&self) -> Vec<f64> {
+        std::mem::take(&mut *self.took.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long those take that arrive in one turn.
+    async fn turn(&self) -> Vec<f64> {
+        tokio::time::sleep(BETWEEN).await;
+        self.taken();
+        tokio::time::sleep(TURN).await;
+        self.taken()
     }
 }
 
-/// Measures live events alone, then beside a replay of that many dead letters.
+/// The median and the 99th of a hundred, in milliseconds.
+fn figures(mut took: Vec<f64>) -> (f64, f64) {
+    took.sort_by(f64::total_cmp);
+    let at = |share: f64| took.get(((took.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(f64::NAN);
+    ((at(0.5) * 100.0).round() / 100.0, (at(0.99) * 100.0).round() / 100.0)
+}
+
+/// Measures live events beside a replay of that many dead letters, and while it stands still.
 pub(super) async fn run(component: Vec<u8>, dead: u64, rate: u32, live_per_s: u32) -> anyhow::Result<Value> {
     let live = Arc::new(Live::default());
     let heard = Arc::clone(&live);
@@ -73,25 +92,37 @@ pub(super) async fn run(component: Vec<u8>, dead: u64, rate: u32, live_per_s: u3
     let (listen, api, stop, host) = super::bench::start_again(data.path(), partner, &token).await?;
     let tracking = Arc::new(Client::new(ServerArgs::of(format!("http://{listen}"), None)));
     let traffic = tokio::spawn(traffic(Arc::clone(&live), tracking, write_key, live_per_s));
-    // The first seconds fill caches; they are not measured.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    live.figures();
-    tokio::time::sleep(ALONE).await;
-    let (alone_p50, alone_p99, alone) = live.figures();
     let began = Instant::now();
     let made = api.post("/api/v1/replays", &json!({ "events_per_s": rate })).await?;
     let planned = began.elapsed();
     let path = format!("/api/v1/replays/{}", made["id"].as_str().context("the replay has no id")?);
+    let (mut alone, mut beside, mut stood) = (Vec::new(), Vec::new(), Duration::ZERO);
     let replay = loop {
         let replay = api.get(&path).await?;
         if replay["state"] == "done" && replay["pending"] == 0 {
             break replay;
         }
         ensure!(!traffic.is_finished(), "the live events ended");
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        if replay["state"] == "done" || alone.len() >= TURNS {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            continue;
+        }
+        // The first seconds fill caches, and are no turn's.
+        beside.push(live.turn().await);
+        let stands = Instant::now();
+        if api.post(&format!("{path}/pause"), &json!({})).await.is_err() {
+            // It came to its end in this turn.
+            continue;
+        }
+        alone.push(live.turn().await);
+        api.post(&format!("{path}/resume"), &json!({})).await?;
+        stood += stands.elapsed();
     };
-    let took = began.elapsed();
-    let (p50, p99, beside) = live.figures();
+    let took = began.elapsed() - stood;
+    ensure!(alone.len() > 1, "the replay ended before it could be compared: give more --dead, or a lower --rate");
+    let (alone, beside) = (alone.concat(), beside[..alone.len()].concat());
+    let counts = (alone.len(), beside.len());
+    let ((alone_p50, alone_p99), (p50, p99)) = (figures(alone), figures(beside));
     traffic.abort();
     let ledger = api.get("/api/v1/ledger").await?;
     stop.cancel();
@@ -104,8 +135,8 @@ pub(super) async fn run(component: Vec<u8>, dead: u64, rate: u32, live_per_s: u3
         "replay_s": (took.as_secs_f64() * 10.0).round() / 10.0,
         "planning_ms": planned.as_millis() as u64,
         "live_per_s": live_per_s,
-        "live_alone": { "events": alone, "p50_ms": alone_p50, "p99_ms": alone_p99 },
-        "live_beside": { "events": beside, "p50_ms": p50, "p99_ms": p99 },
+        "live_alone": { "events": counts.0, "p50_ms": alone_p50, "p99_ms": alone_p99 },
+        "live_beside": { "events": counts.1, "p50_ms": p50, "p99_ms": p99 },
         "p99_ratio": (p99 / alone_p99 * 100.0).round() / 100.0,
         "ledger": ledger,
     }))

@@ -91,6 +91,16 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Print the JavaScript or TypeScript that the host built a version of, for its partner.
+    Script {
+        /// Its name or id.
+        function: String,
+        /// A version, by id or by its own text; the current one if it is left out.
+        #[arg(long, value_name = "VERSION")]
+        version: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Show what a function's versions did and logged: every failed attempt, and a sample of the others.
     Logs(logs::Args),
     /// Show what a version changes: whom it reaches, secrets, settings, imports, size, limits.
@@ -223,6 +233,18 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Versions { function, page: args, server } => {
             let path = format!("{}/versions{}", at(&function), args.query());
             page(format, &Client::new(server).get(&path).await?, VERSIONS);
+        }
+        Command::Script { function, version, server } => {
+            let client = Client::new(server);
+            let version = match version {
+                Some(version) => version,
+                None => client.get(&at(&function)).await?["current"].as_str().unwrap_or_default().to_owned(),
+            };
+            let script = client.get(&at_version(&function, &version, "/script")).await?;
+            match format {
+                Format::Json => print::json(&script),
+                Format::Table => print!("{}", script["text"].as_str().unwrap_or_default()),
+            }
         }
         Command::Diff { function, version, from, server } => {
             let from = from.map(|from| format!("?from={}", encode(&from))).unwrap_or_default();

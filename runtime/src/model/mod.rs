@@ -55,4 +55,4 @@ pub use secret::{Sealed, Secret};
 pub use signing::{PublicKey, Signed, SigningKey};
 pub use time::{BadTimestamp, Timestamp};
 pub use trial::{Trial, TrialError};
-pub use version::{Inspection, Structure, UnknownVersionState, VersionState};
+pub use version::{Inspection, ScriptText, Structure, UnknownVersionState, VersionState};

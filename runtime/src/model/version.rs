@@ -74,3 +74,12 @@ impl FromStr for VersionState {
         found.ok_or_else(|| UnknownVersionState(text.chars().take(40).collect()))
     }
 }
+
+/// The text that a version was built of on this host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScriptText {
+    /// The file's name, which says whether it is JavaScript or TypeScript.
+    pub file: String,
+    /// All of it.
+    pub text: String,
+}

@@ -14,8 +14,8 @@ use super::signing;
 use super::types::{Page, Paged, Turn, Vouched};
 use super::work::Commit;
 use crate::model::{
-    Actor, Checks, Digest, Function, FunctionId, FunctionVersion, Inspection, Manifest, PartnerId, Stage, VersionId,
-    VersionState,
+    Actor, Checks, Digest, Function, FunctionId, FunctionVersion, Inspection, Manifest, PartnerId, ScriptText, Stage,
+    VersionId, VersionState,
 };
 
 const COLUMNS: &str = "id, partner, name, current, created_at, previous, stage";
@@ -380,6 +380,32 @@ pub(super) fn set_checks(commit: &mut Commit<'_>, version: VersionId, checks: &C
         .prepare_cached("UPDATE function_versions SET checks = ?2 WHERE id = ?1")?
         .execute(params![uuid(version.uuid()), serde_json::json!(checks).to_string()])?;
     Ok(())
+}
+
+/// Keeps what a version was built of. The same bytes may come of another text: the last one counts.
+pub(super) fn set_script(commit: &mut Commit<'_>, version: VersionId, script: &ScriptText) -> Result<(), StoreError> {
+    commit
+        .sql
+        .prepare_cached("INSERT OR REPLACE INTO version_scripts (version, file, text) VALUES (?1, ?2, ?3)")?
+        .execute(params![uuid(version.uuid()), script.file, script.text])?;
+    Ok(())
+}
+
+/// What a version was built of, if that was here. It is its partner's, and no customer's.
+pub(super) fn script(
+    sql: &Connection,
+    actor: &Actor,
+    function: FunctionId,
+    wanted: VersionId,
+) -> Result<Option<ScriptText>, StoreError> {
+    get_version(sql, actor, function, wanted)?;
+    let found = sql
+        .prepare_cached("SELECT file, text FROM version_scripts WHERE version = ?1 AND ?2")?
+        .query_row(params![uuid(wanted.uuid()), actor.customer().is_none()], |row| {
+            Ok(ScriptText { file: row.get(0)?, text: row.get(1)? })
+        })
+        .optional()?;
+    Ok(found)
 }
 
 /// Puts a function where it is to be.

@@ -189,6 +189,12 @@ impl Store {
         self.readers.read(move |sql| functions::get_version(sql, &actor, id, version)).await
     }
 
+    /// The ids of all versions of a function, oldest first.
+    pub async fn version_ids(&self, actor: &Actor, id: FunctionId) -> Result<Vec<VersionId>> {
+        let actor = actor.clone();
+        self.readers.read(move |sql| functions::version_ids(sql, &actor, id)).await
+    }
+
     /// What was found when a version was uploaded; none for those that older programs stored.
     pub async fn inspection(&self, version: VersionId) -> Result<Option<Inspection>> {
         self.readers.read(move |sql| functions::inspection(sql, version)).await

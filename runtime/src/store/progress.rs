@@ -5,8 +5,8 @@ use super::handle::Store;
 use super::types::{NewReview, Page, Paged, Turn};
 use super::{consent, functions, invitations, reviews, wishes};
 use crate::model::{
-    Actor, Checks, Comment, Function, FunctionId, Invitation, InvitationId, Review, ReviewId, ReviewState, Stage,
-    Timestamp, VersionId, Wish, WishId,
+    Actor, Checks, Comment, Function, FunctionId, Invitation, InvitationId, Review, ReviewId, ReviewState, ScriptText,
+    Stage, Timestamp, VersionId, Wish, WishId,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -22,6 +22,17 @@ impl Store {
     /// Keeps what the host found when it tried a version.
     pub async fn set_checks(&self, version: VersionId, checks: Checks) -> Result<()> {
         self.call(move |commit| functions::set_checks(commit, version, &checks)).await
+    }
+
+    /// Keeps what a version was built of on this host.
+    pub async fn set_script(&self, version: VersionId, script: ScriptText) -> Result<()> {
+        self.call(move |commit| functions::set_script(commit, version, &script)).await
+    }
+
+    /// What a version was built of, if that was on this host; none for customers.
+    pub async fn script(&self, actor: &Actor, function: FunctionId, version: VersionId) -> Result<Option<ScriptText>> {
+        let actor = actor.clone();
+        self.readers.read(move |sql| functions::script(sql, &actor, function, version)).await
     }
 
     /// The versions whose access those agreed to who follow a function, in all workspaces.

@@ -1,6 +1,7 @@
 //! The two HTTP APIs from outside: real listeners, a real store in a temporary folder, bytes on a socket.
 
 mod audit;
+mod compatible;
 mod control;
 mod lifecycle;
 mod links;

@@ -357,7 +357,11 @@ async fn a_key_is_rotated_with_an_overlap_revoked_at_once_and_its_use_is_seen() 
     let revoked = works(&text(&next, "token")).await;
     assert_eq!((revoked.status, revoked.json()["code"].clone()), (401, json!("unknown_token")));
     assert_eq!(apis.control("DELETE", &second, None).await.status, 204, "twice is as once");
-    assert!(apis.control("GET", &second, None).await.json()["revoked_at"].is_string());
+    let gone = apis.control("GET", &second, None).await;
+    assert_eq!((gone.status, gone.json()["code"].clone()), (410, json!("revoked")));
+    let keys = apis.control("GET", "/api/v1/keys", None).await.json();
+    let kept = keys["items"].as_array().unwrap().iter().find(|key| key["id"] == next["id"]).unwrap();
+    assert!(kept["revoked_at"].is_string(), "the list still says since when");
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! Order: by connection and key, also when one fails and when the host is started again.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::{Bed, POSTS, QUICK};
-use crate::host::Host;
+use super::{Bed, POSTS};
 use crate::http::{Partner, Received};
 
 fn id(one: &Received) -> String {
@@ -49,13 +49,7 @@ async fn an_event_that_fails_holds_back_its_own_user_only_also_after_a_restart()
     assert_eq!(of(&bed, "b"), ["b1", "b2", "b3"]);
     assert_eq!(of(&bed, "a"), ["a1"], "those behind it wait");
 
-    let token = bed.host.token.clone();
-    let stopped = std::mem::replace(
-        &mut bed.host,
-        Host::start_with(tempfile::tempdir().unwrap().path(), bed.partner.address, None, QUICK),
-    );
-    assert!(stopped.stop().success());
-    bed.host = Host::start_with(bed.data.path(), bed.partner.address, Some(&token), QUICK);
+    bed.restart(&[], async || {}).await;
     bed.send(events(&["a4", "b4"])).await;
     let others = |ledger: &Value| ledger["delivered"] == 4;
     bed.until("the other user", || bed.ledger(&destination), others).await;
@@ -91,13 +85,7 @@ async fn what_a_replay_gives_back_holds_its_user_back_no_more_also_after_a_resta
     // It fails as before, and the user goes on without it, before a restart and after it.
     bed.send(events(&["a3", "b2"])).await;
     bed.until("the user", || bed.host.ledger(), |ledger| ledger["delivered"] == 4).await;
-    let token = bed.host.token.clone();
-    let stopped = std::mem::replace(
-        &mut bed.host,
-        Host::start_with(tempfile::tempdir().unwrap().path(), bed.partner.address, None, QUICK),
-    );
-    assert!(stopped.stop().success());
-    bed.host = Host::start_with(bed.data.path(), bed.partner.address, Some(&token), &[QUICK, &short].concat());
+    bed.restart(&short, async || {}).await;
     bed.send(events(&["a4", "b3"])).await;
     bed.until("the user", || bed.host.ledger(), |ledger| ledger["delivered"] == 6).await;
     assert_eq!(bed.host.ledger().await["pending"], 1, "`a1` alone");
@@ -105,6 +93,32 @@ async fn what_a_replay_gives_back_holds_its_user_back_no_more_also_after_a_resta
     let ledger = bed.host.drained().await;
     assert_eq!((&ledger["delivered"], &ledger["dead"]), (&json!(7), &json!(0)), "{ledger}");
     assert_eq!(of(&bed, "a"), ["a2", "a3", "a4", "a1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_users_with_many_events_each_keeps_its_order_while_a_third_of_all_first_attempts_fail() {
+    let tried = Mutex::new(HashSet::new());
+    let partner = Partner::answering(move |one| {
+        let id = id(one);
+        // Each user's at other places, so that no breaker sees only failures.
+        let place = id[1..].parse::<u32>().unwrap() + u32::from(id.as_bytes()[0]);
+        (if place.is_multiple_of(3) && tried.lock().unwrap().insert(id) { 503 } else { 200 }, vec![])
+    })
+    .await;
+    let bed = Bed::start(partner, POSTS, "", &[("TIDEGATE__DELIVERY__BREAKER_FAILURE_PERCENT", "100")]).await;
+    bed.connected("/in", json!({}), json!({"ordered_by": "userId"})).await;
+    let (users, each) = ("abcdefghijklmnopqrst", 60);
+    let names: Vec<_> =
+        (0..each).flat_map(|n| users.chars().map(move |user| (format!("{user}{n}"), user.to_string()))).collect();
+    for part in names.chunks(400) {
+        bed.send(part.to_vec()).await;
+    }
+    let ledger = bed.host.drained().await;
+    assert_eq!((&ledger["delivered"], &ledger["dead"]), (&json!(names.len()), &json!(0)), "{ledger}");
+    for user in users.chars() {
+        let sent: Vec<_> = (0..each).map(|n| format!("{user}{n}")).collect();
+        assert_eq!(of(&bed, &user.to_string()), sent);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

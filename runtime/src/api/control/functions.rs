@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -16,7 +16,7 @@ use super::{List, checking, signing, turns, upload};
 use crate::api::extract::{Asked, PageQuery, id};
 use crate::api::problem::Finding;
 use crate::api::{ApiState, Problem};
-use crate::catalog::compare::compare;
+use crate::catalog::{self, compare::compare};
 use crate::model::{Actor, Checks, Function, FunctionId, FunctionVersion, Listing, Role, VersionId};
 use crate::store::{Page, StoreError, Vouched};
 
@@ -64,10 +64,10 @@ struct Uploaded {
 }
 
 /// How to promote.
-#[derive(Deserialize, IntoParams)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Promotion {
+pub(super) struct Promotion {
     /// `true` promotes although destinations follow whose settings may not fit. Their deliveries then fail until the
     /// settings are changed.
     force: Option<bool>,
@@ -183,17 +183,7 @@ async fn create(
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
     let headers = request.headers().clone();
     let upload::Received { made, cases } = upload::receive(&state, &actor, &query, request).await?;
-    let upload::Made { manifest, inspection, digest, component, findings } = made;
-    let signed = signing::signed(&state, &actor, &headers, digest, &manifest).await?;
-    let wider = match state.store.find_function(&publisher(&actor), &manifest.name).await? {
-        Some(known) => beyond_approved(&approved(&state, &actor, known.id).await?, &manifest),
-        None => None,
-    };
-    // What an operator uploads is approved by that.
-    let approved = actor.role == Role::Operator || wider.as_ref().is_some_and(Vec::is_empty);
-    let vouched = Vouched { approved, signed };
-    let put = state.store.put_function_version(&actor, manifest, inspection, digest, component, vouched);
-    let (function, version) = put.await?;
+    let Added { function, version, wider, findings } = add(&state, &actor, made, Some(&headers)).await?;
     let cases = checking::run(&state, &version, cases).await;
     if !cases.is_empty() || state.store.checks(version.id).await?.is_none() {
         let findings = findings.iter().map(ToString::to_string).collect();
@@ -203,12 +193,48 @@ async fn create(
     let breaking = compare(&current.manifest, &version.manifest).breaking;
     let findings = findings.iter().map(Finding::from).collect();
     let (function, version) = (described(&state, &actor, function).await?, VersionView::of(version, None));
-    let (wider, cases) = (wider.unwrap_or_default(), cases.into_iter().map(CaseView::from).collect());
+    let cases = cases.into_iter().map(CaseView::from).collect();
     Ok((StatusCode::CREATED, Json(Uploaded { function, version, findings, breaking, wider, cases })))
 }
 
+/// A version that was stored, or was there.
+pub(super) struct Added {
+    /// Its function.
+    pub(super) function: Function,
+    /// The version.
+    version: FunctionVersion,
+    /// What it may do that no version approved before may.
+    wider: Vec<String>,
+    /// What its author should look at.
+    findings: Vec<catalog::Finding>,
+}
+
+/// Stores what was made as a version of the function that its manifest names. The headers may have its signature.
+pub(super) async fn add(
+    state: &ApiState,
+    actor: &Actor,
+    made: upload::Made,
+    headers: Option<&HeaderMap>,
+) -> Result<Added, Problem> {
+    let upload::Made { manifest, inspection, digest, component, findings, script } = made;
+    let signed = signing::signed(state, actor, headers.unwrap_or(&HeaderMap::new()), digest, &manifest).await?;
+    let wider = match state.store.find_function(&publisher(actor), &manifest.name).await? {
+        Some(known) => beyond_approved(&approved(state, actor, known.id).await?, &manifest),
+        None => None,
+    };
+    // What an operator uploads is approved by that.
+    let approved = actor.role == Role::Operator || wider.as_ref().is_some_and(Vec::is_empty);
+    let vouched = Vouched { approved, signed };
+    let put = state.store.put_function_version(actor, manifest, inspection, digest, component, vouched);
+    let (function, version) = put.await?;
+    if let Some(script) = script {
+        state.store.set_script(version.id, script).await?;
+    }
+    Ok(Added { function, version, wider: wider.unwrap_or_default(), findings })
+}
+
 /// The same actor as the partner that it uploads for, who alone has a function of its own name.
-fn publisher(actor: &Actor) -> Actor {
+pub(super) fn publisher(actor: &Actor) -> Actor {
     Actor { role: Role::PartnerDeveloper, ..actor.clone() }
 }
 
@@ -252,13 +278,24 @@ async fn promote(
 ) -> Result<Json<FunctionView>, Problem> {
     let function = find(&state, &actor, &function).await?;
     let version = find_version(&state, &actor, &function, &version).await?;
-    if !promotion.force.unwrap_or(false) {
-        refuse_breaking(&state, &actor, &function, version).await?;
-    }
-    let approve = refuse_unapproved(&state, &actor, &function, version).await?;
-    let turn = turns::turn(&state, &actor, function.id, version, approve).await?;
-    let function = state.store.promote(&actor, function.id, turn).await?;
+    let function = promoted(&state, &actor, &function, version, &promotion).await?;
     Ok(Json(described(&state, &actor, function).await?))
+}
+
+/// The function with that version as its current one.
+pub(super) async fn promoted(
+    state: &ApiState,
+    actor: &Actor,
+    function: &Function,
+    version: VersionId,
+    promotion: &Promotion,
+) -> Result<Function, Problem> {
+    if !promotion.force.unwrap_or(false) {
+        refuse_breaking(state, actor, function, version).await?;
+    }
+    let approve = refuse_unapproved(state, actor, function, version).await?;
+    let turn = turns::turn(state, actor, function.id, version, approve).await?;
+    Ok(state.store.promote(actor, function.id, turn).await?)
 }
 
 /// What customers run is only what was approved, or does no more than that; whether the version becomes approved by this.

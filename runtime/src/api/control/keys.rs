@@ -196,7 +196,9 @@ async fn show(
     actor: Actor,
     Path(key): Path<String>,
 ) -> Result<Json<KeyView>, Problem> {
-    Ok(Json(KeyView::of(state.store.get_key(&actor, id(&key)?).await?, None)))
+    let key = state.store.get_key(&actor, id(&key)?).await?;
+    Problem::unless_revoked("key", key.revoked_at)?;
+    Ok(Json(KeyView::of(key, None)))
 }
 
 /// Takes a key back. Once this is answered it opens nothing any more.

@@ -190,7 +190,9 @@ async fn show(
     actor: Actor,
     Path(link): Path<String>,
 ) -> Result<Json<LinkView>, Problem> {
-    Ok(Json(LinkView::of(state.store.get_link(&actor, id(&link)?).await?, None)))
+    let link = state.store.get_link(&actor, id(&link)?).await?;
+    Problem::unless_revoked("link", link.revoked_at)?;
+    Ok(Json(LinkView::of(link, None)))
 }
 
 /// Takes a link back, and ends its session. Once this is answered neither opens anything any more.

@@ -158,7 +158,9 @@ async fn show(
     actor: Actor,
     Path(key): Path<String>,
 ) -> Result<Json<SigningKeyView>, Problem> {
-    Ok(Json(state.store.get_signing_key(&actor, id(&key)?).await?.into()))
+    let key = state.store.get_signing_key(&actor, id(&key)?).await?;
+    Problem::unless_revoked("signing key", key.revoked_at)?;
+    Ok(Json(key.into()))
 }
 
 /// Takes a signing key back: nothing that it signed is taken any more. Versions that it signed stay.

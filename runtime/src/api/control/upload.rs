@@ -96,7 +96,7 @@ pub(super) async fn receive(
         }
         "text/javascript" | "application/javascript" | "text/typescript" | "application/typescript" => {
             let ending = if kind.ends_with("typescript") { "ts" } else { "js" };
-            let job = Job::Source { file: file(query, ending)?, manifest: None };
+            let job = Job::Source { file: file(query, ending)?, manifest: None, follows: false };
             let (parts, body) = request.into_parts();
             (job, whole(state, &parts.headers, body, state.control.upload_bytes).await?)
         }
@@ -111,6 +111,12 @@ pub(super) async fn receive(
     };
     let made = state.workshop.make(&turn, job, bytes).await.map_err(|error| problem(&error))?;
     Ok(Received { made, cases })
+}
+
+/// The function that a job comes to, compiled; nothing of it is stored yet.
+pub(super) async fn build(state: &ApiState, actor: &Actor, job: Job, bytes: Bytes) -> Result<Made, Problem> {
+    let turn = state.workshop.turn(actor.partner).await.map_err(|error| problem(&error))?;
+    state.workshop.make(&turn, job, bytes).await.map_err(|error| problem(&error))
 }
 
 /// What a script without manifest is called, and the function after it.
@@ -178,7 +184,7 @@ async fn from_form(
     }
     let ending = if called == SCRIPT { "js" } else { "ts" };
     let file = if manifest.is_some() { called.to_owned() } else { file(query, ending)? };
-    Ok((Job::Source { file, manifest }, script))
+    Ok((Job::Source { file, manifest, follows: false }, script))
 }
 
 /// One case, if there is room for one more.

@@ -117,7 +117,7 @@ async fn destroy(
     let found = state.store.find_tenant::<WorkspaceId>(&actor, &key).await?;
     if destruction.confirm != found.name {
         let detail = format!("`confirm` is not the name of this workspace, `{}`: nothing was destroyed", found.name);
-        return Err(Problem::unprocessable("not_confirmed", detail));
+        return Err(Problem::new(StatusCode::CONFLICT, "not_confirmed", detail));
     }
     // On a task of its own: who hangs up must not leave half a workspace.
     let store = Arc::clone(&state.store);

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Finding, structure};
-use crate::model::{Digest, Inspection, Manifest, PartnerId};
+use crate::model::{Digest, Inspection, Manifest, PartnerId, ScriptText};
 use crate::sandbox::{MAX_PARTS, Sandbox};
 use process::Answer;
 
@@ -84,6 +84,8 @@ pub struct Made {
     pub component: Bytes,
     /// What its author should look at; none of it is an error.
     pub findings: Vec<Finding>,
+    /// What it was built of, if it was built here.
+    pub script: Option<ScriptText>,
 }
 
 impl Workshop {
@@ -123,9 +125,12 @@ impl Workshop {
         };
         let Answer { manifest, inspection, findings, component, code, parts } =
             self.config.processes.work(&job, &upload, &parts).await?;
-        let component = match job {
-            Job::Component => upload,
-            Job::Source { .. } => component,
+        let (component, script) = match job {
+            Job::Component => (upload, None),
+            // Others than text are not built.
+            Job::Source { file, .. } => {
+                (component, String::from_utf8(upload.into()).ok().map(|text| ScriptText { file, text }))
+            }
         };
         let hashed = component.clone();
         let failed = |error: &dyn std::fmt::Display| WorkError::Failed(error.to_string());
@@ -135,7 +140,7 @@ impl Workshop {
         if !parts.is_empty() {
             self.sandbox.keep_parts(parts).await.map_err(|error| failed(&error))?;
         }
-        Ok(Made { manifest, inspection, digest, component, findings })
+        Ok(Made { manifest, inspection, digest, component, findings, script })
     }
 }
 

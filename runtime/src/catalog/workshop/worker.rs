@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 
 use super::wire::{self, Job, Refusal, Reply, Wrong};
-use crate::catalog::build::{BuildError, build_source};
+use crate::catalog::build::{BuildError, Description, build_described};
 use crate::catalog::{inspect, structure};
 use crate::sandbox::{self, CompileError, MAX_PARTS};
 
@@ -109,7 +109,12 @@ fn make(job: Job, bytes: &[u8], parts: &[u8]) -> Result<Answer, Reply> {
     let refused = |what, message, findings| Reply::Refused(Refusal { what, message, findings });
     let built = match job {
         Job::Component => None,
-        Job::Source { file, manifest } => Some(source(bytes, &file, manifest.as_deref())?),
+        Job::Source { file, manifest, follows } => {
+            let manifest = manifest.as_deref();
+            let manifest =
+                if follows { manifest.map(Description::Following) } else { manifest.map(Description::Whole) };
+            Some(source(bytes, &file, manifest.unwrap_or(Description::None))?)
+        }
     };
     let (component, manifest, inspection, findings) = match built {
         Some(built) => (built.component, Box::new(built.manifest), built.inspection, built.findings),
@@ -130,12 +135,12 @@ fn make(job: Job, bytes: &[u8], parts: &[u8]) -> Result<Answer, Reply> {
     Ok(Answer { reply: Reply::Made { manifest, inspection, findings }, component, code, parts })
 }
 
-fn source(bytes: &[u8], file: &str, manifest: Option<&str>) -> Result<crate::catalog::Built, Reply> {
+fn source(bytes: &[u8], file: &str, manifest: Description<'_>) -> Result<crate::catalog::Built, Reply> {
     let refused = |what, message, findings| Reply::Refused(Refusal { what, message, findings });
     let text = std::str::from_utf8(bytes).map_err(|error| {
         refused(Wrong::Source, format!("`{file}` is not UTF-8: {error}; save it as UTF-8"), Vec::new())
     })?;
-    build_source(text, Path::new(file), manifest).map_err(|error| {
+    build_described(text, Path::new(file), manifest).map_err(|error| {
         let message = error.to_string();
         match error {
             BuildError::Findings(findings) => refused(Wrong::Source, seen_below(file), findings),
