@@ -4,26 +4,25 @@
 //! compiled once of a language's engine is not compiled again for the next function written in it.
 //! Leaves to others: the process and its limits (`catalog`), who may believe the code (`code_cache`).
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
 use wasmtime::component::Component;
-use wasmtime::{CacheStore, Engine};
 
 use super::bindings::DestinationPre;
 use super::engine;
+use super::shape::{Shaped, shaped};
 use super::version::linker;
 
-/// Bytes of known parts that are taken and given: the code of a language's engine is a tenth of it.
-pub const MAX_PARTS: usize = 64 << 20;
+/// Bytes of a known function that are taken and given: the code of a language's engine, and what its memory begins with, are
+/// a fifth of it.
+pub const MAX_KNOWN: usize = 64 << 20;
 
 /// What compiling gives.
 pub struct Compiled {
     /// What an engine of the same configuration deserialises.
     pub code: Vec<u8>,
-    /// The parts of this and of earlier components, if there are others than before.
-    pub parts: Option<Vec<u8>>,
+    /// What to give for the next component, if it is better than what was given for this one.
+    pub known: Option<Vec<u8>>,
 }
 
 /// Why there is no code.
@@ -37,23 +36,37 @@ pub enum CompileError {
     Memory,
 }
 
-/// Compiles a component and checks that the host can link it. `parts` is what an earlier call gave, or nothing; wrong
-/// parts give wrong code, so they must come from whom one believes.
+/// Compiles a component and checks that the host can link it. `known` is what an earlier call gave, or nothing; if that was
+/// for a component that differs only in what its memory begins with, nothing is compiled. What is wrong in it gives wrong
+/// code, so it must come from whom one believes.
 ///
 /// # Errors
 /// See [`CompileError`].
-pub fn compile(component: &[u8], parts: Option<&[u8]>) -> Result<Compiled, CompileError> {
-    let known = parts.map(|parts| Arc::new(Parts::read(parts)));
-    let mut config = engine::config(1);
-    if let Some(known) = &known {
-        config.enable_incremental_compilation(Arc::clone(known) as Arc<dyn CacheStore>).map_err(why)?;
+pub fn compile(component: &[u8], known: Option<&[u8]>) -> Result<Compiled, CompileError> {
+    let shaped = known.and_then(|_| shaped(component));
+    let Some(shaped) = shaped else { return Ok(Compiled { code: whole(component)?, known: None }) };
+    let rest = rest(&shaped);
+    if let Some(known) = known.and_then(Known::read)
+        && known.rest == rest
+        && known.length == shaped.piece.len()
+    {
+        let mut code = known.code.to_vec();
+        code[known.at..][..known.length].copy_from_slice(&shaped.bytes[shaped.piece]);
+        return Ok(Compiled { code, known: None });
     }
-    let engine = Engine::new(&config).map_err(why)?;
+    let code = whole(&shaped.bytes)?;
+    let piece = &shaped.bytes[shaped.piece];
+    let known = only_place(&code, piece).map(|at| Known { rest, at, length: piece.len(), code: &code }.written());
+    let known = known.filter(|known| known.len() <= MAX_KNOWN);
+    Ok(Compiled { code, known })
+}
+
+fn whole(component: &[u8]) -> Result<Vec<u8>, CompileError> {
+    let engine = Engine::new(&engine::config(1)).map_err(why)?;
     let component = Component::new(&engine, component).map_err(why)?;
     let linker = linker(&engine).map_err(why)?;
     linker.instantiate_pre(&component).and_then(DestinationPre::new).map_err(why)?;
-    let code = component.serialize().map_err(why)?;
-    Ok(Compiled { code, parts: known.and_then(|known| known.written()) })
+    component.serialize().map_err(why)
 }
 
 fn why(error: wasmtime::Error) -> CompileError {
@@ -67,67 +80,44 @@ fn why(error: wasmtime::Error) -> CompileError {
     if error.chain().any(no_memory) { CompileError::Memory } else { CompileError::Unusable(format!("{error:#}")) }
 }
 
-/// Compiled functions that are remembered at a time; the largest component has 20,000. Beyond, all but those that came with
-/// the parts are forgotten.
-const MAX_REMEMBERED: usize = 50_000;
-
-/// Compiled functions by what they were compiled from.
-#[derive(Debug, Default)]
-pub(super) struct Parts {
-    kept: HashMap<Vec<u8>, Vec<u8>>,
-    new: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+/// What tells apart everything but the piece.
+fn rest(shaped: &Shaped) -> [u8; 32] {
+    let Shaped { bytes, piece } = shaped;
+    let hash = Sha256::new().chain_update(piece.start.to_le_bytes()).chain_update(&bytes[..piece.start]);
+    hash.chain_update(&bytes[piece.end..]).finalize().into()
 }
 
-impl Parts {
-    /// Reads `length key length value` until something does not fit: what is missing is compiled again.
-    fn read(mut bytes: &[u8]) -> Self {
-        let mut kept = HashMap::new();
-        let mut take = || {
-            let (length, rest) = bytes.split_first_chunk::<4>()?;
-            let (piece, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-            bytes = rest;
-            Some(piece.to_vec())
-        };
-        while let (Some(key), Some(value)) = (take(), take()) {
-            kept.insert(key, value);
-        }
-        Self { kept, new: Mutex::default() }
-    }
-
-    /// All of them if there are new ones; only the new ones if both together are too large.
-    fn written(&self) -> Option<Vec<u8>> {
-        let new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
-        if new.is_empty() {
-            return None;
-        }
-        let size =
-            |parts: &HashMap<Vec<u8>, Vec<u8>>| parts.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
-        let (old_size, new_size): (usize, usize) = (size(&self.kept), size(&new));
-        let old = self.kept.iter().filter(|_| old_size + new_size <= MAX_PARTS);
-        let mut bytes = Vec::new();
-        for piece in old.chain(new.iter()).flat_map(|(key, value)| [key, value]) {
-            bytes.extend(u32::try_from(piece.len()).ok()?.to_le_bytes());
-            bytes.extend(piece);
-        }
-        (bytes.len() <= MAX_PARTS).then_some(bytes)
-    }
+/// Where the piece is in the code, if it is there once: the engine keeps it as it is, to map it into every instance.
+fn only_place(code: &[u8], piece: &[u8]) -> Option<usize> {
+    let mut places = memchr::memmem::find_iter(code, piece);
+    places.next().filter(|_| places.next().is_none())
 }
 
-impl CacheStore for Parts {
-    fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
-        if let Some(value) = self.kept.get(key) {
-            return Some(Cow::Borrowed(&value[..]));
-        }
-        self.new.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|value| Cow::Owned(value.clone()))
+/// A compiled component, in which the piece can be exchanged.
+struct Known<'a> {
+    /// What tells apart everything but the piece.
+    rest: [u8; 32],
+    /// Where the piece is in the code.
+    at: usize,
+    /// How long it is.
+    length: usize,
+    code: &'a [u8],
+}
+
+impl<'a> Known<'a> {
+    /// What [`Known::written`] wrote; nothing if it is cut off.
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (rest, bytes) = bytes.split_first_chunk()?;
+        let (at, bytes) = bytes.split_first_chunk()?;
+        let (length, code) = bytes.split_first_chunk()?;
+        let [at, length] = [at, length].map(|number| usize::try_from(u64::from_le_bytes(*number)).ok());
+        let known = Self { rest: *rest, at: at?, length: length?, code };
+        (known.at.checked_add(known.length)? <= code.len()).then_some(known)
     }
 
-    fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
-        let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
-        if new.len() >= MAX_REMEMBERED {
-            new.clear();
-        }
-        new.insert(key.to_vec(), value);
-        true
+    fn written(&self) -> Vec<u8> {
+        let numbers = [self.at as u64, self.length as u64].map(u64::to_le_bytes);
+        [&self.rest, numbers.as_flattened(), self.code].concat()
     }
 }
 
@@ -144,23 +134,65 @@ mod tests {
             Engine::new(config).unwrap().precompile_compatibility_hash().hash(&mut hasher);
             hasher.finish()
         };
-        let mut remembering = engine::config(1);
-        remembering.enable_incremental_compilation(Arc::new(Parts::default())).unwrap();
         assert_eq!(hash(&engine::config(1)), hash(&engine::config(256)));
-        assert_eq!(hash(&remembering), hash(&engine::config(256)));
+    }
+
+    /// A function whose memory begins with these texts.
+    fn function(texts: &[(u32, &str)], code: &str) -> Vec<u8> {
+        let data: String = texts.iter().map(|(at, text)| format!("(data (i32.const {at}) \"{text}\")")).collect();
+        let core = include_str!("../../../tests/guests/delivered.wat")
+            .replace("(memory (export \"memory\") 2)", &format!("(memory (export \"memory\") 8) {data} {code}"));
+        crate::catalog::component_from_core(core.as_bytes(), "name = \"a\"\nversion = \"1\"\nevents = [\"track\"]")
+            .unwrap()
     }
 
     #[test]
-    fn parts_come_back_and_broken_ones_are_no_parts() {
-        let parts = Parts::read(&[]);
-        assert!(parts.written().is_none());
-        parts.insert(b"key", b"value".to_vec());
-        assert_eq!(parts.get(b"key").as_deref(), Some(&b"value"[..]), "at once");
-        let bytes = parts.written().unwrap();
-        assert_eq!(Parts::read(&bytes).get(b"key").as_deref(), Some(&b"value"[..]));
-        assert!(Parts::read(&bytes).written().is_none(), "nothing new");
-        for length in 0..bytes.len() {
-            assert!(Parts::read(&bytes[..length]).get(b"key").is_none());
+    fn a_function_that_differs_in_its_memory_alone_gets_the_code_that_compiling_it_gives() {
+        let first = function(&[(70_000, "one"), (90_000, "two")], "");
+        let known = compile(&first, Some(&[])).unwrap().known.expect("the piece is in the code once");
+        let others = [
+            function(&[(70_000, "another"), (90_050, "three")], ""),
+            function(&[(65_536, "four"), (80_000, "five"), (86_020, "six")], ""),
+        ];
+        for other in others {
+            let exchanged = compile(&other, Some(&known)).unwrap();
+            assert!(exchanged.known.is_none(), "nothing was compiled");
+            assert!(exchanged.code == compile(&other, Some(&[])).unwrap().code);
         }
+    }
+
+    #[test]
+    fn a_function_in_this_shape_begins_with_the_memory_that_it_began_with() {
+        // What comes later is written over what came before, zeros as well.
+        let texts = [(70_000, "one"), (70_001, "\\00"), (40, "\\00\\00"), (200_000, "\\00\\00")];
+        let shaped = shaped(&function(&texts, "")).unwrap();
+        let piece = &shaped.bytes[shaped.piece];
+        assert_eq!(
+            (piece.len(), &piece[16..24], &piece[70_000..70_003]),
+            (73_728, &b" \0\0\0\x02\0\0\0"[..], &b"o\0e"[..])
+        );
+    }
+
+    #[test]
+    fn other_code_another_size_and_what_is_cut_off_are_compiled() {
+        let known = compile(&function(&[(70_000, "one")], ""), Some(&[])).unwrap().known.unwrap();
+        let other = [
+            function(&[(70_000, "one")], "(func (export \"more\"))"),
+            function(&[(70_000, "one"), (300_000, "two")], ""),
+        ];
+        for other in other {
+            let compiled = compile(&other, Some(&known)).unwrap();
+            assert!(compiled.known.is_some() && compiled.code == compile(&other, Some(&[])).unwrap().code);
+        }
+        let same = function(&[(70_000, "one")], "");
+        for length in [0, 31, 32, 47, 48, known.len() / 2] {
+            assert!(compile(&same, Some(&known[..length])).unwrap().known.is_some(), "{length}");
+        }
+    }
+
+    #[test]
+    fn without_what_is_known_a_component_is_compiled_as_it_is() {
+        let compiled = compile(&function(&[(70_000, "one")], ""), None).unwrap();
+        assert!(compiled.known.is_none());
     }
 }

@@ -3,15 +3,12 @@
 //! Guarantees: proposals that no guest of ours needs are off; the pools are large enough for every invocation that
 //! holds a permit, so a guest never fails because another one is greedy.
 
-use std::sync::Arc;
-
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
     WasmBacktraceDetails,
 };
 
 use super::SandboxError;
-use super::compile::Parts;
 use super::memory::{INSTANCES, MEMORIES, TABLES};
 
 /// A guest's own stack. wasmtime's default: Rust and JavaScript guests stay far below it.
@@ -35,14 +32,6 @@ const WARM_SLOTS: u32 = 64;
 /// Builds the engine for at most this many invocations at a time.
 pub(super) fn engine(max_instances: u32) -> Result<Engine, SandboxError> {
     Engine::new(&config(max_instances)).map_err(|error| SandboxError::Engine(format!("{error:#}")))
-}
-
-/// The same engine, which compiles no function twice.
-pub(super) fn remembering(max_instances: u32) -> Result<Engine, SandboxError> {
-    let mut config = config(max_instances);
-    let engine =
-        config.enable_incremental_compilation(Arc::new(Parts::default())).and_then(|config| Engine::new(config));
-    engine.map_err(|error| SandboxError::Engine(format!("{error:#}")))
 }
 
 pub(super) fn config(max_instances: u32) -> Config {

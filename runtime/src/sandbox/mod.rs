@@ -28,6 +28,7 @@ mod log;
 mod memory;
 mod nearly;
 mod requests;
+mod shape;
 mod snapshot;
 mod source_map;
 mod ticker;
@@ -49,7 +50,7 @@ use crate::model::{Digest, InvocationReport};
 pub use bare::Bare;
 pub use cache::{CacheScope, Caches};
 pub use choices::{Choice, Choices};
-pub use compile::{CompileError, Compiled, MAX_PARTS, compile};
+pub use compile::{CompileError, Compiled, MAX_KNOWN, compile};
 pub use invocation::{GuestEvent, Invocation};
 pub use snapshot::{Preinitialiser, Snapshot, SnapshotError};
 pub use source_map::{BUILT, Mapping, SECTION as SOURCE_MAP_SECTION, SourceMap};
@@ -60,7 +61,7 @@ use code_cache::CodeCache;
 use cpu::Turns;
 use source_map::SourceMaps;
 use ticker::Ticker;
-use version::Versions;
+use version::{Remembers, Versions};
 
 /// Compiles a component in another process: the code that [`compile`] gives there.
 pub type Compiler =
@@ -120,8 +121,8 @@ pub enum SandboxError {
     Ticker(#[source] std::io::Error),
 }
 
-/// Under which the parts of compiled components are kept: no component has this digest.
-const PARTS: Digest = Digest([0; 32]);
+/// Under which is kept what is known of a compiled component: no component has this digest.
+const KNOWN: Digest = Digest([0; 32]);
 
 /// A fault of the host's own, met while a guest ran. Ends the invocation.
 #[derive(Debug, Error)]
@@ -141,28 +142,29 @@ pub struct Sandbox {
 impl Sandbox {
     /// Starts the engine and the thread that interrupts guests; the thread ends with the sandbox.
     pub fn start(config: &SandboxConfig) -> Result<Self, SandboxError> {
-        Self::with(engine::engine(config.max_instances)?, config)
+        Self::with(engine::engine(config.max_instances)?, config, Remembers::Nothing)
     }
 
-    /// A sandbox in memory, for whoever loads one function again after every small change: what did not change is not
-    /// compiled again.
+    /// A sandbox in memory, for whoever loads one function again after every small change: only what others than the language's
+    /// engine changed of it is compiled again.
     ///
     /// # Errors
     /// See [`SandboxError`].
     pub fn for_changes() -> Result<Self, SandboxError> {
         let config = SandboxConfig::in_memory();
-        Self::with(engine::remembering(config.max_instances)?, &config)
+        Self::with(engine::engine(config.max_instances)?, &config, Remembers::TheLast)
     }
 
-    fn with(engine: Engine, config: &SandboxConfig) -> Result<Self, SandboxError> {
+    fn with(engine: Engine, config: &SandboxConfig, remembers: Remembers) -> Result<Self, SandboxError> {
         let open = |dir: &PathBuf| {
             // wasmtime's own hash covers its version, the target and every setting that compiled code depends on.
             CodeCache::open(dir, config.cache_key, engine.precompile_compatibility_hash())
                 .map_err(|error| SandboxError::CacheDir { dir: dir.clone(), error })
         };
         let disk = config.cache_dir.as_ref().map(open).transpose()?;
-        let versions = Versions::new(engine.clone(), disk, config.compiler.clone(), config.max_loaded_versions)
-            .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        let versions =
+            Versions::new(engine.clone(), disk, config.compiler.clone(), config.max_loaded_versions, remembers)
+                .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine).map_err(SandboxError::Ticker)?;
         Ok(Self {
             engine,
@@ -193,17 +195,17 @@ impl Sandbox {
         self.versions.keep(digest, code).await
     }
 
-    /// What [`Sandbox::keep_parts`] kept last, with which [`compile`] is faster; empty at first.
-    pub async fn parts(&self) -> Vec<u8> {
-        self.versions.kept(PARTS).await
+    /// What [`Sandbox::keep_known`] kept last, with which [`compile`] is faster; empty at first.
+    pub async fn known(&self) -> Vec<u8> {
+        self.versions.kept(KNOWN).await
     }
 
-    /// Keeps the parts that [`compile`] gave. The same holds as for [`Sandbox::keep`].
+    /// Keeps what [`compile`] gave for the next component. The same holds as for [`Sandbox::keep`].
     ///
     /// # Errors
-    /// They cannot be written.
-    pub async fn keep_parts(&self, parts: Bytes) -> std::io::Result<()> {
-        self.versions.keep(PARTS, parts).await
+    /// It cannot be written.
+    pub async fn keep_known(&self, known: Bytes) -> std::io::Result<()> {
+        self.versions.keep(KNOWN, known).await
     }
 
     /// Runs a guest once. Waits while too many run; that wait is not part of the guest's deadline. Dropping the

@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use moka::future::Cache;
@@ -19,6 +19,7 @@ use crate::model::Digest;
 
 use super::bindings::{Destination, DestinationPre};
 use super::code_cache::{CodeCache, Found};
+use super::compile::compile;
 use super::host::Run;
 use super::{CompileFailure, Compiler, choices, wasi};
 
@@ -95,6 +96,15 @@ struct Loader {
     disk: Option<CodeCache>,
     /// With it nothing is compiled in this process.
     compiler: Option<Compiler>,
+    /// What [`compile`] gave last, if that is remembered.
+    known: Option<Mutex<Vec<u8>>>,
+}
+
+/// Whether what was compiled last is remembered for the next one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Remembers {
+    Nothing,
+    TheLast,
 }
 
 impl Versions {
@@ -103,9 +113,11 @@ impl Versions {
         disk: Option<CodeCache>,
         compiler: Option<Compiler>,
         most: u64,
+        remembers: Remembers,
     ) -> wasmtime::Result<Self> {
         let linker = linker(&engine)?;
-        let loader = Arc::new(Loader { engine, linker, disk, compiler });
+        let known = (remembers == Remembers::TheLast).then(Mutex::default);
+        let loader = Arc::new(Loader { engine, linker, disk, compiler, known });
         Ok(Self { loader, ready: Cache::builder().max_capacity(most).build() })
     }
 
@@ -221,7 +233,10 @@ impl Loader {
     fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<LoadedVersion, LoadError> {
         check(digest, bytes)?;
         let unusable = |reason: String| LoadError::Unusable { digest, reason };
-        let component = Component::new(&self.engine, bytes).map_err(|error| unusable(format!("{error:#}")))?;
+        let component = match &self.known {
+            Some(known) => self.compile_beside(known, bytes).map_err(unusable)?,
+            None => Component::new(&self.engine, bytes).map_err(|error| unusable(format!("{error:#}")))?,
+        };
         let loaded = self.link(digest, &component).map_err(unusable)?;
         if let Some(disk) = &self.disk {
             let kept = component.serialize().map_err(|error| error.to_string());
@@ -231,6 +246,18 @@ impl Loader {
             }
         }
         Ok(loaded)
+    }
+
+    /// The same, where the one before may have had the same code.
+    fn compile_beside(&self, known: &Mutex<Vec<u8>>, bytes: &[u8]) -> Result<Component, String> {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let compiled = compile(bytes, Some(&known)).map_err(|error| error.to_string())?;
+        if let Some(better) = compiled.known {
+            *known = better;
+        }
+        // SAFETY: `compile` gave this a moment ago, in this process and by an engine of the same settings, from bytes that it
+        // compiled itself and from `known`, which it gave before and nobody else had.
+        unsafe { Component::deserialize(&self.engine, compiled.code) }.map_err(|error| format!("{error:#}"))
     }
 
     fn link(&self, digest: Digest, component: &Component) -> Result<LoadedVersion, String> {

@@ -9,7 +9,8 @@ use tidegate::catalog::{self, BuildError, Toolchain};
 use tidegate::model::{Answer, Ending, EventType};
 
 use super::function::Function;
-use crate::host::clients;
+use crate::host::{Host, clients, program};
+use crate::http::{self, Partner};
 
 /// A folder below that of the installed packages, so that Node finds them as it does in a partner's project.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -108,6 +109,45 @@ async fn a_folder_with_modules_types_and_a_package_runs_and_its_errors_name_the_
     assert_eq!(identify, Answer::Rejected("of the default export".to_owned()));
     let logged = function.call(&[track("logged")], false, &json!({}), &json!([])).await;
     assert!(logged.log[0].text.contains("src/handler.ts:10:"), "{:?}", logged.log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_with_modules_is_pushed_delivers_and_its_errors_name_the_partners_lines_on_the_host() {
+    let manifest = MANIFEST.replace("https://api.example.com\"", "https://api.example.com\", \"{settings.url}\"")
+        + "[settings.url]\ntype = \"string\"\n";
+    let handler = HANDLER
+        .replace("event: Checked)", "event: Checked, settings: { url: string })")
+        .replace("new URL('https://api.example.com/events')", "settings.url");
+    let files = [
+        ("function.toml", &*manifest),
+        ("package.json", PACKAGE),
+        ("src/handler.ts", &handler),
+        ("src/check.ts", CHECK),
+    ];
+    let folder = folder(&files);
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    let mut push = std::process::Command::new(program());
+    push.args(["--output", "json", "function", "push"]).arg(folder.path());
+    push.env("TIDEGATE_SERVER", format!("http://{}", host.admin)).env("TIDEGATE_TOKEN", &host.token);
+    let pushed = push.output().unwrap();
+    assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
+    let source = host.api("POST", "/api/v1/sources", json!({"name": "s"})).await;
+    let to = json!({"name": "d", "function": "bundled", "settings": {"url": partner.url()}});
+    let destination = host.api("POST", "/api/v1/destinations", to).await;
+    let edge = json!({"source": source["id"], "destination": destination["id"]});
+    host.api("POST", "/api/v1/connections", edge).await;
+    let event = |name: &str| json!({"type": "track", "event": name, "userId": "u", "messageId": name});
+    let body = json!({"writeKey": source["write_key"], "batch": [event("fine"), event("own")]}).to_string();
+    let kind = [("content-type", "application/json")];
+    let sent = http::send(host.listen, "POST", "/v1/batch", &kind, body.into_bytes()).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let ledger = host.drained().await;
+    assert_eq!((&ledger["delivered"], &ledger["dead"]), (&json!(1), &json!(1)), "{ledger}");
+    assert_eq!(partner.bodies(), [json!({"id": "fff25994ee3941b225ba898fd17d186f", "ms": 172_800_000})]);
+    let dead = host.api("GET", "/api/v1/deliveries?state=dead", Value::Null).await;
+    let said = dead["items"][0]["last_outcome"]["message"].as_str().unwrap();
+    assert!(said.contains("not wanted (in check, src/check.ts:5:24)"), "{dead}");
 }
 
 #[test]

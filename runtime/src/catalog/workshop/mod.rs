@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Finding, structure};
 use crate::model::{Digest, Inspection, Manifest, PartnerId, ScriptText};
-use crate::sandbox::{MAX_PARTS, Sandbox};
+use crate::sandbox::{MAX_KNOWN, Sandbox};
 use process::Answer;
 
 pub use process::{Processes, WorkError};
@@ -34,7 +34,7 @@ pub const COMMAND: &str = "compile-worker";
 const MAX_CODE: usize = 128 << 20;
 
 /// Bytes of a whole answer.
-const MAX_ANSWER: u64 = (structure::MAX_BYTES + MAX_CODE + MAX_PARTS + (2 << 20)) as u64;
+const MAX_ANSWER: u64 = (structure::MAX_BYTES + MAX_CODE + MAX_KNOWN + (2 << 20)) as u64;
 
 /// How long an upload waits for the one before it: about as long as the slowest ordinary one takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -119,12 +119,12 @@ impl Workshop {
     ///
     /// See [`WorkError`]; nothing is kept then.
     pub async fn make(&self, _turn: &Turn, job: Job, upload: Bytes) -> Result<Made, WorkError> {
-        let parts = match &job {
+        let known = match &job {
             Job::Component => Vec::new(),
-            Job::Source { .. } => self.sandbox.parts().await,
+            Job::Source { .. } => self.sandbox.known().await,
         };
-        let Answer { manifest, inspection, findings, component, code, parts } =
-            self.config.processes.work(&job, &upload, &parts).await?;
+        let Answer { manifest, inspection, findings, component, code, known } =
+            self.config.processes.work(&job, &upload, &known).await?;
         let (component, script) = match job {
             Job::Component => (upload, None),
             // Others than text are not built.
@@ -137,8 +137,8 @@ impl Workshop {
         let digest = tokio::task::spawn_blocking(move || Digest(Sha256::digest(&hashed).into()));
         let digest = digest.await.map_err(|error| failed(&error))?;
         self.sandbox.keep(digest, code).await.map_err(|error| failed(&error))?;
-        if !parts.is_empty() {
-            self.sandbox.keep_parts(parts).await.map_err(|error| failed(&error))?;
+        if !known.is_empty() {
+            self.sandbox.keep_known(known).await.map_err(|error| failed(&error))?;
         }
         Ok(Made { manifest, inspection, digest, component, findings, script })
     }

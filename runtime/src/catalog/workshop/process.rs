@@ -79,18 +79,18 @@ pub(super) struct Answer {
     pub(super) findings: Vec<crate::catalog::Finding>,
     pub(super) component: Bytes,
     pub(super) code: Bytes,
-    pub(super) parts: Bytes,
+    pub(super) known: Bytes,
 }
 
 impl Processes {
     /// Does a job in a process of its own. Dropping the future ends the process.
-    pub(super) async fn work(&self, job: &Job, upload: &[u8], parts: &[u8]) -> Result<Answer, WorkError> {
-        let answer = self.run(job, upload, parts).await?;
-        let (reply, [component, code, parts]) =
+    pub(super) async fn work(&self, job: &Job, upload: &[u8], known: &[u8]) -> Result<Answer, WorkError> {
+        let answer = self.run(job, upload, known).await?;
+        let (reply, [component, code, known]) =
             wire::read(answer).map_err(|error: wire::BadMessage| WorkError::Failed(error.to_string()))?;
         match reply {
             Reply::Made { manifest, inspection, findings } => {
-                Ok(Answer { manifest: *manifest, inspection, findings, component, code, parts })
+                Ok(Answer { manifest: *manifest, inspection, findings, component, code, known })
             }
             Reply::Refused(refusal) => Err(WorkError::Refused(refusal)),
             Reply::NoMemory => Err(WorkError::Memory { bytes: self.bounds.memory_bytes }),
@@ -108,11 +108,11 @@ impl Processes {
     }
 
     /// The answer of a process that has ended well.
-    async fn run(&self, job: &Job, upload: &[u8], parts: &[u8]) -> Result<Bytes, WorkError> {
+    async fn run(&self, job: &Job, upload: &[u8], known: &[u8]) -> Result<Bytes, WorkError> {
         let failed = |error: io::Error| WorkError::Failed(error.to_string());
-        let head = wire::head(job, &[upload, parts]).map_err(|error| WorkError::Failed(error.to_string()))?;
+        let head = wire::head(job, &[upload, known]).map_err(|error| WorkError::Failed(error.to_string()))?;
         let mut child = self.start().map_err(failed)?;
-        let talk = talk(&mut child, [&head, upload, parts]);
+        let talk = talk(&mut child, [&head, upload, known]);
         let Ok(said) = tokio::time::timeout(self.deadline, talk).await else {
             // It is killed either way once it is dropped; waiting for it leaves no zombie until then.
             drop(child.kill().await);

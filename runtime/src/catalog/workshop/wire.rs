@@ -31,7 +31,7 @@ pub enum Job {
     },
 }
 
-/// What came of it. The byte strings beside it: the component if it was built here, its machine code, the known parts.
+/// What came of it. The byte strings beside it: the component if it was built here, its machine code, what is known of an earlier one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// It is a function.
@@ -119,9 +119,9 @@ mod tests {
     #[test]
     fn a_message_comes_back_and_every_part_of_it_is_none() {
         let whole = message(&[b"source", b""]);
-        let (job, [source, parts]): (Job, _) = read(whole.clone().into()).unwrap();
+        let (job, [source, known]): (Job, _) = read(whole.clone().into()).unwrap();
         assert!(matches!(job, Job::Source { file, .. } if file == "a.js"));
-        assert_eq!((&source[..], &parts[..]), (&b"source"[..], &b""[..]));
+        assert_eq!((&source[..], &known[..]), (&b"source"[..], &b""[..]));
         for length in 0..whole.len() {
             assert!(read::<Job, 2>(Bytes::copy_from_slice(&whole[..length])).is_err(), "{length}");
         }
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_length_beyond_the_message_or_a_long_head_is_refused() {
         for at in [0, 8, 16] {
-            let mut forged = message(&[b"source", b"parts"]);
+            let mut forged = message(&[b"source", b"known"]);
             forged[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
             assert!(read::<Job, 2>(forged.into()).is_err(), "{at}");
         }

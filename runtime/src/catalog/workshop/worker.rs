@@ -14,10 +14,10 @@ use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use super::wire::{self, Job, Refusal, Reply, Wrong};
 use crate::catalog::build::{BuildError, Description, build_described};
 use crate::catalog::{inspect, structure};
-use crate::sandbox::{self, CompileError, MAX_PARTS};
+use crate::sandbox::{self, CompileError, MAX_KNOWN};
 
-/// Bytes of a whole job: a component with the known parts, and a megabyte for what says so.
-const MAX_JOB: u64 = (structure::MAX_BYTES + MAX_PARTS + (1 << 20)) as u64;
+/// Bytes of a whole job: a component with what is known of an earlier one, and a megabyte for what says so.
+const MAX_JOB: u64 = (structure::MAX_BYTES + MAX_KNOWN + (1 << 20)) as u64;
 
 /// Addresses that the process may reserve: its engine's pools, most of which is never memory.
 const ADDRESSES: u64 = 64 << 30;
@@ -35,7 +35,7 @@ const NICE: i32 = 15;
 pub struct Bounds {
     /// Seconds of processor time, over all threads.
     pub cpu_s: u64,
-    /// Bytes of memory that can be written: heap, stacks and reserved parts of both.
+    /// Bytes of memory that can be written: heap, stacks and what is reserved of both.
     pub memory_bytes: u64,
 }
 
@@ -44,12 +44,12 @@ struct Answer {
     reply: Reply,
     component: Vec<u8>,
     code: Vec<u8>,
-    parts: Vec<u8>,
+    known: Vec<u8>,
 }
 
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
-        Self { reply, component: Vec::new(), code: Vec::new(), parts: Vec::new() }
+        Self { reply, component: Vec::new(), code: Vec::new(), known: Vec::new() }
     }
 }
 
@@ -62,11 +62,11 @@ pub fn work(bounds: Bounds) -> io::Result<()> {
     confine(bounds)?;
     let mut message = Vec::new();
     io::stdin().lock().take(MAX_JOB + 1).read_to_end(&mut message)?;
-    let Answer { reply, component, code, parts } = answer(message.into());
+    let Answer { reply, component, code, known } = answer(message.into());
     let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-    let head = wire::head(&reply, &[&component, &code, &parts]).map_err(broken)?;
+    let head = wire::head(&reply, &[&component, &code, &known]).map_err(broken)?;
     let mut out = io::stdout().lock();
-    for piece in [head, component, code, parts] {
+    for piece in [head, component, code, known] {
         out.write_all(&piece)?;
     }
     out.flush()
@@ -94,7 +94,7 @@ fn answer(message: Bytes) -> Answer {
     // What panics is told as an error; the hook's text would go to nobody.
     std::panic::set_hook(Box::new(|_| ()));
     let done = catch_unwind(AssertUnwindSafe(|| match wire::read(message) {
-        Ok((job, [bytes, parts])) => make(job, &bytes, &parts).unwrap_or_else(Answer::from),
+        Ok((job, [bytes, known])) => make(job, &bytes, &known).unwrap_or_else(Answer::from),
         Err(error) => Reply::Failed(error.to_string()).into(),
     }));
     done.unwrap_or_else(|panic| Reply::Failed(text_of(&*panic)).into())
@@ -105,7 +105,7 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".to_owned())
 }
 
-fn make(job: Job, bytes: &[u8], parts: &[u8]) -> Result<Answer, Reply> {
+fn make(job: Job, bytes: &[u8], known: &[u8]) -> Result<Answer, Reply> {
     let refused = |what, message, findings| Reply::Refused(Refusal { what, message, findings });
     let built = match job {
         Job::Component => None,
@@ -124,15 +124,15 @@ fn make(job: Job, bytes: &[u8], parts: &[u8]) -> Result<Answer, Reply> {
         }
     };
     // Only what is built here shares its code with others: the language's engine, which this program brought along.
-    let (code_of, known) = if component.is_empty() { (bytes, None) } else { (&component[..], Some(parts)) };
-    let compiled = sandbox::compile(code_of, known).map_err(|error| match error {
+    let (code_of, beside) = if component.is_empty() { (bytes, None) } else { (&component[..], Some(known)) };
+    let compiled = sandbox::compile(code_of, beside).map_err(|error| match error {
         CompileError::Unusable(why) => {
             refused(Wrong::Component, format!("this component cannot be run here: {why}"), Vec::new())
         }
         CompileError::Memory => Reply::NoMemory,
     })?;
-    let (code, parts) = (compiled.code, compiled.parts.unwrap_or_default());
-    Ok(Answer { reply: Reply::Made { manifest, inspection, findings }, component, code, parts })
+    let (code, known) = (compiled.code, compiled.known.unwrap_or_default());
+    Ok(Answer { reply: Reply::Made { manifest, inspection, findings }, component, code, known })
 }
 
 fn source(bytes: &[u8], file: &str, manifest: Description<'_>) -> Result<crate::catalog::Built, Reply> {
