@@ -29,6 +29,23 @@ async fn send(host: &Host, source: &Value, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_checks_the_settings_and_makes_nothing() {
+    let (partner, data) = (Partner::start().await, tempfile::tempdir().unwrap());
+    let host = Host::start(data.path(), partner.address, None);
+    let component = std::fs::read(function("webhook")).unwrap();
+    host.wire(&component, "webhook", json!({"url": partner.url()})).await;
+    let create = ["create", "Another", "--function", "webhook", "--dry-run"];
+    let fits = run(&host, &[&create[..], &["--set", "url=https://a.example"]].concat());
+    let said = String::from_utf8_lossy(&fits.stderr).into_owned();
+    assert!(fits.status.success() && said.contains("the settings fit, and nothing was made"), "{fits:?}");
+    let wrong = run(&host, &[&create[..], &["--set", "url=7", "--set", "colour=red"]].concat());
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(!wrong.status.success() && said.contains("`url`") && said.contains("`colour`"), "{wrong:?}");
+    let all = host.api("GET", "/api/v1/destinations", Value::Null).await;
+    assert_eq!(all["items"].as_array().unwrap().len(), 1, "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn paused_events_wait_disabled_ones_are_filtered_and_both_go_on() {
     let (partner, data) = (Partner::start().await, tempfile::tempdir().unwrap());
     let host = Host::start(data.path(), partner.address, None);

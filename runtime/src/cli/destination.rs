@@ -25,7 +25,7 @@ pub(super) enum Command {
         /// Leave it off, to test it first; `destination enable` switches it on.
         #[arg(long)]
         off: bool,
-        /// Make nothing: say in plain words what the function may do.
+        /// Make nothing: say in plain words what the function may do, and check the settings if there are any.
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
@@ -221,20 +221,29 @@ const COLUMNS: &[(&str, &str)] = &[
 
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
-        Command::Create { function, pin, dry_run: true, server, .. } => {
-            access(&Client::new(server), &function, pin.as_deref(), format).await?;
-            eprintln!("nothing was made: leave --dry-run out to let it");
-        }
-        Command::Create { name, function, pin, off, dry_run: false, settings, rate, server } => {
+        Command::Create { name, function, pin, off, dry_run, settings, rate, server } => {
+            let client = Client::new(server);
+            let (settings, version) = (settings.read()?, pin.clone());
+            if dry_run {
+                access(&client, &function, version.as_deref(), format).await?;
+            }
+            let checked = dry_run && settings.is_some();
             let body = changes([
                 ("name", Some(Value::from(name))),
                 ("function", Some(Value::from(function))),
                 ("pinned", pin.map(Value::from)),
                 ("enabled", off.then_some(Value::from(false))),
-                ("settings", settings.read()?),
+                ("settings", settings),
                 ("rate", rate.read()),
             ]);
-            print::one(format, &Client::new(server).post("/api/v1/destinations", &body).await?);
+            match (dry_run, checked) {
+                (false, _) => print::one(format, &client.post("/api/v1/destinations", &body).await?),
+                (true, false) => eprintln!("nothing was made: leave --dry-run out to let it"),
+                (true, true) => {
+                    client.post("/api/v1/destinations?dry_run=true", &body).await?;
+                    eprintln!("the settings fit, and nothing was made: leave --dry-run out to let it");
+                }
+            }
         }
         Command::List { page: args, server } => {
             let answer = Client::new(server).get(&format!("/api/v1/destinations{}", args.query())).await?;

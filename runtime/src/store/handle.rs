@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::cache::Cache;
+use super::checkpoint::Checkpoints;
 use super::disk::Disk;
 use super::error::{AcceptError, StoreError};
 use super::keys::Keys;
@@ -89,7 +90,8 @@ impl Store {
         let keys = Keys::default();
         keys.load(&sql, tenants)?;
         let memory = open::memory(&sql)?;
-        let writer = Writer { sql, shared: Arc::clone(&shared), memory, pruner: Default::default() };
+        let checkpoints = Checkpoints::start(&mut sql, &places)?;
+        let writer = Writer { checkpoints, sql, shared: Arc::clone(&shared), memory, pruner: Default::default() };
         let writer = start(writer, lock)?;
         Ok(Self {
             readers: Arc::new(Readers::new(places, config.readers, sealing)),

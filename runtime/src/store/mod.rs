@@ -21,6 +21,7 @@ mod backup;
 pub(crate) mod baseline;
 mod cache;
 mod candidates;
+mod checkpoint;
 mod claim;
 mod codec;
 mod components;

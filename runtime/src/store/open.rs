@@ -63,12 +63,20 @@ pub(super) fn lock(dir: &Path) -> Result<(Places, File), StoreError> {
 /// The connection that writes.
 pub(super) fn writer(places: &Places) -> Result<Connection, StoreError> {
     let sql = Connection::open(&places.database)?;
-    // The checkpoint stays with the writer: one beside it lets the log grow without bound. 4,000 pages are 16 MB.
+    // Until `Checkpoints` takes them over.
     sql.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
     )?;
     sql.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(sql)
+}
+
+/// A connection for checkpoints beside the writer.
+pub(super) fn beside(places: &Places) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let sql = Connection::open_with_flags(&places.database, flags)?;
+    sql.execute_batch("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;")?;
     Ok(sql)
 }
 

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 use super::accept;
 use super::cache::Cache;
+use super::checkpoint::Checkpoints;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::lanes::Lanes;
@@ -55,6 +56,8 @@ pub(super) struct Shared {
 
 /// The writer.
 pub(super) struct Writer {
+    /// Before the connection that writes: whoever closes last writes what is left of the log.
+    pub checkpoints: Checkpoints,
     pub sql: Connection,
     pub shared: Arc<Shared>,
     pub memory: Memory,
@@ -92,7 +95,8 @@ impl Writer {
             let shared = Arc::clone(&self.shared);
             // Whoever finds their commit gone waits for this, to learn whether the store has stopped.
             let turn = shared.commit_turn.lock().unwrap_or_else(PoisonError::into_inner);
-            let Err(failed) = self.commit(work, prune) else { continue };
+            let done = self.commit(work, prune).and_then(|()| self.checkpoints.after_commit(&self.sql));
+            let Err(failed) = done else { continue };
             self.shared.metrics.commit_failed();
             let taken_back = if failed.is_disk_full() { self.take_back() } else { Err(failed) };
             if let Err(error) = taken_back {

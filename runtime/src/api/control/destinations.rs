@@ -6,9 +6,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -234,14 +235,24 @@ pub(super) fn check_settings(
     })
 }
 
+/// Whether to do it.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Trying {
+    /// `true` makes nothing: it is checked, and answered with 204 if it could be made.
+    dry_run: Option<bool>,
+}
+
 /// Makes a destination. Its settings are checked against the function's manifest.
-#[utoipa::path(post, path = "/api/v1/destinations", tag = "destinations", request_body = DestinationToMake,
-    responses((status = 201, body = DestinationView)))]
+#[utoipa::path(post, path = "/api/v1/destinations", tag = "destinations", params(Trying), request_body = DestinationToMake,
+    responses((status = 201, body = DestinationView), (status = 204, description = "It could be made, and was not")))]
 async fn create(
     State(state): State<Arc<ApiState>>,
     actor: Actor,
+    Asked(trying): Asked<Trying>,
     Body(mut new): Body<DestinationToMake>,
-) -> Result<(StatusCode, Json<DestinationView>), Problem> {
+) -> Result<Response, Problem> {
     super::check_name("name", &new.name)?;
     let function = functions::find(&state, &actor, &new.function).await?;
     let pinned = pin(&state, &actor, &function, new.pinned).await?;
@@ -263,8 +274,11 @@ async fn create(
         rate: new.rate.map(RateView::checked).transpose()?,
         enabled: new.enabled.unwrap_or(true),
     };
+    if trying.dry_run.unwrap_or(false) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let destination = state.store.create_destination(&actor, new).await?;
-    Ok((StatusCode::CREATED, Json(DestinationView::of(destination, &version.manifest, Vec::new()))))
+    Ok((StatusCode::CREATED, Json(DestinationView::of(destination, &version.manifest, Vec::new()))).into_response())
 }
 
 /// Lists destinations, oldest first.
