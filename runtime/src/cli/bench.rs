@@ -1,4 +1,5 @@
-//! `tidegate bench`: measures this host on this machine, each figure beside a baseline of the same run.
+//! `tidegate bench`: measures this host on this machine, each figure beside a baseline of the same run. `bench idle` and
+//! `bench --idle` are the same.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::client::{Client, ServerArgs};
 use super::print::{self, Format};
 use super::{
-    bench_delivery, bench_hostile, bench_idle, bench_path, bench_push, bench_replay, bench_restart, local, once,
+    bench_delivery, bench_hostile, bench_idle, bench_path, bench_push, bench_replay, bench_restart, demo, local, once,
     partner,
 };
 use crate::app::App;
@@ -29,6 +30,7 @@ use crate::sandbox::Sandbox;
 pub(super) enum Command {
     /// Fresh invocations of a function with a stubbed gate, beside the same component through bare wasmtime, and with a
     /// real request to a server on this machine.
+    #[command(long_flag = "invoke")]
     Invoke {
         /// Components, or JavaScript files; each must deliver the track event that it is given. Further ones are held
         /// against the first.
@@ -39,12 +41,14 @@ pub(super) enum Command {
         calls: u32,
     },
     /// From a JavaScript file to a component, and from there to code that runs.
+    #[command(long_flag = "build")]
     Build {
         /// The file.
         file: PathBuf,
     },
     /// From a JavaScript file, or a component, to the first event that a host on this machine delivers with it, upload, build and
     /// compilation included.
+    #[command(long_flag = "push")]
     Push {
         /// A component that takes `webhook_path` and `base_url`, as `functions/slack-rust` does, instead of JavaScript.
         #[arg(long, value_name = "FILE")]
@@ -52,9 +56,10 @@ pub(super) enum Command {
     },
     /// What functions and destinations cost that do nothing: memory, and the time of an event's way for those that do something, beside
     /// a host that has few.
+    #[command(long_flag = "idle")]
     Idle {
-        /// A component that takes `webhook_path` and `base_url`, as `functions/slack-rust` does.
-        component: PathBuf,
+        /// A component that takes `webhook_path` and `base_url`; `functions/slack-rust`, beside this program, if it is left out.
+        component: Option<PathBuf>,
         /// How many functions are configured.
         #[arg(long, default_value_t = 10_000)]
         functions: u32,
@@ -69,17 +74,19 @@ pub(super) enum Command {
         events: u32,
     },
     /// Events through the whole durable path to a server in another process, beside plain HTTP clients of that server.
+    #[command(long_flag = "path")]
     Path {
-        /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
-        component: PathBuf,
+        /// A component that takes `webhook_path` and `base_url`; `functions/slack-rust`, beside this program, if it is left out.
+        component: Option<PathBuf>,
         /// How many events.
         #[arg(long, default_value_t = 50_000)]
         events: u64,
     },
     /// Dead letters that come back beside live events, and what that costs the live ones.
+    #[command(long_flag = "replay")]
     Replay {
-        /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
-        component: PathBuf,
+        /// A component that takes `webhook_path` and `base_url`; `functions/slack-rust`, beside this program, if it is left out.
+        component: Option<PathBuf>,
         /// How many dead letters.
         #[arg(long, default_value_t = 100_000)]
         dead: u64,
@@ -91,14 +98,16 @@ pub(super) enum Command {
         live: u32,
     },
     /// The start of a host with many pending deliveries: time and memory.
+    #[command(long_flag = "restart")]
     Restart {
-        /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
-        component: PathBuf,
+        /// A component that takes `webhook_path` and `base_url`; `functions/slack-rust`, beside this program, if it is left out.
+        component: Option<PathBuf>,
         /// How many are pending.
         #[arg(long, default_value_t = 1_000_000)]
         pending: u64,
     },
     /// How much later a neighbour's events arrive while somebody attacks the same host, beside calm.
+    #[command(long_flag = "hostile")]
     Hostile {
         /// How many events of the neighbour's for each figure.
         #[arg(long, default_value_t = 500)]
@@ -108,6 +117,7 @@ pub(super) enum Command {
         only: Option<String>,
     },
     /// Whether invocations that crash at random points, or are given up, leave anything behind.
+    #[command(long_flag = "soak")]
     Soak {
         /// How many invocations.
         #[arg(long, default_value_t = 100_000)]
@@ -118,15 +128,17 @@ pub(super) enum Command {
     Partner,
     /// What destinations do to each other: throughput and latencies with 1, 10 and 100 of them, with one of a hundred
     /// hanging, and during and after three times as much as the host can deliver. As ratios of one run.
+    #[command(long_flag = "delivery")]
     Delivery {
-        /// A component that takes `webhook_path` and `base_url`, as `functions/slack` does.
-        component: PathBuf,
+        /// A component that takes `webhook_path` and `base_url`; `functions/slack-rust`, beside this program, if it is left out.
+        component: Option<PathBuf>,
         /// How many deliveries each greatest rate is measured over.
         #[arg(long, default_value_t = 20_000)]
         deliveries: u64,
     },
     /// The delivery core in virtual time, with sick partners, crashes and faults that a seed decides. Ends with 1, and the
     /// seed, at the first promise that is broken.
+    #[command(long_flag = "simulate")]
     Simulate {
         /// How many seeds.
         #[arg(long, default_value_t = 1_000)]
@@ -136,6 +148,7 @@ pub(super) enum Command {
         first: u64,
     },
     /// Block rows beside a row for every delivery, with failures and with a reader beside the writer.
+    #[command(long_flag = "store")]
     Store {
         /// How many events for each case.
         #[arg(long, default_value_t = 15_000)]
@@ -151,17 +164,17 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Push { component: Some(component) } => bench_push::run_component(&read(&component)?).await?,
         Command::Idle { component, functions, destinations, active_percent, events } => {
             let size = bench_idle::Size { functions, destinations, active_percent };
-            bench_idle::run(&read(&component)?, size, events).await?
+            bench_idle::run(&taken(component)?, size, events).await?
         }
         Command::Hostile { samples, only } => bench_hostile::run(samples.max(1), only.as_deref()).await?,
         Command::Soak { invocations } => serde_json::to_value(bench::soak::soak(invocations).await?)?,
         Command::Replay { component, dead, rate, live } => {
-            bench_replay::run(read(&component)?, dead, rate, live).await?
+            bench_replay::run(taken(component)?, dead, rate, live).await?
         }
-        Command::Restart { component, pending } => bench_restart::run(read(&component)?, pending).await?,
-        Command::Path { component, events } => bench_path::run(read(&component)?, events).await?,
+        Command::Restart { component, pending } => bench_restart::run(taken(component)?, pending).await?,
+        Command::Path { component, events } => bench_path::run(taken(component)?, events).await?,
         Command::Partner => return bench_path::serve().await.map(|()| 0),
-        Command::Delivery { component, deliveries } => bench_delivery::run(read(&component)?, deliveries).await?,
+        Command::Delivery { component, deliveries } => bench_delivery::run(taken(component)?, deliveries).await?,
         Command::Simulate { seeds, first } => {
             tokio::task::spawn_blocking(move || bench::simulate::simulate(first, seeds)).await??
         }
@@ -177,6 +190,11 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
     };
     print::one(format, &figures);
     Ok(0)
+}
+
+/// The component that is named, or the one beside this program.
+fn taken(named: Option<PathBuf>) -> anyhow::Result<Vec<u8>> {
+    read(&demo::component(named, "slack-rust.wasm")?)
 }
 
 fn read(file: &PathBuf) -> anyhow::Result<Vec<u8>> {

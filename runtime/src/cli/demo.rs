@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const WEBHOOK_PATH: &str = "/services/T024TIDE/B024GATE/demo-secret";
 
 pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
-    let component = std::fs::read(component(args.function)?)?;
+    let component = std::fs::read(component(args.function, "slack.wasm")?)?;
     let stop = shutdown::on_signal()?;
     let data = tempfile::tempdir().context("no temporary folder can be made")?;
     let (got, mut received) = mpsc::unbounded_channel();
@@ -74,19 +74,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     shown.map(|_| 0)
 }
 
-/// The bundled function lies beside the program.
-fn component(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    let path = match given {
+/// A bundled function, which lies beside the program, unless another one is named.
+pub(super) fn component(named: Option<PathBuf>, bundled: &str) -> anyhow::Result<PathBuf> {
+    let path = match named {
         Some(path) => path,
         None => {
-            std::env::current_exe()?.parent().context("the program lies in no folder")?.join("functions/slack.wasm")
+            std::env::current_exe()?.parent().context("the program lies in no folder")?.join("functions").join(bundled)
         }
     };
-    ensure!(
-        path.is_file(),
-        "there is no function at `{}`: `cargo xtask demo` builds it, or name one with --function",
-        path.display()
-    );
+    ensure!(path.is_file(), "there is no function at `{}`: `cargo xtask demo` builds it, or name one", path.display());
     Ok(path)
 }
 
