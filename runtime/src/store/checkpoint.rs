@@ -15,8 +15,9 @@ use super::error::StoreError;
 use super::open;
 use super::types::Places;
 
-/// Pages of the log from which on there is a checkpoint: 16 MB.
-const DUE: i32 = 4_000;
+/// Pages of the log from which on there is a checkpoint: 4 MB. Four times as many give the disk so much at once that commits
+/// beside it are seen to wait.
+const DUE: i32 = 1_000;
 
 /// Pages from which on commits wait for the one under way: 64 MB, which a disk that is not broken never lets come.
 const MOST: i32 = 16_000;
