@@ -63,7 +63,7 @@ fn event(json: &Map<String, Value>, manifest: &Manifest) -> GuestEvent {
 
 async fn run(sandbox: &Sandbox, version: &LoadedVersion, manifest: &Manifest, case: &Case) -> Value {
     settings::validate(manifest, &case.settings).unwrap();
-    let mut settings = settings::with_defaults(manifest, &case.settings);
+    let mut settings = manifest.with_defaults(&case.settings);
     let grant = Grant::new(&manifest.egress.allow, &settings, "case").unwrap();
     let secrets = Secrets::take(manifest, &mut settings, "case", &HandleKey::random()).unwrap();
     let answers = Answers::parse(&Value::from(case.answers.clone()).to_string()).unwrap();

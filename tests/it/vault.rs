@@ -106,6 +106,7 @@ fn any_file_has(folder: &Path, text: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn destroying_a_workspace_destroys_what_is_readable_of_it_and_of_no_other() {
     const CANARY: &str = "canary-b07a91";
+    const PLAIN: &str = "plain-canary-55d0e3";
     let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
     let host = Host::start(data.path(), partner.address, None);
     let run = |host: &Host, token: &str, args: &[&str]| {
@@ -131,6 +132,10 @@ async fn destroying_a_workspace_destroys_what_is_readable_of_it_and_of_no_other(
     let source = as_acme("POST", "/api/v1/sources", json!({"name": "web"})).await;
     let destination = json!({"name": "d", "function": "slack", "settings": settings});
     let destination = as_acme("POST", "/api/v1/destinations", destination).await;
+    // What is no secret is readable while there is the workspace, and no longer.
+    let named = json!({"name": PLAIN, "function": "slack", "settings": settings});
+    as_acme("POST", "/api/v1/destinations", named).await;
+    assert!(any_file_has(data.path(), PLAIN));
     let ends = json!({"source": source["id"], "destination": destination["id"]});
     as_acme("POST", "/api/v1/connections", ends).await;
     for source in [&own, &source] {
@@ -149,6 +154,7 @@ async fn destroying_a_workspace_destroys_what_is_readable_of_it_and_of_no_other(
     assert!(as_acme("GET", "/api/v1/deliveries", Value::Null).await["items"][0]["event_name"] == CANARY);
     let destroyed = printed(&["workspace", "destroy", "acme", "--confirm", "acme"]);
     assert_eq!(destroyed["remains"], false);
+    assert!(!any_file_has(data.path(), PLAIN), "nor in the log");
     assert_eq!(run(&host, &token, &["source", "list"]).status.code(), Some(3), "its keys are gone");
     let gone = run(&host, &host.token, &["delivery", "list", "--workspace", "acme"]);
     assert_eq!(gone.status.code(), Some(1), "{gone:?}");

@@ -55,6 +55,7 @@ pub fn wider(old: &Manifest, new: &Manifest) -> Vec<String> {
     let mut found = Vec::new();
     let hosts = new.egress.allow.iter().filter(|origin| !old.egress.allow.contains(origin));
     found.extend(hosts.map(|origin| format!("It also sends to {}.", host(origin, new))));
+    found.extend(new.settings.iter().filter_map(|(name, setting)| led(name, old.settings.get(name), setting, new)));
     let events: Vec<_> =
         new.events.iter().filter(|event| !old.events.contains(event)).map(|one| one.as_str()).collect();
     if !events.is_empty() {
@@ -80,6 +81,19 @@ pub fn wider(old: &Manifest, new: &Manifest) -> Vec<String> {
         }
     }
     found
+}
+
+/// Where requests go that a customer who entered nothing did not send there before: a default that is part of an address is one.
+fn led(name: &str, old: Option<&Setting>, new: &Setting, manifest: &Manifest) -> Option<String> {
+    let default =
+        new.default.as_ref().filter(|default| old.is_none_or(|old| old.default.as_ref() != Some(*default)))?;
+    let place = format!("{{settings.{name}}}");
+    let binds = manifest.settings.values().flat_map(|setting| &setting.bind).map(|bind| &bind.origin);
+    let leads = manifest.egress.allow.iter().chain(binds).any(|origin| origin.contains(&place));
+    let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+    leads.then(|| {
+        format!("Where you enter no “{}”, it takes {default} as the address, or as part of it.", label(name, new))
+    })
 }
 
 fn secrets(manifest: &Manifest) -> impl Iterator<Item = (&String, &Setting)> {
@@ -272,6 +286,16 @@ mod tests {
             assert_eq!(found.first().map(String::as_str), expected, "{new}");
             assert!(found.len() < 2, "{found:?}");
         }
+        let at = |default: &str| {
+            manifest(&format!(
+                "[egress]\nallow = [\"https://{{settings.region}}.a.com\"]\n[settings.region]\ntype = \"string\"\n{default}"
+            ))
+        };
+        let led = ["Where you enter no “region”, it takes eu as the address, or as part of it."];
+        assert_eq!(wider(&at("default = \"us\""), &at("default = \"eu\"")), led);
+        assert_eq!(wider(&at(""), &at("default = \"eu\"")), led);
+        assert_eq!(wider(&at("default = \"eu\""), &at("default = \"eu\"")), [""; 0]);
+        assert_eq!(wider(&at("default = \"eu\""), &at("")), [""; 0]);
         let old_events = manifest(&old).events;
         let more = Manifest { events: [&old_events[..], &[EventType::Identify]].concat(), ..manifest(&old) };
         assert_eq!(wider(&manifest(&old), &more), ["It also gets identify events."]);

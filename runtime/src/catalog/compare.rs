@@ -98,6 +98,12 @@ fn breaking(name: &str, old: Option<&Setting>, new: &Setting) -> Option<String> 
     if demanded(new) && !demanded(old) {
         return Some(format!("`{name}` was optional and is required"));
     }
+    if demanded(new) && new.when != old.when && !old.when.is_empty() {
+        return Some(format!("`{name}` is required where it was not (`when`)"));
+    }
+    if old.secret && !new.secret {
+        return Some(format!("`{name}` was a secret and is none: its value has to be given again"));
+    }
     let gone: Vec<_> = old.choices.iter().filter(|choice| !new.choices.contains(choice)).cloned().collect();
     if !new.choices.is_empty() && old.choices.is_empty() {
         return Some(format!("`{name}` took any text and takes only `{}`", new.choices.join("`, `")));
@@ -122,7 +128,9 @@ mod tests {
 
     #[test]
     fn only_what_makes_fitting_settings_unfit_is_breaking() {
-        let old = "a = { type = \"string\" }\nb = { type = \"string\", choices = [\"x\", \"y\"] }";
+        let old = "a = { type = \"string\" }\nb = { type = \"string\", choices = [\"x\", \"y\"] }\n\
+                   s = { type = \"string\", secret = true }\n\
+                   w = { type = \"string\", required = true, when = { a = \"x\" } }";
         let cases = [
             ("", None),
             ("n = { type = \"string\" }", None),
@@ -131,6 +139,8 @@ mod tests {
             ("a = { type = \"string\", required = true }", Some("`a` was optional and is required")),
             ("a = { type = \"number\" }", Some("`a` was of type `string` and is of type `number`")),
             ("a = { type = \"string\", label = \"A\" }", None),
+            ("s = { type = \"string\" }", Some("`s` was a secret and is none: its value has to be given again")),
+            ("w = { type = \"string\", required = true }", Some("`w` is required where it was not (`when`)")),
             ("a = { type = \"string\", pattern = \"x+\" }", Some("`a` must now match `x+`")),
             ("a = { type = \"string\", choices = [\"x\"] }", Some("`a` took any text and takes only `x`")),
             ("b = { type = \"string\", choices = [\"x\"] }", Some("`b` no longer takes `y`")),

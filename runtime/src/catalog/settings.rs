@@ -94,7 +94,7 @@ pub fn validate_with(
         errors.extend(counts.then(|| problem(name, setting, value)).flatten());
     }
     if errors.is_empty() {
-        errors = unfit_origins(manifest, &with_defaults(manifest, settings));
+        errors = unfit_origins(manifest, &manifest.with_defaults(settings));
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
@@ -121,19 +121,6 @@ fn counts(manifest: &Manifest, setting: &Setting, settings: &Map<String, Value>)
         let value = given.or_else(|| manifest.settings.get(name)?.default.as_ref());
         value.is_some_and(|value| wanted.as_array().map_or(wanted == value, |any| any.contains(value)))
     })
-}
-
-/// What the guest gets: the customer's values, and the manifest's defaults where there are none.
-pub fn with_defaults(manifest: &Manifest, settings: &Map<String, Value>) -> Map<String, Value> {
-    let given = |name: &String| settings.get(name).filter(|value| !value.is_null()).cloned();
-    let mut all = if manifest.open_settings { settings.clone() } else { Map::new() };
-    all.extend(
-        manifest
-            .settings
-            .iter()
-            .filter_map(|(name, setting)| Some((name.clone(), given(name).or_else(|| setting.default.clone())?))),
-    );
-    all
 }
 
 fn problem(name: &str, setting: &Setting, value: Option<&Value>) -> Option<SettingError> {
@@ -313,7 +300,7 @@ mod tests {
 
     #[test]
     fn defaults_fill_what_is_not_given_or_null() {
-        let filled = |settings| Value::Object(with_defaults(&manifest(), &object(settings)));
+        let filled = |settings| Value::Object(manifest().with_defaults(&object(settings)));
         assert_eq!(filled(json!({"token": "t"})), json!({"region": "eu", "token": "t"}));
         assert_eq!(filled(json!({"token": "t", "region": null})), json!({"region": "eu", "token": "t"}));
         assert_eq!(filled(json!({"region": "us", "loud": true})), json!({"loud": true, "region": "us"}));

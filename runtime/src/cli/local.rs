@@ -70,7 +70,7 @@ impl Local {
             let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
             return Err(Exit::Misuse(format!("the settings do not fit: {}", errors.join("; "))).into());
         }
-        Ok(catalog::settings::with_defaults(&self.manifest, given))
+        Ok(self.manifest.with_defaults(given))
     }
 
     /// One invocation; its report. That of a batch has the `outcomes` of all events, and as `outcome` the first that is

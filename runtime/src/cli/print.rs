@@ -16,6 +16,15 @@ pub(super) enum Format {
 /// Characters of a cell; a longer one would break the table, and `--output json` has it whole.
 const CELL: usize = 60;
 
+/// Prints a line. Whoever reads no further has what they wanted: that ends the program, and is no mistake.
+macro_rules! line {
+    ($($text:tt)*) => {
+        if std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($text)*))).is_err() {
+            std::process::exit(0);
+        }
+    };
+}
+
 /// Prints rows with these columns: each a heading and the JSON pointer of its value.
 pub(super) fn list(format: Format, page: &Value, rows: &[Value], columns: &[(&str, &str)]) {
     match format {
@@ -38,7 +47,7 @@ pub(super) fn facts(value: &Value) {
     flat("", value, &mut found);
     let width = found.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     for (name, text) in found {
-        println!("{}", format!("{name:width$}  {text}").trim_end());
+        line!("{}", format!("{name:width$}  {text}").trim_end());
     }
 }
 
@@ -60,13 +69,13 @@ fn flat(at: &str, value: &Value, found: &mut Vec<(String, String)>) {
 
 /// Prints sentences below a heading, each on a line of its own.
 pub(super) fn sentences(heading: &str, lines: &Value) {
-    println!("\n{heading}");
-    lines.as_array().into_iter().flatten().for_each(|line| println!("  {}", cell(line)));
+    line!("\n{heading}");
+    lines.as_array().into_iter().flatten().for_each(|line| line!("  {}", cell(line)));
 }
 
 /// Prints JSON, indented.
 pub(super) fn json(value: &Value) {
-    println!("{value:#}");
+    line!("{value:#}");
 }
 
 fn table(rows: &[Value], columns: &[(&str, &str)]) {
@@ -81,7 +90,7 @@ fn table(rows: &[Value], columns: &[(&str, &str)]) {
         .collect();
     let line = |cells: &[String]| {
         let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", padded.join("  ").trim_end());
+        line!("{}", padded.join("  ").trim_end());
     };
     line(&columns.iter().map(|(head, _)| head.to_uppercase()).collect::<Vec<_>>());
     cells.iter().for_each(|row| line(row));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{EventField, EventType, Limits, Rate, Reads};
 
@@ -48,6 +48,21 @@ pub struct Manifest {
     /// When failed deliveries are tried again; the operator's schedule is the bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<ManifestRetry>,
+}
+
+impl Manifest {
+    /// What the guest gets: the customer's values, and the defaults where there are none; of what it does not declare nothing, unless any
+    /// setting is taken.
+    pub fn with_defaults(&self, settings: &Map<String, Value>) -> Map<String, Value> {
+        let given = |name: &String| settings.get(name).filter(|value| !value.is_null()).cloned();
+        let mut all = if self.open_settings { settings.clone() } else { Map::new() };
+        all.extend(
+            self.settings
+                .iter()
+                .filter_map(|(name, setting)| Some((name.clone(), given(name).or_else(|| setting.default.clone())?))),
+        );
+        all
+    }
 }
 
 /// What a catalogue says about a function.

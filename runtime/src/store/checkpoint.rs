@@ -4,7 +4,7 @@
 //! when nothing came in between, which beside a busy writer is never. So a thread of its own does the bulk of it, and the writer
 //! the few pages that came meanwhile. Guarantees: the log is bounded; what fails stops the writer, as a commit's failure does.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -76,14 +76,21 @@ impl Checkpoints {
         Ok(Self { pages, shared, thread: Some((ask, thread)) })
     }
 
-    /// A commit was answered: begins a checkpoint or ends one, where it is time.
-    pub fn after_commit(&self, writer: &Connection) -> Result<(), StoreError> {
+    /// A commit was answered: begins a checkpoint or ends one, where it is time. With `erase` nothing is left in the log, if no
+    /// reader needs it at this moment; then `erase` is taken back.
+    pub fn after_commit(&self, writer: &Connection, erase: &AtomicBool) -> Result<(), StoreError> {
         let pages = self.pages.load(Ordering::Relaxed);
+        let erases = erase.load(Ordering::Acquire);
         let mut state = self.shared.lock();
-        while matches!(*state, State::UnderWay) && pages >= MOST {
+        while matches!(*state, State::UnderWay) && (erases || pages >= MOST) {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         match std::mem::replace(&mut *state, State::Idle) {
+            State::Idle | State::Rest if erases => {
+                drop(state);
+                let busy = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))?;
+                erase.store(busy, Ordering::Release);
+            }
             State::Idle if pages >= DUE => {
                 let asked = self.thread.as_ref().is_some_and(|(ask, _)| ask.send(()).is_ok());
                 if asked {
@@ -171,7 +178,7 @@ mod tests {
                 writer.prepare_cached(insert).unwrap().execute([(row * 977 + commit * 31) % 20_000]).unwrap();
             }
             writer.execute_batch("COMMIT").unwrap();
-            checkpoints.after_commit(&writer).unwrap();
+            checkpoints.after_commit(&writer, &AtomicBool::new(false)).unwrap();
             most = most.max(checkpoints.pages.load(Ordering::Relaxed));
         }
         assert!((DUE..MOST).contains(&most), "{most} pages");

@@ -6,6 +6,9 @@
 //!
 //! What a backup from before has, it keeps: whoever destroys a workspace destroys those too.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use rusqlite::params;
 
 use super::audit::{self, Owner};
@@ -53,7 +56,25 @@ impl Store {
         self.shared.sealing.forget(workspace);
         self.shared.cache.clear();
         let key = self.rotate_vault(actor).await?.key;
+        self.erase_log().await?;
         Ok(Destroyed { workspace: found, remains, key })
+    }
+}
+
+impl Store {
+    /// The log holds pages as they were: writes it to its end, and leaves nothing in it. Waits for whoever reads, for some seconds.
+    async fn erase_log(&self) -> Result<(), StoreError> {
+        self.shared.erase_log.store(true, Ordering::Release);
+        for _ in 0..500 {
+            // What is done behind a commit is done before the next one.
+            self.call(|_| Ok(())).await?;
+            if !self.shared.erase_log.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tracing::warn!("somebody reads for so long that the log could not be erased: it is with the next checkpoints");
+        Ok(())
     }
 }
 

@@ -82,6 +82,7 @@ impl Store {
             disk: Disk::new(places.dir.clone(), config.min_free_bytes),
             commit_turn: Mutex::default(),
             leaving: AtomicBool::new(false),
+            erase_log: AtomicBool::new(false),
             places: places.clone(),
             vault,
             sealing: Arc::clone(&sealing),

@@ -175,7 +175,7 @@ fn destination_route(
             versions.entry(wanted).or_insert((name, Arc::new(version))).clone()
         }
     };
-    let settings_json = with_defaults(&destination.settings, &version.manifest).into();
+    let settings_json = given(&destination.settings, &version.manifest).into();
     Ok(DestinationRoute { destination, settings_json, function_name, version, ordered: Vec::new() })
 }
 
@@ -185,7 +185,7 @@ impl DestinationRoute {
     pub fn at(&self, version: &Arc<FunctionVersion>) -> Self {
         Self {
             destination: self.destination.clone(),
-            settings_json: with_defaults(&self.destination.settings, &version.manifest).into(),
+            settings_json: given(&self.destination.settings, &version.manifest).into(),
             function_name: self.function_name.clone(),
             version: Arc::clone(version),
             ordered: self.ordered.clone(),
@@ -193,13 +193,7 @@ impl DestinationRoute {
     }
 }
 
-/// The customer's values, and the manifest's where there are none.
-fn with_defaults(settings: &Map<String, Value>, manifest: &Manifest) -> String {
-    let mut all = settings.clone();
-    for (name, setting) in &manifest.settings {
-        if let (Some(default), false) = (&setting.default, all.contains_key(name)) {
-            all.insert(name.clone(), default.clone());
-        }
-    }
-    Value::Object(all).to_string()
+/// What the guest gets, as JSON.
+fn given(settings: &Map<String, Value>, manifest: &Manifest) -> String {
+    Value::Object(manifest.with_defaults(settings)).to_string()
 }

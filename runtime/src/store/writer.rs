@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub commit_turn: Mutex<()>,
     /// Whether the process is about to end, so that nobody should wait for room on the disk.
     pub leaving: AtomicBool,
+    /// Whether nothing of the log is to be left, and is.
+    pub erase_log: AtomicBool,
     pub config: StoreConfig,
     pub places: Places,
     pub vault: Vault,
@@ -95,7 +97,9 @@ impl Writer {
             let shared = Arc::clone(&self.shared);
             // Whoever finds their commit gone waits for this, to learn whether the store has stopped.
             let turn = shared.commit_turn.lock().unwrap_or_else(PoisonError::into_inner);
-            let done = self.commit(work, prune).and_then(|()| self.checkpoints.after_commit(&self.sql));
+            let done = self
+                .commit(work, prune)
+                .and_then(|()| self.checkpoints.after_commit(&self.sql, &self.shared.erase_log));
             let Err(failed) = done else { continue };
             self.shared.metrics.commit_failed();
             let taken_back = if failed.is_disk_full() { self.take_back() } else { Err(failed) };

@@ -122,7 +122,7 @@ pub fn settings() -> Target {
         };
         if settings::validate(&manifest, &given).is_ok() {
             // What was taken when it was saved works when it is used.
-            let all = settings::with_defaults(&manifest, &given);
+            let all = manifest.with_defaults(&given);
             if let Err(error) = Grant::new(&manifest.egress.allow, &all, "fuzz") {
                 assert!(!error.to_string().contains("setting"), "{error}");
             }

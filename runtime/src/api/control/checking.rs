@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::api::ApiState;
 use crate::catalog::cases::{Case, NOW, SEED};
-use crate::catalog::settings::{validate, with_defaults};
+use crate::catalog::settings::validate;
 use crate::model::{CaseResult, Event, FunctionVersion, Trial};
 
 /// How long all cases of one upload may take: a hundred that each use up their processor time.
@@ -56,7 +56,7 @@ async fn differences(state: &ApiState, version: &FunctionVersion, case: &Case) -
         choices_of: None,
         events,
         batch: case.events.is_some(),
-        settings: with_defaults(&version.manifest, &case.settings),
+        settings: version.manifest.with_defaults(&case.settings),
         answers: Some(Value::from(case.answers.clone()).to_string()),
         now: Some(NOW),
         seed: Some(SEED),

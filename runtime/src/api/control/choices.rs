@@ -16,7 +16,6 @@ use super::masking::MASK;
 use super::trial::problem;
 use crate::api::extract::{Body, id};
 use crate::api::{ApiState, Problem};
-use crate::catalog::settings::with_defaults;
 use crate::model::{Actor, FunctionId, FunctionVersion, Trial};
 
 /// What is asked.
@@ -75,7 +74,7 @@ async fn of_function(
 ) -> Result<Json<ChoicesView>, Problem> {
     let function = find(&state, &actor, &function).await?;
     let version = wanted_version(&state, &actor, &function, asked.version.as_deref()).await?;
-    let settings = with_defaults(&version.manifest, &asked.settings);
+    let settings = version.manifest.with_defaults(&asked.settings);
     ask(&state, function.id, version, asked.setting, settings).await
 }
 
@@ -95,7 +94,7 @@ async fn of_destination(
     let mut saved = state.store.open_secrets(&destination)?;
     saved.retain(|name, _| !settings.contains_key(name));
     let settings = destination
-        .with_secrets(&version.manifest, with_defaults(&version.manifest, &settings), saved)
+        .with_secrets(&version.manifest, version.manifest.with_defaults(&settings), saved)
         .map_err(|error| Problem::unprocessable("invalid_settings", error.to_string()))?;
     ask(&state, destination.function, version, asked.setting, settings).await
 }

@@ -347,7 +347,11 @@ async fn change(
         check_settings(&manifest, settings, &kept)?;
         patch.secrets = masking::secrets(&manifest, settings, kept);
     } else if patch.pinned.is_some() || consent {
-        check_settings(&manifest, &old.settings, &old.secrets.keys().cloned().collect())?;
+        // What another version declared is not for this one, and stays for the way back.
+        let declared = |name: &String| manifest.open_settings || manifest.settings.contains_key(name);
+        let settings = old.settings.iter().filter(|(name, _)| declared(name));
+        let settings = settings.map(|(name, value)| (name.clone(), value.clone())).collect();
+        check_settings(&manifest, &settings, &old.secrets.keys().filter(|name| declared(name)).cloned().collect())?;
     }
     patch.rate = change.rate.map(|rate| rate.map(RateView::checked).transpose()).transpose()?;
     let destination = state.store.update_destination(&actor, old.id, patch).await?;

@@ -18,7 +18,6 @@ use super::functions::{find, wanted_version};
 use crate::api::extract::{Body, id};
 use crate::api::{ApiState, Problem};
 use crate::catalog::manifest::MAX_BATCH;
-use crate::catalog::settings::with_defaults;
 use crate::model::{Actor, Event, EventType, Manifest, OutcomeCode, Timestamp, Trial, TrialError};
 
 /// What to try. Exactly one of `event` and `events`.
@@ -83,7 +82,7 @@ async fn test(
     let (events, batch) = events(&body, state.clock.now())?;
     let version = wanted_version(&state, &actor, &function, body.version.as_deref()).await?;
     check_settings(&version.manifest, &body.settings, &BTreeSet::new())?;
-    let settings = with_defaults(&version.manifest, &body.settings);
+    let settings = version.manifest.with_defaults(&body.settings);
     let answers = body.answers.map(|answers| Value::from(answers).to_string());
     let (function, now, seed) = (function.id, body.now, body.seed);
     let trial = Trial { function, version, choices_of: None, events, batch, settings, answers, now, seed, case: false };
@@ -109,7 +108,7 @@ async fn test_destination(
     // They fit when they were saved; the version that is followed may have changed since.
     let manifest = &version.manifest;
     check_settings(manifest, &destination.settings, &destination.secrets.keys().cloned().collect())?;
-    let (defaults, secrets) = (with_defaults(manifest, &destination.settings), state.store.open_secrets(&destination)?);
+    let (defaults, secrets) = (manifest.with_defaults(&destination.settings), state.store.open_secrets(&destination)?);
     let settings = destination
         .with_secrets(manifest, defaults, secrets)
         .map_err(|error| Problem::unprocessable("invalid_settings", error.to_string()))?;
