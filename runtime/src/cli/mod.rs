@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the thing asked for failed, 2 misuse, 3 the host refused, 64 bad configuration.
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app;
@@ -134,6 +135,11 @@ enum Command {
     /// Check and compile one upload, for the host that starts this.
     #[command(hide = true)]
     CompileWorker(worker::Args),
+    /// Write a manual page for each command into a folder, for `man`.
+    Man {
+        /// The folder; it is made if there is none. Often `~/.local/share/man/man1`.
+        dir: std::path::PathBuf,
+    },
     /// Print the completion script of a shell.
     Completion {
         /// For which shell.
@@ -199,6 +205,12 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Egress(command) => runtime()?.block_on(check(command, output)),
         Command::Bench(command) => runtime()?.block_on(bench::run(command, output)),
         Command::CompileWorker(args) => worker::run(&args),
+        Command::Man { dir } => {
+            std::fs::create_dir_all(&dir).with_context(|| format!("`{}` cannot be made", dir.display()))?;
+            clap_mangen::generate_to(Cli::command(), &dir)
+                .with_context(|| format!("`{}` cannot be written to", dir.display()))?;
+            Ok(0)
+        }
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);

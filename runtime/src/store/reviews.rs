@@ -189,13 +189,22 @@ pub(super) fn approve(
     Ok(after)
 }
 
+/// Whether one of these keys is the other, or took its place when that was turned.
+fn is_of_one_person(commit: &Commit<'_>, one: KeyId, other: KeyId) -> rusqlite::Result<bool> {
+    let select = "WITH RECURSIVE before (id, of) AS (
+        SELECT id, id FROM keys WHERE id IN (?1, ?2)
+        UNION SELECT keys.replaces, before.of FROM keys JOIN before ON keys.id = before.id WHERE keys.replaces IS NOT NULL)
+      SELECT 1 FROM before WHERE id = ?1 AND of = ?2 OR id = ?2 AND of = ?1";
+    Ok(one == other || commit.sql.prepare_cached(select)?.exists([uuid(one.uuid()), uuid(other.uuid())])?)
+}
+
 fn decide(commit: &mut Commit<'_>, actor: &Actor, review: ReviewId, state: ReviewState) -> Result<Review, StoreError> {
     let before = get(commit.sql, actor, review)?;
     let not_now = |what: &'static str, why: String| Err(StoreError::NotNow { what, id: review.to_string(), why });
     if before.state != ReviewState::Open {
         return not_now("decide review", format!("it is {} already", before.state));
     }
-    if state == ReviewState::Approved && before.submitted_by == actor.key {
+    if state == ReviewState::Approved && is_of_one_person(commit, before.submitted_by, actor.key)? {
         return not_now("approve review", "its own submitter asks: it takes the key of another person".to_owned());
     }
     let after = Review { state, decided_by: Some(actor.key), decided_at: Some(commit.now), ..before.clone() };

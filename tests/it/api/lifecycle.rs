@@ -223,6 +223,12 @@ async fn nobody_approves_what_they_submitted_themselves() {
     let own = bed.call(operator, "POST", &path, json!({})).await;
     assert_eq!(code(&own), (409, "not_now".to_owned()));
     assert!(own.text().contains("another person"), "{}", own.text());
+    // Nor with the key that took the place of theirs.
+    let me = bed.done(operator, "GET", "whoami", Value::Null).await["key"].clone();
+    let rotate = format!("keys/{}/rotate", me.as_str().unwrap());
+    let turned = bed.done(operator, "POST", &rotate, json!({})).await["token"].clone();
+    let still = bed.call(turned.as_str().unwrap(), "POST", &path, json!({})).await;
+    assert_eq!(code(&still), (409, "not_now".to_owned()), "{}", still.text());
     assert_eq!(bed.done(second, "POST", &path, json!({})).await["state"], "approved");
 }
 
