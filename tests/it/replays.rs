@@ -226,6 +226,25 @@ async fn delivered_events_go_once_more_as_new_deliveries_and_the_ledger_adds_up(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_replays_for_the_same_dead_letters_send_each_of_them_once() {
+    let status = Arc::new(AtomicU16::new(200));
+    let (data, partner) = (tempfile::tempdir().unwrap(), partner(&status).await);
+    let (host, _, _) = with_dead(data.path(), &partner, &status, 600).await;
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        both.push(replay(&host, json!({"events_per_s": 300})).await["id"].as_str().unwrap().to_owned());
+    }
+    let mut given = 0;
+    for id in &both {
+        given += until(&host, id, is_over).await["released"].as_u64().unwrap();
+    }
+    assert_eq!(given, 600);
+    let arrived = arrived(&partner);
+    assert!(arrived.len() == 600 && arrived.values().all(|times| *times == 1), "{arrived:?}");
+    assert_eq!(host.drained().await["accepted"], 600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_is_paused_resumed_and_cancelled_and_the_rest_stays_dead() {
     let status = Arc::new(AtomicU16::new(200));
     let (data, partner) = (tempfile::tempdir().unwrap(), partner(&status).await);

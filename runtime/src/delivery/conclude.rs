@@ -8,7 +8,7 @@ use std::time::Duration;
 
 #[cfg(test)]
 use crate::delivery::mistakes::{Mistake, made};
-use crate::model::{Answer, Ending, InvocationReport, Outcome, OutcomeCode, Timestamp};
+use crate::model::{Answer, ClaimedDelivery, Ending, InvocationReport, Outcome, OutcomeCode, Timestamp};
 
 use super::classify::classify;
 use super::retry::{Disposition, RetryPolicy};
@@ -75,7 +75,7 @@ pub(super) fn conclude(
     let mut decided = Vec::with_capacity(items.len());
     for (item, outcome) in items.into_iter().zip(outcomes) {
         let policy = if item.delivery.key.is_some() { &policies.ordered } else { &policies.plain };
-        let disposition = policy.decide(&outcome, item.delivery.attempt, item.delivery.accepted_at, now, dice());
+        let disposition = policy.decide(&outcome, item.delivery.attempt, begun(&item.delivery, now), now, dice());
         ended.outcomes[outcome.code as usize] += 1;
         if let Some(key) = item.delivery.key {
             let over = !matches!(disposition, Disposition::RetryAt(_));
@@ -84,6 +84,12 @@ pub(super) fn conclude(
         decided.push(Decided { item, outcome, disposition });
     }
     Concluded { decided, ended }
+}
+
+/// When the retry window of a delivery began that failed now: with its first attempt, so that what had to wait for it, for a pause
+/// or a rate, has all of it. Where others wait behind it, with its acceptance: theirs would add up.
+pub(super) fn begun(delivery: &ClaimedDelivery, now: Timestamp) -> Timestamp {
+    if delivery.again || delivery.key.is_some() { delivery.accepted_at } else { now }
 }
 
 /// Whether nothing of a batch can be told from the rest, and trying the same again would fail again.

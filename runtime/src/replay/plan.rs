@@ -67,7 +67,7 @@ impl Plan {
         self.matching += 1;
         let given = self.destinations.entry(destination).or_default();
         match readmission {
-            Readmission::Owe(_) => *given += 1,
+            Readmission::Owe { .. } => *given += 1,
             Readmission::Skip(reason) => *self.skipped.entry(reason).or_default() += 1,
         }
         let outcome = match (candidate.last, candidate.state) {

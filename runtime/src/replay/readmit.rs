@@ -49,7 +49,7 @@ pub(super) fn readmit(
         }
     };
     match owed {
-        OwedState::Pending => Readmission::Owe(pinned.map(|version| version.id)),
+        OwedState::Pending => Readmission::Owe { was: candidate.state, version: pinned.map(|version| version.id) },
         OwedState::Filtered(reason) => Readmission::Skip(reason.as_str()),
     }
 }

@@ -140,7 +140,7 @@ impl Job {
             if room > 0 {
                 looked |= part.look(store, &self.replay, &mut self.versions).await?;
                 let step = part.take(room);
-                let owed = step.items.iter().filter(|(_, what)| matches!(what, Readmission::Owe(_))).count();
+                let owed = step.items.iter().filter(|(_, what)| matches!(what, Readmission::Owe { .. })).count();
                 free -= owed;
                 self.pace.spend(owed);
                 if step.next.is_none() {
@@ -198,7 +198,7 @@ impl Part {
     fn take(&mut self, most: usize) -> ReplayStep {
         let (mut items, mut owed) = (Vec::new(), 0);
         while let Some((_, what, _)) = self.decided.front() {
-            owed += usize::from(matches!(what, Readmission::Owe(_)));
+            owed += usize::from(matches!(what, Readmission::Owe { .. }));
             if owed > most {
                 break;
             }

@@ -37,8 +37,13 @@ pub struct ReplayStep {
 /// What is to become of one delivery that a replay looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Readmission {
-    /// It is owed again, and runs this version if not the destination's.
-    Owe(Option<VersionId>),
+    /// It is owed again.
+    Owe {
+        /// Where it stood when that was decided: what stands elsewhere by now is left alone.
+        was: DeliveryState,
+        /// What it runs, if not the destination's version.
+        version: Option<VersionId>,
+    },
     /// It stays as it is, for this reason.
     Skip(&'static str),
 }
@@ -69,8 +74,8 @@ fn step(commit: &mut Commit<'_>, replay: ReplayId, steps: &[ReplayStep]) -> Resu
         for (delivery, readmission) in items {
             let reason = match readmission {
                 Readmission::Skip(reason) => Some(*reason),
-                Readmission::Owe(version) => {
-                    owe(commit, &mut blocks, *delivery, &Terms { replay: Some(no), version: *version })?
+                Readmission::Owe { was, version } => {
+                    owe(commit, &mut blocks, *delivery, *was, &Terms { replay: Some(no), version: *version })?
                 }
             };
             match reason {
@@ -119,6 +124,7 @@ fn owe(
     commit: &mut Commit<'_>,
     blocks: &mut HashMap<Uuid, Block>,
     delivery: DeliveryId,
+    was: DeliveryState,
     terms: &Terms,
 ) -> rusqlite::Result<Option<&'static str>> {
     let (id, position) = block_of(delivery.uuid());
@@ -132,12 +138,12 @@ fn owe(
     if !commit.memory.connections.contains_key(&block.owner.connection) {
         return Ok(Some(CONNECTION_DELETED));
     }
-    match block.states.get(position) {
-        Some(&states::DEAD) => {
+    match (block.states.get(position), was) {
+        (Some(&states::DEAD), DeliveryState::Dead) => {
             revive(commit, block, position, terms)?;
             Ok(None)
         }
-        Some(&states::DELIVERED) => owe_anew(commit, blocks, id, position, terms),
+        (Some(&states::DELIVERED), DeliveryState::Delivered) => owe_anew(commit, blocks, id, position, terms),
         _ => Ok(Some(CHANGED)),
     }
 }

@@ -200,7 +200,9 @@ fn apply(
     };
     block.set(commit, position, to);
     match item.settle {
-        Settle::RetryAt(due) => put_retry(commit.sql, &owner, item.delivery, claim.attempt, due, item.key)?,
+        Settle::RetryAt(due) => {
+            put_retry(commit.sql, &owner, item.delivery, claim.attempt, (commit.now, due), item.key)?
+        }
         Settle::Hold | Settle::Release => {}
         Settle::Delivered | Settle::Filtered(_) | Settle::Dead if from == states::RETRY => {
             let key = drop_retry(commit, item.delivery, to)?;
@@ -220,10 +222,16 @@ fn put_retry(
     owner: &Owner,
     delivery: DeliveryId,
     attempts: u32,
-    due: Timestamp,
+    (now, due): (Timestamp, Timestamp),
     key: Option<OrderKey>,
 ) -> rusqlite::Result<()> {
-    put_row(sql, owner, delivery, attempts, ms(due), key)
+    put_row(sql, owner, delivery, attempts, ms(due), key)?;
+    // Its window begins with the first attempt; where others wait behind it, it began with its acceptance.
+    if key.is_none() {
+        sql.prepare_cached("UPDATE retries SET since = ?2 WHERE delivery = ?1 AND since IS NULL")?
+            .execute(params![uuid(delivery.uuid()), ms(now)])?;
+    }
+    Ok(())
 }
 
 fn put_row(

@@ -89,3 +89,22 @@ async fn what_waited_longest_goes_first_and_what_came_after_an_outage_follows() 
     let arrived = bed.arrived("/in");
     assert!(arrived.is_sorted(), "{arrived:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_paused_for_longer_than_the_retry_window_is_not_given_up_when_the_partner_is_down_at_first() {
+    let up = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&up);
+    let partner = Partner::answering(move |_| (if answers.load(Ordering::Relaxed) { 200 } else { 503 }, vec![])).await;
+    let short = [("TIDEGATE__DELIVERY__RETRY_WINDOW_S", "4")];
+    let bed = Bed::start(partner, POSTS, "", &short).await;
+    let destination = bed.destination("/in", json!({})).await;
+    let path = format!("/api/v1/destinations/{}", destination["id"].as_str().unwrap());
+    bed.host.api("PATCH", &path, json!({"paused": true})).await;
+    bed.send_many(200).await;
+    over(Clock::System.now().plus(Duration::from_millis(4_100))).await;
+    bed.host.api("PATCH", &path, json!({"paused": false})).await;
+    bed.until("the breaker", || bed.health(&destination), |health| health["breaker"] == "open").await;
+    up.store(true, Ordering::Relaxed);
+    let ledger = bed.host.drained().await;
+    assert_eq!((&ledger["delivered"], &ledger["dead"]), (&json!(200), &json!(0)), "{ledger}");
+}

@@ -97,9 +97,10 @@ impl Waiting {
 
     /// Takes out what was accepted before this moment. Queues are in order of acceptance but for retries, of which
     /// only the first are looked at: the others follow when they are first.
-    pub fn expired(&mut self, accepted_before: Timestamp) -> Vec<Item> {
+    pub fn expired(&mut self, accepted_before: Timestamp, fresh: bool) -> Vec<Item> {
         let mut expired = Vec::new();
-        for queue in [&mut self.retries, &mut self.fresh] {
+        let fresh = fresh.then_some(&mut self.fresh);
+        for queue in [&mut self.retries].into_iter().chain(fresh) {
             while queue.front().is_some_and(|item| item.delivery.accepted_at < accepted_before) {
                 expired.extend(queue.pop_front());
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::delivery::conclude::{Policies, conclude};
+use crate::delivery::conclude::{Policies, begun, conclude};
 use crate::delivery::dice::Dice;
 use crate::delivery::retry::{Disposition, RetryPolicy};
 use crate::delivery::schedule::{BreakerPolicy, Item, Schedule, ScheduleConfig, Step, Terms, Ticket};
@@ -462,7 +462,7 @@ impl<'a> World<'a> {
             };
             let policy =
                 if decided.item.delivery.key.is_some() { &self.policies.ordered } else { &self.policies.plain };
-            let window = decided.item.delivery.accepted_at.plus(policy.window);
+            let window = begun(&decided.item.delivery, now).plus(policy.window);
             let wish = decided.outcome.retry_after.unwrap_or_default().min(policy.longest_wish);
             if matches!(settle, Settle::RetryAt(at) if at < now.plus(wish).min(window)) {
                 return Err(format!("wish: a delivery is tried again before {wish:?} are over"));

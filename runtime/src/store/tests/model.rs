@@ -248,7 +248,11 @@ impl Run {
             .collect();
         let fitting = newest.values().filter(|(_, state)| states.contains(state)).count();
         assert_eq!(found.items.len(), fitting.min(most));
-        let items = found.items.iter().map(|candidate| (candidate.delivery, Readmission::Owe(None))).collect();
+        let items = found
+            .items
+            .iter()
+            .map(|candidate| (candidate.delivery, Readmission::Owe { was: candidate.state, version: None }))
+            .collect();
         store.replay_step(replay, vec![ReplayStep { destination: to, items, next: found.next }]).await.unwrap();
         let deleted = self.model.deleted.contains(&destination);
         for candidate in found.items {
