@@ -255,6 +255,8 @@ async fn a_replay_is_paused_resumed_and_cancelled_and_the_rest_stays_dead() {
     until(&host, &id, |replay| replay["released"].as_u64().unwrap() > 0).await;
     let paused = printed(&host, &["replay", "pause", &id]);
     assert_eq!(paused["state"], "paused", "{paused}");
+    // A step that was in the same commit is not counted in that answer.
+    let paused = until(&host, &id, |replay| replay["state"] == "paused").await;
     let still = until(&host, &id, |replay| replay["pending"] == 0).await;
     assert_eq!(still["released"], paused["released"], "nothing is given back while it is paused");
     assert_eq!(printed(&host, &["replay", "resume", &id])["state"], "running");

@@ -29,6 +29,12 @@ const STREAMS: u32 = 64;
 /// How long to wait after `accept` failed for want of descriptors or memory, which only time can mend.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// What a client of HTTP/2 says first (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How often to look for the rest of that.
+const PEEK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Serves until `stop` is cancelled; then takes no new connections, lets requests that are under way finish, and
 /// returns. At most `bounds.connections` are open; more wait in the listener's queue.
 pub async fn serve(listener: TcpListener, router: Router, bounds: HttpConfig, stop: CancellationToken) {
@@ -78,6 +84,14 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, bounds: HttpC
         .max_header_list_size(HEAD_BYTES as u32)
         .keep_alive_interval(bounds.header_timeout)
         .keep_alive_timeout(bounds.header_timeout);
+    let said = tokio::select! {
+        said = tokio::time::timeout(bounds.header_timeout, said_which(&stream)) => said.is_ok(),
+        () = stop.cancelled() => false,
+    };
+    if !said {
+        tracing::debug!(peer = %peer.0, "a connection asked for nothing");
+        return;
+    }
     let serving = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
@@ -89,5 +103,19 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, bounds: HttpC
     };
     if let Err(error) = ended {
         tracing::debug!(%error, peer = %peer.0, "a connection ended early");
+    }
+}
+
+/// Waits until it is known which version of HTTP the other end speaks, or that it has gone: telling them apart has no time limit of
+/// its own, and a connection that is silent would hold its place for ever.
+async fn said_which(stream: &TcpStream) {
+    let mut begin = [0; PREFACE.len()];
+    loop {
+        match stream.peek(&mut begin).await {
+            Ok(0) | Err(_) => return,
+            Ok(length) if length == PREFACE.len() || !PREFACE.starts_with(&begin[..length]) => return,
+            // The same bytes are there again at once: more of them come when they come.
+            Ok(_) => tokio::time::sleep(PEEK_PAUSE).await,
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! What a secret looks like when it comes back: as it is, and in the encodings that servers and functions put things into.
 //!
-//! Guarantees: whatever is found is replaced whole, in one pass for each form. A server that cuts a secret into pieces or
+//! Guarantees: whatever is found is replaced whole, all of it looked for in the text as it came. A server that cuts a secret into pieces or
 //! encrypts it is not seen through; it has the secret anyway.
 //!
 //! Leaves to others: whose answers are searched (`secrets`), what is kept of them (`delivery`).
+
+use std::ops::Range;
 
 use base64::{
     Engine,
@@ -27,25 +29,73 @@ impl Echo {
         Self(forms.iter().map(|form| Finder::new(form).into_owned()).collect())
     }
 
-    /// The text with every form replaced; nothing if none is there.
-    pub(super) fn replaced(&self, text: &[u8], with: &[u8]) -> Option<Vec<u8>> {
-        let mut changed: Option<Vec<u8>> = None;
-        for form in &self.0 {
-            let now = changed.as_deref().unwrap_or(text);
-            let mut found = form.find_iter(now).peekable();
-            if found.peek().is_none() {
-                continue;
-            }
-            let (mut next, mut from) = (Vec::with_capacity(now.len()), 0);
-            for at in found {
-                next.extend_from_slice(&now[from..at]);
-                next.extend_from_slice(with);
-                from = at + form.needle().len();
-            }
-            next.extend_from_slice(&now[from..]);
-            changed = Some(next);
+    /// Where any form is in a text; within one form no place twice.
+    fn find<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
+        self.0.iter().flat_map(move |form| form.find_iter(text).map(move |at| at..at + form.needle().len()))
+    }
+}
+
+/// Which bytes of a text are replaced, and by what. All is looked for in the text as it was: nothing that is put into it is
+/// searched, so that what comes out is bounded by what went in.
+pub(super) struct Marks<'t> {
+    text: &'t [u8],
+    /// For each byte the number of what replaces it, from 1; with [`BEGINS`] where that begins. Empty if nothing was found.
+    marks: Vec<u16>,
+}
+
+/// That what replaces this byte begins here.
+const BEGINS: u16 = 1 << 15;
+
+impl<'t> Marks<'t> {
+    pub(super) fn new(text: &'t [u8]) -> Self {
+        Self { text, marks: Vec::new() }
+    }
+
+    /// Every form of a value is replaced by what has this number.
+    pub(super) fn mark(&mut self, echo: &Echo, number: usize) {
+        for place in echo.find(self.text) {
+            self.mark_place(place, number);
         }
-        changed
+    }
+
+    /// This text is.
+    pub(super) fn mark_text(&mut self, wanted: &[u8], number: usize) {
+        for at in memchr::memmem::find_iter(self.text, wanted) {
+            self.mark_place(at..at + wanted.len(), number);
+        }
+    }
+
+    /// What overlaps with another place is replaced together with that.
+    fn mark_place(&mut self, place: Range<usize>, number: usize) {
+        let Ok(number) = u16::try_from(number + 1) else { return };
+        self.marks.resize(self.text.len(), 0);
+        let marks = &mut self.marks[place];
+        let alone = marks.iter().all(|mark| *mark == 0);
+        marks.iter_mut().filter(|mark| **mark == 0).for_each(|mark| *mark = number);
+        if alone {
+            marks[0] |= BEGINS;
+        }
+    }
+
+    /// The text with everything replaced; nothing if nothing was found. Cut off where it has `most` bytes.
+    pub(super) fn replaced<'w>(self, with: impl Fn(usize) -> &'w [u8], most: usize) -> Option<Vec<u8>> {
+        if self.marks.is_empty() {
+            return None;
+        }
+        let (mut next, mut before) = (Vec::with_capacity(self.text.len().min(most)), 0);
+        for (byte, mark) in self.text.iter().zip(&self.marks) {
+            match mark & !BEGINS {
+                0 => next.push(*byte),
+                number if before == 0 || mark & BEGINS != 0 => next.extend_from_slice(with(usize::from(number - 1))),
+                _ => {}
+            }
+            before = *mark;
+            if next.len() > most {
+                next.truncate(most);
+                break;
+            }
+        }
+        Some(next)
     }
 }
 
@@ -152,8 +202,41 @@ mod tests {
 
     const VALUE: &str = "s€cret/T0+B0 \"x\"?";
 
+    fn replaced(echo: &Echo, text: &[u8], with: &[u8]) -> Option<Vec<u8>> {
+        let mut marks = Marks::new(text);
+        marks.mark(echo, 0);
+        marks.replaced(|_| with, usize::MAX)
+    }
+
+    #[test]
+    fn what_is_put_in_is_not_searched_again_and_what_comes_out_is_bounded() {
+        // Each value stands in the name of the one before it, sixteen times.
+        let values = ["aaaa", "bbbb", "cccc", "dddd"];
+        let names = ["b", "c", "d", "e"].map(|letter| letter.repeat(64));
+        let echoes = values.map(Echo::new);
+        let text = "a".repeat(4_096);
+        let shown = |most| {
+            let mut marks = Marks::new(text.as_bytes());
+            echoes.iter().enumerate().for_each(|(number, echo)| marks.mark(echo, number));
+            marks.replaced(|number| names[number].as_bytes(), most).unwrap()
+        };
+        assert_eq!(shown(usize::MAX), "b".repeat(64 * 1_024).into_bytes());
+        assert_eq!(shown(1_000).len(), 1_000);
+    }
+
+    #[test]
+    fn places_that_overlap_are_replaced_together_and_nothing_of_either_stays() {
+        let mut marks = Marks::new(b"<first-second>first-x-second");
+        marks.mark(&Echo::new("first-sec"), 0);
+        marks.mark(&Echo::new("second"), 1);
+        marks.mark(&Echo::new("first-"), 2);
+        let names = ["A", "B", "C"];
+        let shown = marks.replaced(|number| names[number].as_bytes(), usize::MAX).unwrap();
+        assert_eq!(String::from_utf8(shown).unwrap(), "<A>Cx-B");
+    }
+
     fn masked(text: &str) -> String {
-        let replaced = Echo::new(VALUE).replaced(text.as_bytes(), b"***");
+        let replaced = replaced(&Echo::new(VALUE), text.as_bytes(), b"***");
         replaced.map_or_else(|| text.to_owned(), |bytes| String::from_utf8(bytes).unwrap())
     }
 
@@ -195,7 +278,7 @@ mod tests {
 
     #[test]
     fn short_values_and_other_texts_stay() {
-        assert_eq!(Echo::new("key").replaced(b"the key", b"***"), None);
+        assert_eq!(replaced(&Echo::new("key"), b"the key", b"***"), None);
         assert_eq!(masked("s€cret/T0+B0"), "s€cret/T0+B0");
     }
 
@@ -203,7 +286,7 @@ mod tests {
         /// Whatever the value is, its plain form never stays.
         #[test]
         fn nothing_of_a_value_stays(value in "\\PC{4,40}", around in "[a-z]{0,5}") {
-            let replaced = Echo::new(&value).replaced(format!("{around}{value}{around}").as_bytes(), b"");
+            let replaced = replaced(&Echo::new(&value), format!("{around}{value}{around}").as_bytes(), b"");
             let left = String::from_utf8(replaced.expect("it was there")).expect("text");
             proptest::prop_assert!(left.len() <= 2 * around.len());
         }

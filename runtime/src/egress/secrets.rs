@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::{
     EgressError, InboundResponse,
-    echo::Echo,
+    echo::{Echo, Marks},
     fill::{BASE64, Basic},
     origin::Origin,
     outlet::NO_HANDLE,
@@ -191,16 +191,24 @@ impl Secrets {
                  may carry a secret must be readable, to be searched for that secret"
             )));
         }
-        for held in bound {
-            let handle = held.handle.as_bytes();
-            if let Some(body) = held.echo.replaced(&response.body, handle) {
-                response.body = body.into();
-                response.headers.retain(|(name, _)| name != "content-length");
+        let bound: Vec<&Held> = bound.collect();
+        let masked = |text: &[u8]| {
+            let (mut marks, most) = (Marks::new(text), grown(text.len()));
+            bound.iter().enumerate().for_each(|(number, held)| marks.mark(&held.echo, number));
+            match marks.replaced(|number| bound[number].handle.as_bytes(), most) {
+                Some(text) if text.len() >= most => Err(EgressError::Protocol(format!(
+                    "`{from}` repeated secrets so often that the answer with handles in their place would be too long"
+                ))),
+                masked => Ok(masked),
             }
-            for (_, value) in &mut response.headers {
-                if let Some(masked) = held.echo.replaced(value.as_bytes(), handle) {
-                    *value = String::from_utf8_lossy(&masked).into_owned();
-                }
+        };
+        if let Some(body) = masked(&response.body)? {
+            response.body = body.into();
+            response.headers.retain(|(name, _)| name != "content-length");
+        }
+        for (_, value) in &mut response.headers {
+            if let Some(masked) = masked(value.as_bytes())? {
+                *value = String::from_utf8_lossy(&masked).into_owned();
             }
         }
         Ok(response)
@@ -223,18 +231,14 @@ impl Secrets {
 
     /// The text as people may see it, in records, logs and reports.
     pub fn redacted<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
-        let mut shown = Cow::Borrowed(text);
-        for held in self.0.iter() {
-            let name = format!("{{secret.{}}}", held.name);
-            if memmem::find(&shown, held.handle.as_bytes()).is_some() {
-                let text = String::from_utf8_lossy(&shown).replace(&*held.handle, &name);
-                shown = Cow::Owned(text.into_bytes());
-            }
-            if let Some(text) = held.echo.replaced(&shown, name.as_bytes()) {
-                shown = Cow::Owned(text);
-            }
+        let names: Vec<String> = self.0.iter().map(|held| format!("{{secret.{}}}", held.name)).collect();
+        let mut marks = Marks::new(text);
+        for (number, held) in self.0.iter().enumerate() {
+            marks.mark_text(held.handle.as_bytes(), number);
+            marks.mark(&held.echo, number);
         }
-        shown
+        let shown = marks.replaced(|number| names[number].as_bytes(), grown(text.len()));
+        shown.map_or(Cow::Borrowed(text), Cow::Owned)
     }
 
     /// The same for a text that is changed in its place.
@@ -256,6 +260,11 @@ impl Secrets {
         }
         self.redact(value);
     }
+}
+
+/// How long a text may become by what is put in the place of secrets: names and handles are longer than the shortest of them.
+fn grown(bytes: usize) -> usize {
+    bytes.saturating_mul(2).saturating_add(64 << 10)
 }
 
 #[cfg(test)]

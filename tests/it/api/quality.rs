@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Answer, Apis, send};
 
@@ -216,5 +217,19 @@ async fn a_body_is_an_object_and_a_whole_number_is_one_however_it_is_written() {
         let answer = send(apis.admin, "POST", "/api/v1/links", &headers, made(text).as_bytes()).await;
         assert_eq!(answer.status, status, "{text}: {}", answer.text());
         assert!(status != 201 || answer.json()["session_s"] == 90, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_for_nothing_is_closed_whatever_it_begins_with() {
+    let apis = Apis::start(&[("TIDEGATE__HTTP__HEADER_TIMEOUT_S", "1")]).await;
+    for address in [apis.public, apis.admin] {
+        for begin in ["", "P", "PRI * HT", "GET / HT"] {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(begin.as_bytes()).await.unwrap();
+            let mut rest = Vec::new();
+            let closed = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_to_end(&mut rest)).await;
+            assert!(closed.is_ok(), "`{begin}` holds its place");
+        }
     }
 }

@@ -260,7 +260,8 @@ impl Lane {
             self.held_until = None;
         }
         if let Err(wait) = self.breaker.permits(now) {
-            let expiry = self.waiting.oldest().map(|oldest| oldest.max(self.breaker.since()).plus(self.terms.window));
+            let expiry =
+                self.waiting.oldest().map(|oldest| oldest.max(self.breaker.troubled_since()).plus(self.terms.window));
             // An hour-long outage still ends what it has waited too long for; a probe's end wakes the lane anyway.
             return match (wait, expiry) {
                 (Some(at), Some(expiry)) => Gate::Wait(at.min(expiry.max(now.plus(FIRST_PAUSE)))),
@@ -278,7 +279,7 @@ impl Lane {
         }
         let before = now.minus(self.terms.window);
         // What was never tried may have waited for something else: it has the window of this outage.
-        let expired = self.waiting.expired(before, self.breaker.since() <= before);
+        let expired = self.waiting.expired(before, self.breaker.troubled_since() <= before);
         let mut held = Vec::new();
         for item in &expired {
             if let Some(key) = item.delivery.key {

@@ -142,7 +142,8 @@ impl<'a> World<'a> {
 
     /// Runs until nothing is owed any more.
     pub fn run(&mut self) -> Result<(), String> {
-        let bound_us = self.scenario.arrive_ms * 1_000 + (RETRY.window.as_micros() as u64) + 3_600_000_000;
+        // What is first tried at the end of an outage's window has a window of its own from there.
+        let bound_us = self.scenario.arrive_ms * 1_000 + 2 * (RETRY.window.as_micros() as u64) + 3_600_000_000;
         let mut overloaded = None;
         while let Some(((at, _), happening)) = self.queue.pop_first() {
             self.now_us = at;
