@@ -82,8 +82,8 @@ pub(in crate::delivery) struct Breaker {
     state: State,
     /// When it last opened or closed.
     since: Timestamp,
-    /// When it opened after it had been closed for long; short closings in between do not count.
-    troubled: Timestamp,
+    /// When it opened for the first time, or after it had been closed for long; short closings in between do not count.
+    troubled: Option<Timestamp>,
     /// Whether each of the latest attempts failed or was slow, the newest in the lowest bit.
     failed: u64,
     slow: u64,
@@ -97,7 +97,7 @@ const STABLE: Duration = Duration::from_secs(60);
 
 impl Breaker {
     pub fn new(now: Timestamp) -> Self {
-        Self { state: State::Closed, since: now, troubled: now, failed: 0, slow: 0, seen: 0, in_row: 0 }
+        Self { state: State::Closed, since: now, troubled: None, failed: 0, slow: 0, seen: 0, in_row: 0 }
     }
 
     pub fn state(&self) -> State {
@@ -110,7 +110,7 @@ impl Breaker {
 
     /// Since when it has not been closed for long, while it is not closed.
     pub fn troubled_since(&self) -> Timestamp {
-        self.troubled
+        self.troubled.unwrap_or(self.since)
     }
 
     pub fn is_closed(&self) -> bool {
@@ -160,8 +160,9 @@ impl Breaker {
                 let why = self.broken(policy)?;
                 if now.since(self.since) >= STABLE {
                     self.in_row = 0;
-                    self.troubled = now;
+                    self.troubled = None;
                 }
+                self.troubled = self.troubled.or(Some(now));
                 self.since = now;
                 self.open(why, policy, dice, now);
                 Some(Change::Opened(why))
