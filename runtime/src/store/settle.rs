@@ -225,13 +225,8 @@ fn put_retry(
     (now, due): (Timestamp, Timestamp),
     key: Option<OrderKey>,
 ) -> rusqlite::Result<()> {
-    put_row(sql, owner, delivery, attempts, ms(due), key)?;
     // Its window begins with the first attempt; where others wait behind it, it began with its acceptance.
-    if key.is_none() {
-        sql.prepare_cached("UPDATE retries SET since = ?2 WHERE delivery = ?1 AND since IS NULL")?
-            .execute(params![uuid(delivery.uuid()), ms(now)])?;
-    }
-    Ok(())
+    put_row(sql, owner, delivery, attempts, ms(due), key.is_none().then_some(ms(now)), key)
 }
 
 fn put_row(
@@ -240,11 +235,13 @@ fn put_row(
     delivery: DeliveryId,
     attempts: u32,
     due: i64,
+    since: Option<i64>,
     key: Option<OrderKey>,
 ) -> rusqlite::Result<()> {
     sql.prepare_cached(
-        "INSERT INTO retries (delivery, workspace, destination, attempts, due_at, order_key)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET attempts = ?4, due_at = ?5, order_key = ?6",
+        "INSERT INTO retries (delivery, workspace, destination, attempts, due_at, order_key, since)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT DO UPDATE SET attempts = ?4, due_at = ?5, order_key = ?6, since = coalesce(since, ?7)",
     )?
     .execute(params![
         uuid(delivery.uuid()),
@@ -253,6 +250,7 @@ fn put_row(
         attempts,
         due,
         key.map(|key| key.0.cast_signed()),
+        since,
     ])?;
     Ok(())
 }
@@ -289,7 +287,7 @@ fn hold(commit: &Commit<'_>, owner: &Owner, claim: &Claim, item: &Settlement) ->
             )?,
     };
     let due = if first { ms(commit.now) } else { HELD };
-    put_row(commit.sql, owner, item.delivery, claim.attempt - 1, due, item.key)?;
+    put_row(commit.sql, owner, item.delivery, claim.attempt - 1, due, None, item.key)?;
     Ok(if first { After::Retry(commit.now) } else { After::Closed })
 }
 

@@ -9,11 +9,12 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::compatible_shape::Data;
 use super::functions::{Added, Promotion, add, find, promoted, publisher};
@@ -117,14 +118,7 @@ async fn list(State(state): State<Arc<ApiState>>, actor: Actor, Asked(part): Ask
     let found = state.store.list_functions(&actor, &page).await?;
     let mut functions = Vec::with_capacity(found.items.len());
     for function in &found.items {
-        let mut shown = shape(&state, &actor, function).await?;
-        // A list says what there is, not all of it.
-        if let Some(shown) = shown.as_object_mut() {
-            let brief =
-                ["id", "resourceType", "createdAt", "createdBy", "displayName", "description", "logoUrl", "catalogId"];
-            shown.retain(|name, _| brief.contains(&name.as_str()));
-        }
-        functions.push(shown);
+        functions.push(Value::Object(brief(function, &newest(&state, &actor, function).await?.1)));
     }
     data(json!({"functions": functions, "pagination": pagination(&current, found.next)}))
 }
@@ -361,7 +355,8 @@ async fn build(
         manifest::text(manifest).map_err(|error| Problem::unprocessable("invalid_manifest", error.to_string()))?;
     let job = Job::Source { file, manifest: Some(manifest), follows: true };
     let made = upload::build(state, actor, job, Bytes::from(code)).await?;
-    add(state, actor, made, None).await
+    // It has no field for a signature.
+    add(state, actor, made, &HeaderMap::new()).await
 }
 
 impl Part {
@@ -379,28 +374,39 @@ fn pagination(current: &str, next: Option<String>) -> Value {
     }
 }
 
+/// What a list says of a function, by its newest version.
+fn brief(function: &Function, newest: &FunctionVersion) -> Map<String, Value> {
+    let logo = newest.manifest.listing.as_ref().and_then(|listing| listing.logo.clone());
+    let fields = [
+        ("id", function.id.to_string()),
+        ("resourceType", DESTINATION.to_owned()),
+        ("createdAt", function.created_at.to_string()),
+        ("createdBy", function.partner.to_string()),
+        ("displayName", function.name.clone()),
+        ("description", newest.manifest.description.clone().unwrap_or_default()),
+        ("logoUrl", logo.unwrap_or_default()),
+        ("catalogId", function.id.to_string()),
+    ];
+    fields.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect()
+}
+
 /// A function in their form: the code is that of its newest version, which may wait to be deployed.
 async fn shape(state: &ApiState, actor: &Actor, function: &Function) -> Result<Value, Problem> {
     let (_, newest) = newest(state, actor, function).await?;
     let current = state.store.get_version(actor, function.id, function.current).await?;
     let script = state.store.script(actor, function.id, newest.id).await?;
+    let mut shown = brief(function, &newest);
     let settings: Vec<_> =
         newest.manifest.settings.iter().map(|(name, setting)| SettingShape::of(name, setting)).collect();
-    Ok(json!({
-        "id": function.id.to_string(),
-        "resourceType": DESTINATION,
-        "createdAt": function.created_at.to_string(),
-        "createdBy": function.partner.to_string(),
-        "code": script.map(|script| script.text).unwrap_or_default(),
-        "deployedAt": current.created_at.to_string(),
-        "settings": settings,
-        "displayName": function.name,
-        "description": newest.manifest.description.unwrap_or_default(),
-        "logoUrl": newest.manifest.listing.and_then(|listing| listing.logo).unwrap_or_default(),
-        "batchMaxCount": newest.manifest.batch.map_or(0, |batch| batch.max_events),
-        "catalogId": function.id.to_string(),
-        "isLatestVersion": newest.id == function.current,
-    }))
+    let more = [
+        ("code", json!(script.map(|script| script.text).unwrap_or_default())),
+        ("deployedAt", json!(current.created_at.to_string())),
+        ("settings", json!(settings)),
+        ("batchMaxCount", json!(newest.manifest.batch.map_or(0, |batch| batch.max_events))),
+        ("isLatestVersion", json!(newest.id == function.current)),
+    ];
+    shown.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    Ok(Value::Object(shown))
 }
 
 async fn version_shape(

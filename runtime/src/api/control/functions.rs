@@ -183,7 +183,7 @@ async fn create(
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
     let headers = request.headers().clone();
     let upload::Received { made, cases } = upload::receive(&state, &actor, &query, request).await?;
-    let Added { function, version, wider, findings } = add(&state, &actor, made, Some(&headers)).await?;
+    let Added { function, version, wider, findings } = add(&state, &actor, made, &headers).await?;
     let cases = checking::run(&state, &version, cases).await;
     if !cases.is_empty() || state.store.checks(version.id).await?.is_none() {
         let findings = findings.iter().map(ToString::to_string).collect();
@@ -214,10 +214,10 @@ pub(super) async fn add(
     state: &ApiState,
     actor: &Actor,
     made: upload::Made,
-    headers: Option<&HeaderMap>,
+    headers: &HeaderMap,
 ) -> Result<Added, Problem> {
     let upload::Made { manifest, inspection, digest, component, findings, script } = made;
-    let signed = signing::signed(state, actor, headers.unwrap_or(&HeaderMap::new()), digest, &manifest).await?;
+    let signed = signing::signed(state, actor, headers, digest, &manifest).await?;
     let wider = match state.store.find_function(&publisher(actor), &manifest.name).await? {
         Some(known) => beyond_approved(&approved(state, actor, known.id).await?, &manifest),
         None => None,
