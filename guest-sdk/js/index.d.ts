@@ -290,6 +290,12 @@ declare global {
    */
   function idempotencyKey(event: { messageId: string }, purpose: string): string;
 
+  /**
+   * Which attempt at this event the call is, from 1. An attempt that this host itself could not make is not counted. Throws a
+   * `TypeError` for what is not one of the events that the handler was called with.
+   */
+  function attemptOf(event: { messageId: string }): number;
+
   interface Timer {
     ref(): Timer;
     unref(): Timer;

@@ -19,6 +19,25 @@ fn named(text: &str) -> BTreeSet<String> {
     text.match_indices("tidegate_").map(|(at, _)| of(at)).collect()
 }
 
+/// What the queries of a text select by its value: metric, label, value. Variables of the dashboard are no values.
+fn selected(text: &str) -> Vec<(&str, &str, &str)> {
+    let mut all = Vec::new();
+    for (at, _) in text.match_indices("tidegate_") {
+        let Some((metric, rest)) = text[at..].split_once('{') else { break };
+        if metric.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            continue;
+        }
+        let selectors = rest.split_once('}').expect("a selector ends").0;
+        for selector in selectors.split(',') {
+            let (label, values) = selector.split_once(['=', '!']).expect("a selector has an operator");
+            let values = values.trim_start_matches(['=', '~']).trim_matches('"');
+            all.extend(values.split('|').filter(|value| !value.starts_with('$')).map(|value| (metric, label, value)));
+        }
+    }
+    assert!(all.len() >= 2, "queries select by values");
+    all
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_of_the_dashboard_and_the_alerts_is_one_that_a_host_has() {
     let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
@@ -43,6 +62,11 @@ async fn every_metric_of_the_dashboard_and_the_alerts_is_one_that_a_host_has() {
         assert!(wanted.len() >= 5, "{name}: {wanted:?}");
         let missing: Vec<_> = wanted.difference(&samples).collect();
         assert!(missing.is_empty(), "{name} names {missing:?}, which /metrics does not have:\n{metrics}");
+        for (metric, label, value) in selected(&text.replace("\\\"", "\"")) {
+            let [open, rest] = [format!("{metric}{{"), format!("{label}=\"{value}\"")];
+            let there = metrics.lines().any(|line| line.starts_with(&open) && line.contains(&rest));
+            assert!(there, "{name} selects {metric} with {rest}, which /metrics does not have:\n{metrics}");
+        }
     }
     let mut families: Vec<_> = metrics.lines().filter(|line| line.starts_with("# TYPE ")).collect();
     families.sort_by_key(|line| line.split(' ').nth(2));

@@ -139,7 +139,7 @@ impl Host {
     }
 
     /// Uploads a function in JavaScript with its manifest.
-    pub async fn push_source(&self, handler: &str, manifest: &str) {
+    pub async fn push_source(&self, handler: &str, manifest: &str) -> Value {
         let form = format!(
             "--e\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\n{handler}\r\n\
              --e\r\ncontent-disposition: form-data; name=\"function.toml\"\r\n\r\n{manifest}\r\n--e--\r\n"
@@ -148,6 +148,7 @@ impl Host {
         let headers = [("authorization", bearer.as_str()), ("content-type", "multipart/form-data; boundary=e")];
         let made = http::send(self.admin, "POST", "/api/v1/functions", &headers, form.into_bytes()).await;
         assert_eq!(made.status, 201, "{}", made.text());
+        made.json()
     }
 
     /// A source that feeds a destination of a function that is there; the source and the destination.
@@ -187,5 +188,14 @@ impl Drop for Host {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+    }
+}
+
+/// Waits until this holds.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "{what} never came");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

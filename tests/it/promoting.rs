@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use tidegate::catalog::component_from_core;
 
-use crate::host::Host;
+use crate::host::{Host, until};
 use crate::http::{self, Partner};
 
 const SEND: &str = include_str!("../guests/send.wat");
@@ -73,4 +73,48 @@ async fn each_event_runs_wholly_on_one_version_while_versions_change() {
         ran.insert(expected);
     }
     assert_eq!(ran.len(), 2, "both versions ran");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn also_of_a_success_that_is_in_no_sample_it_is_known_which_version_ran() {
+    const EVENTS: usize = 60;
+    let partner = Partner::start().await;
+    let data = tempfile::tempdir().unwrap();
+    let host = Host::start(data.path(), partner.address, None);
+    let handler = "async function onTrack(event, settings) {
+        await fetch(`${settings.url}/VERSION`, { method: 'POST', body: JSON.stringify({ id: event.messageId, ran: 'VERSION' }) });
+      }";
+    let manifest = "name = \"told\"\nversion = \"VERSION.0.0\"\nevents = [\"track\"]\nreads = [\"*\"]\n\
+                    [egress]\nallow = [\"{settings.url}\"]\n[settings.url]\ntype = \"string\"\nrequired = true\n";
+    let mut ids = Vec::new();
+    for version in ["1", "2"] {
+        let [handler, manifest] = [handler, manifest].map(|text| text.replace("VERSION", version));
+        ids.push(host.push_source(&handler, &manifest).await["version"]["id"].clone());
+    }
+    let (source, destination) = host.feed("told", json!({"url": partner.url()})).await;
+    let path = format!("/api/v1/destinations/{}", destination["id"].as_str().unwrap());
+    // All are owed by one block; the rate lets some of them run on one version, and the rest on the other.
+    host.api("PATCH", &path, json!({"rate": {"events_per_s": 20}})).await;
+    let event =
+        |number: usize| json!({"type": "track", "event": "E", "userId": "u", "messageId": format!("m{number}")});
+    let batch: Vec<_> = (0..EVENTS).map(event).collect();
+    let body = json!({"writeKey": source["write_key"], "batch": batch}).to_string().into_bytes();
+    let answer = http::send(host.listen, "POST", "/v1/batch", &[("content-type", "application/json")], body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    until("some run on the first version", || partner.bodies().len() >= 5).await;
+    host.api("POST", "/api/v1/functions/told/versions/2.0.0/promote", json!({})).await;
+    assert_eq!(host.drained().await["delivered"], EVENTS);
+    let bodies = partner.bodies();
+    let deliveries = host.api("GET", "/api/v1/deliveries?limit=1000", Value::Null).await;
+    let deliveries = deliveries["items"].as_array().unwrap();
+    assert_eq!(deliveries.len(), EVENTS);
+    for delivery in deliveries {
+        let ran =
+            bodies.iter().find(|body| body["id"] == delivery["message_id"]).map(|body| body["ran"].clone()).unwrap();
+        let expected = &ids[if ran == "1" { 0 } else { 1 }];
+        assert_eq!(delivery["version"], *expected, "{delivery}");
+    }
+    assert!(bodies.iter().any(|body| body["ran"] == "2"), "both ran");
+    let recorded = deliveries.iter().filter(|delivery| !delivery["last_outcome"].is_null()).count();
+    assert!(recorded < EVENTS, "most successes have no record of their own");
 }

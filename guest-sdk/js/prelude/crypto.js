@@ -116,6 +116,16 @@ function idempotencyKey(event, purpose) {
   return uuidText(bytes);
 }
 
+/** Which attempt at this event the call is, from 1: `Event::attempt` in Rust. */
+function attemptOf(event) {
+  const id = read(event, 'messageId');
+  const attempt = typeof id === 'string' ? host.attempt(id) : undefined;
+  if (attempt === undefined || attempt === null) {
+    throw new TypeError('attemptOf: it takes an event that the handler was called with, such as attemptOf(event)');
+  }
+  return attempt;
+}
+
 function timingSafeEqual(a, b) {
   const [left, right] = [viewed(a), viewed(b)];
   if (left === undefined || right === undefined) throw coded(TypeError, 'ERR_INVALID_ARG_TYPE', 'timingSafeEqual: both must be bytes');

@@ -5,7 +5,7 @@ const GLOBALS = {
   setTimeout, clearTimeout, setInterval, clearInterval: clearTimeout, setImmediate, clearImmediate, queueMicrotask,
   console, URL, URLSearchParams, Event, EventTarget, AbortController, AbortSignal, Blob, File, FormData, Headers,
   Request, Response, fetch, atob, btoa, TextEncoder, TextDecoder, Buffer, crypto, CryptoKey,
-  structuredClone, process, performance, cache, idempotencyKey, global, _: lodash,
+  structuredClone, process, performance, cache, idempotencyKey, attemptOf, global, _: lodash,
 };
 for (const name of objectKeys(GLOBALS)) publish(name, GLOBALS[name]);
 

@@ -100,8 +100,13 @@ fn encode_delivery(figures: &DeliveryFigures, encoder: &mut DescriptorEncoder<'_
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("tidegate");
-        let metrics = (Family::default(), Counter::default(), Counter::default(), Counter::default());
+        let metrics =
+            (Family::<OneLabel, Counter>::default(), Counter::default(), Counter::default(), Counter::default());
         let (tracking_answers, events_accepted, events_duplicate, client_metrics) = metrics;
+        // What alerts ask for is there before it happens.
+        for code in ["ok", "overloaded", "rate_limited"] {
+            drop(Family::get_or_create(&tracking_answers, &[("code", code)]));
+        }
         registry.register("tracking_answers", "Answers of the tracking API by code", Family::clone(&tracking_answers));
         registry.register("events_accepted", "Events that were stored", Counter::clone(&events_accepted));
         let help = "Events left out because their messageId was there before";

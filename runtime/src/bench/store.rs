@@ -418,9 +418,16 @@ impl Bench {
             wall_ms: 1,
             outcome,
             version: VersionId::new(now),
-            report: json!({}),
+            report: Some(json!({})),
         };
-        Settlement { delivery: claimed.id, lease: claimed.lease, settle, key: None, attempt: Some(attempt) }
+        Settlement {
+            delivery: claimed.id,
+            lease: claimed.lease,
+            settle,
+            key: None,
+            attempt: Some(attempt),
+            instead: None,
+        }
     }
 
     /// Reads the ledger and the newest deliveries until everything is delivered.

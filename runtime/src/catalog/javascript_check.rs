@@ -36,7 +36,8 @@ const GLOBALS: &str = "Object Function Error EvalError RangeError ReferenceError
     EventNotSupported InvalidEventPayload ValidationError RetryError InvalidSettings DropEvent DOMException setTimeout \
     clearTimeout setInterval clearInterval setImmediate clearImmediate queueMicrotask console URL URLSearchParams Event \
     EventTarget AbortController AbortSignal Blob File FormData Headers Request Response fetch atob btoa TextEncoder \
-    TextDecoder Buffer crypto CryptoKey structuredClone process performance cache idempotencyKey global _";
+    TextDecoder Buffer crypto CryptoKey structuredClone process performance cache idempotencyKey attemptOf \
+    global _";
 
 /// What a bundler gives the files that it puts together.
 const BUNDLED: [&str; 3] = ["require", "module", "exports"];

@@ -89,7 +89,7 @@ fn settlement(claimed: &ClaimedDelivery, settle: Settle) -> Settlement {
         wall_ms: 1,
         outcome,
         version: crate::model::VersionId::new(now),
-        report: json!({ "requests": [], "log": [] }),
+        report: Some(json!({ "requests": [], "log": [] })),
     };
-    Settlement { delivery: claimed.id, lease: claimed.lease, settle, key: None, attempt: Some(attempt) }
+    Settlement { delivery: claimed.id, lease: claimed.lease, settle, key: None, attempt: Some(attempt), instead: None }
 }

@@ -53,6 +53,7 @@ impl Attempts {
             Err(error) => {
                 let destination = prepared.route.destination.id;
                 tracing::error!(%destination, %error, "the version of a replayed delivery cannot be read");
+                self.metrics.host_fault();
                 let ended = Ended { events: items.len(), back: Back::Fault(items), ..Ended::default() };
                 return Attempted { settlements: Vec::new(), ended };
             }
@@ -67,10 +68,16 @@ impl Attempts {
         spans.iter().for_each(|spans| spans.invoked(&report));
         if let Ending::HostFault(message) = &report.ending {
             let destination = prepared.route.destination.id;
+            self.metrics.host_fault();
             tracing::error!(%destination, message, "the host could not run the function");
         }
         let now = self.clock.now();
-        let Concluded { decided, ended } = conclude(items, &report, &prepared.policies, now, || rand::rng().next_u64());
+        let Concluded { decided, mut ended, failure } =
+            conclude(items, &report, &prepared.policies, now, || rand::rng().next_u64());
+        ended.failure = failure.map(|mut failure| {
+            prepared.secrets.redact(&mut failure.message);
+            Arc::new(failure)
+        });
         let settlements = decided
             .into_iter()
             .map(|decided| {
@@ -175,21 +182,21 @@ fn settlement(
         outcome = outcome.code.as_str(), ?disposition,
         trace = span.as_ref().map(|span| tracing::field::display(span.trace())), "attempt ended"
     );
-    let keep = match disposition {
-        Disposition::Release => false,
-        // After failures the success has to be seen too, or the last failure would seem to be how it ended.
+    // After failures the success has to be seen too, or the last failure would seem to be how it ended.
+    let kept = match disposition {
+        Disposition::Release => return plain(&delivery, disposition.settle()),
         Disposition::Delivered | Disposition::Unsupported => delivery.attempt > 1 || prepared.sample(now),
         Disposition::Dead | Disposition::RetryAt(_) => true,
     };
-    let attempt = keep.then(|| AttemptRecord {
+    let attempt = AttemptRecord {
         number: delivery.attempt,
         started_at,
         wall_ms: report.used.wall_ms as u64,
         version: prepared.route.version.id,
-        report: record::report(report, &outcome, &prepared.secrets, prepared.extent(report, now)),
+        report: kept.then(|| record::report(report, &outcome, &prepared.secrets, prepared.extent(report, now))),
         outcome,
-    });
-    Settlement { attempt, ..plain(&delivery, disposition.settle()) }
+    };
+    Settlement { attempt: Some(attempt), ..plain(&delivery, disposition.settle()) }
 }
 
 impl Disposition {
@@ -207,5 +214,5 @@ impl Disposition {
 
 /// A settlement without an attempt.
 pub(super) fn plain(delivery: &crate::model::ClaimedDelivery, settle: Settle) -> Settlement {
-    Settlement { delivery: delivery.id, lease: delivery.lease, settle, key: delivery.key, attempt: None }
+    Settlement { delivery: delivery.id, lease: delivery.lease, settle, key: delivery.key, attempt: None, instead: None }
 }

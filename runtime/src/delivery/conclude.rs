@@ -13,10 +13,10 @@ use crate::model::{Answer, ClaimedDelivery, Ending, InvocationReport, Outcome, O
 use super::classify::classify;
 use super::retry::{Disposition, RetryPolicy};
 use super::schedule::{Back, Ended, Fate, Item, Sight};
+use crate::store::Failure;
 
-/// Statuses by which a partner asks for less.
+/// The status by which a partner asks for less, whether or not it says for how long.
 const TOO_MANY_REQUESTS: u16 = 429;
-const UNAVAILABLE: u16 = 503;
 
 /// What a destination's failed deliveries are tried by.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +35,8 @@ pub(super) struct Concluded {
     pub decided: Vec<Decided>,
     /// What the lane has to know.
     pub ended: Ended,
+    /// How one of the deliveries failed, if any did in a way that another attempt may mend.
+    pub failure: Option<Failure>,
 }
 
 /// One delivery's end of an attempt.
@@ -61,16 +63,21 @@ pub(super) fn conclude(
     };
     if matches!(report.ending, Ending::HostFault(_)) {
         ended.back = Back::Fault(items);
-        return Concluded { decided: Vec::new(), ended };
+        return Concluded { decided: Vec::new(), ended, failure: None };
     }
     let outcomes = classify(report, items.len());
     ended.sight = Some(sight(report, &outcomes, ended.wall >= policies.slow));
     ended.pushed_back = pushed_back(report, &outcomes);
     ended.too_large = matches!(report.ending, Ending::LimitExceeded { .. } | Ending::DeadlineExceeded { .. });
+    let failure = items.iter().zip(&outcomes).find(|(_, outcome)| outcome.retryable).map(|(item, outcome)| Failure {
+        delivery: item.delivery.id,
+        code: outcome.code,
+        message: outcome.message.clone(),
+    });
     if items.len() > 1 && failed_as_a_whole(&report.ending) {
         let second = items.split_off(items.len().div_ceil(2));
         ended.back = Back::Pieces([items, second]);
-        return Concluded { decided: Vec::new(), ended };
+        return Concluded { decided: Vec::new(), ended, failure };
     }
     let mut decided = Vec::with_capacity(items.len());
     for (item, outcome) in items.into_iter().zip(outcomes) {
@@ -83,7 +90,7 @@ pub(super) fn conclude(
         }
         decided.push(Decided { item, outcome, disposition });
     }
-    Concluded { decided, ended }
+    Concluded { decided, ended, failure }
 }
 
 /// When the retry window of a delivery began that failed now: with its first attempt, so that what had to wait for it, for a pause
@@ -125,7 +132,8 @@ fn pushed_back(report: &InvocationReport, outcomes: &[Outcome]) -> Option<Option
     if matches!(report.ending, Ending::DeadlineExceeded { .. }) {
         return Some(None);
     }
-    let asks = |status: u16, wish: Option<u64>| status == TOO_MANY_REQUESTS || status == UNAVAILABLE && wish.is_some();
+    // Whoever fails and says when to come back is as good as one that throttles.
+    let asks = |status: u16, wish: Option<u64>| status == TOO_MANY_REQUESTS || status >= 400 && wish.is_some();
     let asked = report
         .requests
         .iter()

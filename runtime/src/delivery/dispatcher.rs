@@ -14,10 +14,11 @@ use super::attempt::{Attempted, Attempts, plain};
 use super::prepared::{Means, Prepared};
 use super::schedule::{Back, Change, Ended, Item, Schedule, Step, Ticket};
 use super::settler::ToSettle;
+use super::spans::Unsettled;
 use super::watch::Questions;
 use super::{DeliveryConfig, settler};
 use crate::model::{ClaimedDelivery, DestinationId, OrderKey, Timestamp};
-use crate::store::{Routes, Settle, StoreError, Want};
+use crate::store::{Failure, Routes, Settle, Settlement, StoreError, Want};
 
 /// How long the dispatcher sleeps at most before it looks for due retries.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -182,7 +183,7 @@ impl Dispatcher {
                 Step::Load(destination) => self.load(destination),
                 Step::Hold(items) => self.settle(items, Settle::Hold).await,
                 Step::Release(items) => self.settle(items, Settle::Release).await,
-                Step::Expire(items) => self.settle(items, Settle::Dead).await,
+                Step::Expire(items, last) => self.expire(items, last).await,
                 Step::Changed(destination, change) => self.changed(destination, change),
             }
         }
@@ -255,6 +256,16 @@ impl Dispatcher {
         for item in items {
             // As above: whoever has to know hears it from the settler.
             drop(self.settlements.send(plain(&item.delivery, settle).into()).await);
+        }
+    }
+
+    /// Gives deliveries up without an attempt.
+    async fn expire(&self, items: Vec<Item>, last: Option<Arc<Failure>>) {
+        let tracer = self.attempts.tracer.as_ref();
+        for item in items {
+            let span = tracer.and_then(|tracer| Unsettled::unattempted(tracer, &item, Settle::Dead));
+            let settlement = Settlement { instead: last.clone(), ..plain(&item.delivery, Settle::Dead) };
+            drop(self.settlements.send(ToSettle { settlement, span }).await);
         }
     }
 

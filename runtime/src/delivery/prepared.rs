@@ -113,6 +113,7 @@ impl Prepared {
             hosts,
             ordered: !route.ordered.is_empty(),
             window: policies.plain.window,
+            ordered_window: policies.ordered.window,
         };
         let (outlet, secrets) = match granted {
             Ok((grant, secrets)) => {

@@ -46,7 +46,8 @@ pub(super) async fn run(store: Arc<Store>, mut incoming: mpsc::Receiver<ToSettle
         let (mut group, mut spans, mut weight) = (Vec::new(), Vec::new(), 0);
         let mut next = Some(first);
         while let Some(ToSettle { settlement, span }) = next {
-            weight += if settlement.attempt.is_some() { RECORDED } else { 1 };
+            let recorded = settlement.attempt.as_ref().is_some_and(|attempt| attempt.report.is_some());
+            weight += if recorded { RECORDED } else { 1 };
             spans.extend(span.map(|span| (group.len(), span)));
             group.push(settlement);
             if weight >= GROUP {

@@ -10,7 +10,7 @@ use super::conclude::Decided;
 use super::retry::Disposition;
 use super::schedule::Item;
 use crate::model::{DeliveryId, Ending, Exchange, InvocationReport, VersionId};
-use crate::store::Settled;
+use crate::store::{Settle, Settled};
 use crate::telemetry::{Fact, Link, Span, SpanId, Step, Trace, TraceId, Tracer};
 
 /// An attempt's spans until its deliveries are decided. Those of an attempt that is abandoned go with it.
@@ -25,7 +25,8 @@ pub(super) struct AttemptSpans {
 pub(super) struct Unsettled {
     tracer: Arc<Tracer>,
     trace: Trace,
-    attempt: Span,
+    /// None where it was given up without one.
+    attempt: Option<Span>,
     decided: u64,
     settle: &'static str,
 }
@@ -110,7 +111,7 @@ impl AttemptSpans {
             Disposition::Dead | Disposition::RetryAt(_) | Disposition::Release => Some(code),
         };
         let tracer = Arc::clone(&self.tracer);
-        Some(Box::new(Unsettled { decided: tracer.now(), tracer, trace, attempt, settle }))
+        Some(Box::new(Unsettled { decided: tracer.now(), tracer, trace, attempt: Some(attempt), settle }))
     }
 
     /// What is left was not decided: the host could not run the function, or a batch is tried again in halves.
@@ -124,6 +125,13 @@ impl AttemptSpans {
 }
 
 impl Unsettled {
+    /// A delivery is decided without an attempt; nothing if its trace is not kept.
+    pub fn unattempted(tracer: &Arc<Tracer>, item: &Item, settle: Settle) -> Option<Box<Self>> {
+        let trace = tracer.trace(item.delivery.source, &item.delivery.event.message_id)?;
+        let (tracer, decided, settle) = (Arc::clone(tracer), tracer.now(), settle.as_str());
+        Some(Box::new(Self { tracer, trace, attempt: None, decided, settle }))
+    }
+
     /// Of which trace it is.
     pub fn trace(&self) -> TraceId {
         self.trace.id
@@ -131,14 +139,19 @@ impl Unsettled {
 
     /// It is on disk, or another claim was there first.
     pub fn settled(self, settled: Option<Settled>) {
-        let Self { tracer, trace, mut attempt, decided, settle } = self;
+        let Self { tracer, trace, attempt, decided, settle } = self;
         let now = tracer.now();
-        let mut span = Span::below(&trace, Step::Settle, decided, now).inside(attempt.id);
+        let mut span = Span::below(&trace, Step::Settle, decided, now);
+        if let Some(attempt) = &attempt {
+            span = span.inside(attempt.id);
+        }
         span.facts = vec![("tidegate.settled_as", Fact::Code(settle))];
         span.failed = (settled == Some(Settled::LeaseLost)).then_some("lease_lost");
         tracer.end(span);
-        attempt.ended = now.max(attempt.began);
-        tracer.end(attempt);
+        if let Some(mut attempt) = attempt {
+            attempt.ended = now.max(attempt.began);
+            tracer.end(attempt);
+        }
     }
 }
 

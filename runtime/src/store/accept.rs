@@ -12,9 +12,10 @@ use super::codec;
 use super::ledger::Owner;
 use super::rows::{ms, uuid};
 use super::sealing::Sealing;
+use super::settled;
 use super::states;
 use super::types::{Accepted, NewEvent, Owed, OwedState};
-use super::work::{Accept, Commit, Events, Memory, Prepared, block_of};
+use super::work::{Accept, Commit, Events, Memory, Prepared, block_of, delivery_at};
 use crate::model::{ConnectionId, DeliveryId, DestinationId, FilterReason, SourceId, Timestamp, WorkspaceId};
 
 /// How long a `messageId` is remembered: what the tracking API promises.
@@ -208,6 +209,9 @@ fn write_debt(commit: &mut Commit<'_>, owner: &Owner, event_block: i64, bytes: &
             fresh,
             bytes,
         ])?;
+    for (position, state) in bytes.iter().enumerate().filter(|(_, state)| **state != states::FRESH) {
+        settled::say(commit, owner, delivery_at(id, position), *state);
+    }
     let counts = commit.ledger.counts(owner);
     counts.accepted += owed;
     counts.pending += fresh;

@@ -15,7 +15,9 @@ use super::settle::HELD;
 use super::states;
 use super::types::{AttemptRecord, DeadLetter, DeliveryDetail, DeliverySummary, Page, Paged};
 use super::work::{block_of, delivery_at};
-use crate::model::{Actor, DeliveryId, DeliveryState, DestinationId, Event, Timestamp, VersionId};
+use crate::model::{
+    Actor, DeliveryId, DeliveryState, DestinationId, Event, FilterReason, Outcome, OutcomeCode, Timestamp, VersionId,
+};
 
 /// Blocks that one page looks through at most, so that a list of something rare does not read the whole database; the page is
 /// then short and says where to go on.
@@ -127,8 +129,13 @@ fn summary(
         .optional()?;
     let dead = match state {
         DeliveryState::Dead => sql
-            .prepare_cached("SELECT at, coalesce(opened_text(workspace, delivery, sealed_cause), cause) FROM dead WHERE delivery = ?1")?
-            .query_row(key, |row| Ok(DeadLetter { at: time(row, 0)?, cause: row.get(1)? }))
+            .prepare_cached(
+                "SELECT at, coalesce(opened_text(workspace, delivery, sealed_cause), cause), outcome FROM dead WHERE delivery = ?1",
+            )?
+            .query_row(key, |row| {
+                let given_up: Option<String> = row.get(2)?;
+                Ok((DeadLetter { at: time(row, 0)?, cause: row.get(1)? }, given_up))
+            })
             .optional()?,
         DeliveryState::Pending | DeliveryState::Delivered | DeliveryState::Filtered => None,
     };
@@ -137,6 +144,11 @@ fn summary(
         None => None,
     };
     let last = last_attempt(sql, delivery)?;
+    let (dead, given_up) = dead.unzip();
+    let version = last.as_ref().map(|last| last.version).or_else(|| match filter_reason {
+        None | Some(FilterReason::Unsupported) if !states::is_open(block.states[position]) => block.version,
+        _ => None,
+    });
     let recorded = last.as_ref().map_or(0, |last| last.number);
     // A first success is recorded only in a sample: that it was delivered says that there was one attempt.
     let least = u32::from(state == DeliveryState::Delivered);
@@ -154,11 +166,19 @@ fn summary(
         attempts: retry.map_or(recorded.max(least), |(attempts, ..)| attempts),
         next_due: retry.and_then(|(_, due, _)| due),
         accepted_at: block.accepted_at,
-        last_outcome: last.map(|last| last.outcome),
+        last_outcome: last.map(|last| last.outcome).or_else(|| given_up_as(given_up.flatten()?, dead.as_ref())),
+        version: version.filter(|_| state != DeliveryState::Dead || recorded > 0),
         dead,
         replay,
     };
     Ok((summary, event))
+}
+
+/// The outcome of a delivery that was given up without an attempt of its own.
+fn given_up_as(code: String, dead: Option<&DeadLetter>) -> Option<Outcome> {
+    let code = OutcomeCode::ALL.into_iter().find(|known| known.as_str() == code)?;
+    let message = dead.map(|dead| dead.cause.clone()).unwrap_or_default();
+    Some(Outcome { code, message, retryable: true, error: None, retry_after: None })
 }
 
 /// The destination and the event of a delivery, whoever owns it.
@@ -240,7 +260,7 @@ fn recorded(
             wall_ms: count(row.get(2)?),
             outcome: json(row, 3)?,
             version: id(row, 4, VersionId::from_uuid)?,
-            report: json(row, 5)?,
+            report: Some(json(row, 5)?),
         })
     })?
     .collect()

@@ -57,6 +57,7 @@ mod sealing;
 mod secrets;
 mod select;
 mod settle;
+mod settled;
 mod signing;
 mod sources;
 mod states;
@@ -87,8 +88,8 @@ pub use select::DeliveryFilter;
 pub use tenants::TenantId;
 pub use types::{
     Accepted, AttemptRecord, AuditFilter, AuditLine, ConnectionPatch, DeadLetter, DeliveryDetail, DeliverySummary,
-    DestinationPatch, Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination,
-    NewEvent, NewKey, NewReview, NewSecret, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch,
-    Standing, StoreConfig, Turn, Vouched, Want,
+    DestinationPatch, Failure, Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection,
+    NewDestination, NewEvent, NewKey, NewReview, NewSecret, Owed, OwedState, Page, Paged, Settle, Settled, Settlement,
+    SourcePatch, Standing, StoreConfig, Turn, Vouched, Want,
 };
 pub use vaulting::VaultState;

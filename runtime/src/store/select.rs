@@ -40,7 +40,7 @@ pub struct DeliveryFilter {
     /// Only those accepted before then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
-    /// Only those whose last recorded attempt ended so.
+    /// Only those whose last recorded attempt ended so, or whose destination's did that they were given up for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomeCode>,
     /// Only of events of this type.
@@ -83,7 +83,7 @@ pub(super) const FITS: &str =
 
 /// The columns of a [`Block`], in its order.
 pub(super) const COLUMNS: &str =
-    "seq, id, workspace, source, connection, destination, event_block, accepted_at, states, replay";
+    "seq, id, workspace, source, connection, destination, event_block, accepted_at, states, replay, version";
 
 /// A delivery block, as whoever looks needs it.
 pub(super) struct Block {
@@ -98,6 +98,8 @@ pub(super) struct Block {
     pub states: Vec<u8>,
     /// The replay that owes this anew, if one does.
     pub replay: Option<i64>,
+    /// What ran at its successes that have no record of their own.
+    pub version: Option<VersionId>,
 }
 
 impl Block {
@@ -113,6 +115,7 @@ impl Block {
             accepted_at: time(row, 7)?,
             states: row.get(8)?,
             replay: row.get(9)?,
+            version: row.get::<_, Option<[u8; 16]>>(10)?.map(|id| VersionId::from_uuid(Uuid::from_bytes(id))),
         })
     }
 }
@@ -134,6 +137,15 @@ pub(super) fn last_attempt(sql: &Connection, delivery: DeliveryId) -> rusqlite::
         Ok(LastAttempt { number: row.get(0)?, version: id(row, 1, VersionId::from_uuid)?, outcome: json(row, 2)? })
     })
     .optional()
+}
+
+/// How its destination failed for which a delivery was given up without a further attempt.
+pub(super) fn given_up(sql: &Connection, delivery: DeliveryId) -> rusqlite::Result<Option<String>> {
+    let code = sql
+        .prepare_cached("SELECT outcome FROM dead WHERE delivery = ?1")?
+        .query_row([uuid(delivery.uuid())], |row| row.get(0))
+        .optional()?;
+    Ok(code.flatten())
 }
 
 /// Holds deliveries against a filter.
@@ -176,8 +188,12 @@ impl<'a> Look<'a> {
             // Successes are recorded in a sample only, but their outcome is known.
             (Some(wanted), DeliveryState::Delivered) => Ok(wanted == OutcomeCode::Delivered),
             (Some(wanted), _) => {
-                let last = last_attempt(self.sql, delivery_at(block.id, position))?;
-                Ok(last.is_some_and(|last| last.outcome.code == wanted))
+                let delivery = delivery_at(block.id, position);
+                if let Some(last) = last_attempt(self.sql, delivery)? {
+                    return Ok(last.outcome.code == wanted);
+                }
+                let given_up = if state == DeliveryState::Dead { given_up(self.sql, delivery)? } else { None };
+                Ok(given_up.is_some_and(|code| code == wanted.as_str()))
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::error::StoreError;
@@ -10,11 +11,13 @@ use super::lanes::{After, Claim};
 use super::ledger::Owner;
 use super::rows::{id, ms, uuid};
 use super::sealing::Sealing;
+use super::settled;
 use super::states;
-use super::types::{AttemptRecord, Settle, Settled, Settlement};
+use super::types::{AttemptRecord, Failure, Settle, Settled, Settlement};
 use super::work::{Commit, Settlements, block_of, delivery_at};
 use crate::model::{
-    ConnectionId, DeliveryId, DestinationId, FilterReason, OrderKey, OutcomeCode, SourceId, Timestamp, WorkspaceId,
+    ConnectionId, DeliveryId, DestinationId, FilterReason, OrderKey, OutcomeCode, SourceId, Timestamp, VersionId,
+    WorkspaceId,
 };
 
 /// Attempts that are kept of first successes, for each connection and minute: enough to see what a partner answers.
@@ -32,6 +35,8 @@ pub(super) struct Block {
     pub states: Vec<u8>,
     /// The replay that owes this anew, if one does.
     pub replay: Option<i64>,
+    /// What ran at its successes that have no record of their own.
+    version: Option<VersionId>,
     changed: bool,
 }
 
@@ -39,7 +44,7 @@ impl Block {
     /// Reads a block; `None` if there is none.
     pub fn read(sql: &Connection, block: Uuid) -> rusqlite::Result<Option<Self>> {
         sql.prepare_cached(
-            "SELECT seq, workspace, source, connection, destination, event_block, states, replay
+            "SELECT seq, workspace, source, connection, destination, event_block, states, replay, version
              FROM delivery_blocks WHERE id = ?1",
         )?
         .query_row([uuid(block)], |row| {
@@ -55,6 +60,7 @@ impl Block {
                 event_block: row.get(5)?,
                 states: row.get(6)?,
                 replay: row.get(7)?,
+                version: row.get::<_, Option<[u8; 16]>>(8)?.map(|id| VersionId::from_uuid(Uuid::from_bytes(id))),
                 changed: false,
             })
         })
@@ -90,13 +96,14 @@ impl Block {
                 replay,
             ])?;
         let seq = commit.sql.last_insert_rowid();
-        Ok(Self { id, seq, owner: *owner, event_block, states, replay, changed: false })
+        Ok(Self { id, seq, owner: *owner, event_block, states, replay, version: None, changed: false })
     }
 
-    /// Moves one delivery to another state, in the block and in the ledger.
+    /// Moves one delivery to another state, in the block and in the ledger, and says so in the log.
     pub fn set(&mut self, commit: &mut Commit<'_>, position: usize, to: u8) {
         let Some(state) = self.states.get_mut(position) else { return };
         commit.ledger.moved(&self.owner, *state, to);
+        settled::say(commit, &self.owner, delivery_at(self.id, position), to);
         self.changed |= *state != to;
         *state = to;
     }
@@ -107,14 +114,17 @@ impl Block {
             return Ok(());
         }
         let number = |wanted: fn(u8) -> bool| self.states.iter().filter(|state| wanted(**state)).count() as i64;
-        sql.prepare_cached("UPDATE delivery_blocks SET fresh = ?2, open = ?3, dead = ?4, states = ?5 WHERE seq = ?1")?
-            .execute(params![
-                self.seq,
-                number(|state| state == states::FRESH),
-                number(states::is_open),
-                number(|state| state == states::DEAD),
-                self.states,
-            ])?;
+        sql.prepare_cached(
+            "UPDATE delivery_blocks SET fresh = ?2, open = ?3, dead = ?4, states = ?5, version = ?6 WHERE seq = ?1",
+        )?
+        .execute(params![
+            self.seq,
+            number(|state| state == states::FRESH),
+            number(states::is_open),
+            number(|state| state == states::DEAD),
+            self.states,
+            self.version.map(|version| uuid(version.uuid())),
+        ])?;
         Ok(())
     }
 }
@@ -188,7 +198,7 @@ fn apply(
 ) -> rusqlite::Result<Option<After>> {
     let owner = block.owner;
     if let Some(attempt) = &item.attempt {
-        record_attempt(commit, &owner, item.delivery, attempt)?;
+        record_attempt(commit, block, item.delivery, attempt)?;
     }
     let (to, after) = match item.settle {
         Settle::Delivered => (states::DELIVERED, After::Closed),
@@ -308,19 +318,25 @@ fn let_next_go(commit: &mut Commit<'_>, destination: DestinationId, key: OrderKe
 }
 
 fn put_dead(commit: &Commit<'_>, owner: &Owner, claim: &Claim, item: &Settlement) -> rusqlite::Result<()> {
-    let cause = item.attempt.as_ref().map_or_else(
-        || "given up without a further attempt: its destination failed for the whole of its retry window".to_owned(),
-        |attempt| format!("{}: {}", attempt.outcome.code.as_str(), attempt.outcome.message),
-    );
+    const GIVEN_UP: &str =
+        "given up without a further attempt: its destination failed for the whole of its retry window";
+    let cause = match (&item.attempt, &item.instead) {
+        (Some(AttemptRecord { outcome, .. }), _) => format!("{}: {}", outcome.code.as_str(), outcome.message),
+        (None, Some(last)) => {
+            let Failure { delivery, code, message } = &**last;
+            format!("{}: {GIVEN_UP}, the last time at {delivery}: {message}", code.as_str())
+        }
+        (None, None) => GIVEN_UP.to_owned(),
+    };
     // Where the workspace is gone there is nobody to read it.
     let sealed = Sealing::seal(commit, owner.workspace, item.delivery.uuid(), cause.as_bytes())?;
     let made = if item.attempt.is_some() { claim.attempt } else { claim.attempt - 1 };
     commit
         .sql
         .prepare_cached(
-            "INSERT INTO dead (delivery, workspace, destination, attempts, at, cause, sealed_cause)
-               VALUES (?1, ?2, ?3, ?4, ?5, '', ?6)
-             ON CONFLICT DO UPDATE SET attempts = ?4, at = ?5, cause = '', sealed_cause = ?6",
+            "INSERT INTO dead (delivery, workspace, destination, attempts, at, cause, sealed_cause, outcome)
+               VALUES (?1, ?2, ?3, ?4, ?5, '', ?6, ?7)
+             ON CONFLICT DO UPDATE SET attempts = ?4, at = ?5, cause = '', sealed_cause = ?6, outcome = ?7",
         )?
         .execute(params![
             uuid(item.delivery.uuid()),
@@ -329,25 +345,34 @@ fn put_dead(commit: &Commit<'_>, owner: &Owner, claim: &Claim, item: &Settlement
             made,
             ms(commit.now),
             sealed,
+            item.instead.as_ref().map(|last| last.code.as_str()),
         ])?;
     Ok(())
 }
 
-/// Counts an attempt, and keeps its record if it failed, was not the first, or falls into the sample.
+/// Counts an attempt, and keeps its record if it failed, was not the first, falls into the sample, or ran another version
+/// than the block's other successes: so of every attempt it is known what ran.
 fn record_attempt(
     commit: &mut Commit<'_>,
-    owner: &Owner,
+    block: &mut Block,
     delivery: DeliveryId,
     attempt: &AttemptRecord,
 ) -> rusqlite::Result<()> {
+    let owner = block.owner;
     let outcome = &attempt.outcome;
-    commit.ledger.ended(owner, attempt.started_at, outcome.code.as_str(), 1, attempt.wall_ms);
+    commit.ledger.ended(&owner, attempt.started_at, outcome.code.as_str(), 1, attempt.wall_ms);
     let fine = matches!(outcome.code, OutcomeCode::Delivered | OutcomeCode::UnsupportedEventType);
-    if fine && attempt.number == 1 && !in_sample(commit, owner.connection) {
-        return Ok(());
+    if fine && attempt.number == 1 {
+        let known = *block.version.get_or_insert(attempt.version) == attempt.version;
+        if known && (attempt.report.is_none() || !in_sample(commit, owner.connection)) {
+            return Ok(());
+        }
     }
     let place = delivery.uuid();
-    let [outcome, report] = [serde_json::json!(outcome).to_string(), attempt.report.to_string()];
+    let brief =
+        || json!({"outcome": outcome, "requests": [], "log": [], "used": {"wall_ms": attempt.wall_ms}, "limits": {}});
+    let report = attempt.report.as_ref().map_or_else(|| brief().to_string(), serde_json::Value::to_string);
+    let outcome = json!(outcome).to_string();
     let sealed = |text: &str| Sealing::seal(commit, owner.workspace, place, text.as_bytes());
     let (Some(outcome), Some(report)) = (sealed(&outcome)?, sealed(&report)?) else { return Ok(()) };
     commit

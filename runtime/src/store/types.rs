@@ -185,6 +185,19 @@ pub struct Settlement {
     pub key: Option<OrderKey>,
     /// The attempt that was made, if one was.
     pub attempt: Option<AttemptRecord>,
+    /// Why it is given up without one.
+    pub instead: Option<std::sync::Arc<Failure>>,
+}
+
+/// How the last attempt at a destination failed: why what waited there can be given up without an attempt of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// At which delivery.
+    pub delivery: DeliveryId,
+    /// How it ended.
+    pub code: OutcomeCode,
+    /// Why, in a sentence.
+    pub message: String,
 }
 
 /// One try at one delivery.
@@ -200,8 +213,9 @@ pub struct AttemptRecord {
     pub outcome: Outcome,
     /// What ran.
     pub version: VersionId,
-    /// The report that `contract.md` describes, cut to its bounds.
-    pub report: Value,
+    /// The report that `contract.md` describes, cut to its bounds; none if the attempt is not to be kept but where nothing
+    /// else would say which version ran.
+    pub report: Option<Value>,
 }
 
 /// What a function's author sees of one recorded attempt.
@@ -561,8 +575,11 @@ pub struct DeliverySummary {
     pub next_due: Option<Timestamp>,
     /// When the event was accepted.
     pub accepted_at: Timestamp,
-    /// How the last attempt that was recorded ended. Failures always are; successes in a sample.
+    /// How the last attempt that was recorded ended; without any, how its destination failed that it was given up for. Failures
+    /// always are recorded; successes in a sample.
     pub last_outcome: Option<Outcome>,
+    /// What ran at the last attempt.
+    pub version: Option<VersionId>,
     /// Why it was given up, if it is dead.
     pub dead: Option<DeadLetter>,
     /// The replay that gave it back, while it is pending, or that made it.

@@ -42,12 +42,15 @@ pub struct StoreMetrics {
 
 impl Default for StoreMetrics {
     fn default() -> Self {
+        let settled = Family::<OneLabel, Counter>::default();
+        let ways = ["delivered", "filtered", "dead", "retry", "released", "held", "lease_lost"];
+        ways.into_iter().for_each(|so| drop(settled.get_or_create(&[("as", so)])));
         Self {
             commits: seconds(),
             items: Counter::default(),
             failed: Counter::default(),
             claimed: Counter::default(),
-            settled: Family::default(),
+            settled,
             released: Counter::default(),
         }
     }
@@ -103,6 +106,9 @@ pub enum Answered {
 }
 
 impl Answered {
+    /// All that [`Answered::as_str`] gives.
+    const ALL: [&str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "denied", "failed"];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Status(100..=199) => "1xx",
@@ -126,23 +132,35 @@ pub struct DeliveryMetrics {
     request_seconds: Histogram,
     ages: Histogram,
     under_way: Gauge,
+    host_faults: Counter,
 }
 
 impl Default for DeliveryMetrics {
     fn default() -> Self {
+        let (attempts, requests) = (Family::<OneLabel, Counter>::default(), Family::<OneLabel, Counter>::default());
+        // What has not happened yet is zero, so that whoever asks for a rate sees the first time, too.
+        let codes = OutcomeCode::ALL.into_iter().filter(|code| *code != OutcomeCode::Internal);
+        codes.for_each(|code| drop(attempts.get_or_create(&[("outcome", code.as_str())])));
+        Answered::ALL.iter().for_each(|answer| drop(requests.get_or_create(&[("answer", answer)])));
         Self {
-            attempts: Family::default(),
+            attempts,
             invocations: seconds(),
             processor: processor(),
-            requests: Family::default(),
+            requests,
             request_seconds: seconds(),
             ages: ages(),
             under_way: Gauge::default(),
+            host_faults: Counter::default(),
         }
     }
 }
 
 impl DeliveryMetrics {
+    /// The host could not make an attempt, which costs its deliveries none.
+    pub fn host_fault(&self) {
+        self.host_faults.inc();
+    }
+
     /// An invocation begins; it ends when what is given back is dropped.
     pub fn invoking(&self) -> impl Drop + use<> {
         struct UnderWay(Gauge);
@@ -179,6 +197,8 @@ impl DeliveryMetrics {
 
     fn register(&self, to: &mut Registry) {
         to.register("attempts", "Attempts at deliveries, by outcome", self.attempts.clone());
+        let help = "Attempts that the host could not make, through its own fault";
+        to.register("host_faults", help, self.host_faults.clone());
         to.register("invocation_seconds", "Wall time of invocations", self.invocations.clone());
         to.register("invocation_processor_seconds", "Processor time of invocations", self.processor.clone());
         to.register("invocations_under_way", "Invocations under way", self.under_way.clone());

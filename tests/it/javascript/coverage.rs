@@ -123,7 +123,7 @@ const FAMILIES: &[(&str, &[&str])] = &[
     ("log", &["console"]),
     ("bytes and text", &["Buffer", "TextEncoder", "TextDecoder", "atob", "btoa", "structuredClone"]),
     ("hashes and randomness", &["crypto", "crypto.subtle", "CryptoKey"]),
-    ("once", &["idempotencyKey"]),
+    ("once", &["attemptOf", "idempotencyKey"]),
     ("memory", &["cache"]),
     ("Node in passing", &["process", "global"]),
     ("lodash", &["_"]),

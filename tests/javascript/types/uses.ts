@@ -22,7 +22,8 @@ async function onIdentify(event: IdentifyEvent, settings: Settings) {
   const timer = setTimeout((text: string) => console.warn(text), 5, 'x');
   clearTimeout(timer);
   const key: string = idempotencyKey(event, 'order');
-  console.debug(key);
+  const attempt: number = attemptOf(event);
+  console.debug(key, attempt);
   // @ts-expect-error a key is one of an event and a purpose
   idempotencyKey(event);
   await fetch('https://api.example.com', { method: 'POST', body: form, headers: new Headers(form.getHeaders()) });

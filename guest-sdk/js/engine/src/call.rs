@@ -8,7 +8,7 @@ use tidegate_sdk::bindings::tidegate::destination::types::{Answer, Event, EventT
 
 use crate::engine::{self, Engine};
 use crate::text::Text;
-use crate::{requests, uncaught};
+use crate::{host, requests, uncaught};
 
 /// What the prelude says of one event.
 pub struct Ending {
@@ -61,12 +61,14 @@ impl Guest for Component {
             EventType::Alias => "onAlias",
             EventType::Delete => "onDelete",
         };
+        host::note_attempts([(event.message_id, event.attempt)].into_iter());
         call(|engine, context| one(engine, context, kind, event.json, settings)).unwrap_or_else(|answer| answer)
     }
 
     fn handle_batch(events: Vec<Event>, settings: String) -> Vec<Answer> {
         let list: Vec<&str> = events.iter().map(|event| &*event.json).collect();
         let list = format!("[{}]", list.join(","));
+        host::note_attempts(events.iter().map(|event| (event.message_id.clone(), event.attempt)));
         call(|engine, context| several(engine, context, list, settings))
             .unwrap_or_else(|answer| events.iter().map(|_| answer.clone()).collect())
     }

@@ -13,6 +13,7 @@ use crate::{fetch, requests, uncaught};
 
 thread_local! {
     static RANDOM: RefCell<Option<[u64; 2]>> = const { RefCell::new(None) };
+    static ATTEMPTS: RefCell<Vec<(String, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What `Math.random` begins with while a file is loaded: the same for every build, so that builds can be repeated.
@@ -37,6 +38,7 @@ pub fn natives<'js>(context: &Ctx<'js>) -> Result<Object<'js>> {
     host.set("cacheGet", Func::from(cache_get))?;
     host.set("cacheSet", Func::from(cache_set))?;
     host.set("cacheDelete", Func::from(cache_delete))?;
+    host.set("attempt", Func::from(attempt))?;
     host.set("digest", Func::from(digest::digest))?;
     host.set("hmac", Func::from(digest::hmac))?;
     host.set("encodeUtf8", Func::from(encoding::encode_utf8))?;
@@ -93,6 +95,16 @@ fn cache_delete(context: Ctx<'_>, key: Text) -> Result<()> {
     after_loading(&context, "`cache`")?;
     cache::delete(&key.0);
     Ok(())
+}
+
+/// Notes which attempt at each event, by its `messageId`, this call is.
+pub fn note_attempts(attempts: impl Iterator<Item = (String, u32)>) {
+    ATTEMPTS.set(attempts.collect());
+}
+
+/// Which attempt at the event with this `messageId` this call is; none if it is not about that event.
+fn attempt(message_id: Text) -> Option<u32> {
+    ATTEMPTS.with_borrow(|all| all.iter().find(|(id, _)| *id == message_id.0).map(|(_, attempt)| *attempt))
 }
 
 /// `Math.random`: xoroshiro128+, which the host's randomness seeds at first use in each instance.

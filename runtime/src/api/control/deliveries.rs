@@ -62,8 +62,10 @@ struct DeliveryView {
     next_due: Option<String>,
     /// When the event was accepted.
     accepted_at: String,
-    /// How the last attempt ended that was recorded.
+    /// How the last attempt ended that was recorded; of what was given up without one, how its destination failed.
     last_outcome: Option<OutcomeView>,
+    /// The function version that ran at the last attempt; absent before the first.
+    version: Option<String>,
     /// Why and when it was given up, if it is dead.
     dead: Option<DeadView>,
     /// The replay that gave it back, while it is pending, or that made it.
@@ -138,7 +140,7 @@ struct Which {
     /// Only those accepted before then.
     #[param(value_type = Option<String>)]
     to: Option<Timestamp>,
-    /// Only those whose last recorded attempt ended so, such as `gateway_timeout`.
+    /// Only those whose last recorded attempt ended so, such as `gateway_timeout`, or that were given up since others did.
     #[param(value_type = Option<String>)]
     outcome: Option<OutcomeCode>,
     /// Only of events of this type, such as `track`.
@@ -173,6 +175,7 @@ impl DeliveryView {
             next_due: summary.next_due.map(|due| due.to_string()),
             accepted_at: summary.accepted_at.to_string(),
             last_outcome: summary.last_outcome.map(OutcomeView::from),
+            version: summary.version.map(|version| version.to_string()),
             dead: summary.dead.map(|DeadLetter { at, cause }| DeadView { at: at.to_string(), cause }),
             replay: summary.replay.map(|replay| replay.to_string()),
             event: None,
@@ -194,7 +197,7 @@ impl From<AttemptRecord> for AttemptView {
             wall_ms: attempt.wall_ms,
             outcome: attempt.outcome.into(),
             version: attempt.version.to_string(),
-            report: attempt.report,
+            report: attempt.report.unwrap_or_default(),
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::store::Want;
 use super::breaker::{Breaker, BreakerPolicy, Change};
 use super::order::{Admitted, Fate, Keys};
 use super::rate::{Limits, Pace};
-use super::waiting::{Form, Next, Waiting};
-use super::{Back, Ended, Item};
+use super::waiting::{Form, Next, Waiting, Windows};
+use super::{Back, Ended, Failure, Item};
 
 /// Deliveries that a busy lane claims at once: some tens of milliseconds of work, so that a refill is never the bottleneck.
 pub(super) const CLAIM_MOST: usize = 512;
@@ -59,8 +59,10 @@ pub(in crate::delivery) struct Terms {
     pub hosts: Arc<[Arc<str>]>,
     /// Whether any of its connections keeps events in order.
     pub ordered: bool,
-    /// How long after its acceptance a delivery is tried.
+    /// How long a delivery is tried.
     pub window: Duration,
+    /// How long one is tried that others wait behind.
+    pub ordered_window: Duration,
 }
 
 /// One destination's lane.
@@ -93,6 +95,8 @@ pub(super) struct Lane {
     /// When it is to be looked at again.
     pub timer: Option<Timestamp>,
     pub idle_since: Timestamp,
+    /// How the last attempt that failed ended, and at which delivery: why others may be given up without one.
+    pub failure: Option<Arc<Failure>>,
     /// How attempts at its deliveries ended, by code.
     pub outcomes: [u64; OutcomeCode::ALL.len()],
 }
@@ -146,6 +150,7 @@ impl Lane {
             in_crowd: false,
             timer: None,
             idle_since: now,
+            failure: None,
             outcomes: Default::default(),
         }
     }
@@ -187,7 +192,8 @@ impl Lane {
         if self.claim.under_way || blocked || self.keys.waiting() >= MOST_WAITING {
             return None;
         }
-        let size = if self.breaker.is_closed() { self.claim.size } else { CLAIM_PROBE };
+        // What others wait behind is given up soon, which only happens to what is here.
+        let size = if self.breaker.is_closed() || self.terms.ordered { self.claim.size } else { CLAIM_PROBE };
         let room = |has: usize| if has <= size / 4 { size } else { 0 };
         let fresh = if self.claim.fresh { room(self.waiting.fresh()) } else { 0 };
         let retries = if self.claim.retries { room(self.waiting.retries()).div_ceil(4) } else { 0 };
@@ -260,8 +266,7 @@ impl Lane {
             self.held_until = None;
         }
         if let Err(wait) = self.breaker.permits(now) {
-            let expiry =
-                self.waiting.oldest().map(|oldest| oldest.max(self.breaker.troubled_since()).plus(self.terms.window));
+            let expiry = self.waiting.first_end(&self.windows());
             // An hour-long outage still ends what it has waited too long for; a probe's end wakes the lane anyway.
             return match (wait, expiry) {
                 (Some(at), Some(expiry)) => Gate::Wait(at.min(expiry.max(now.plus(FIRST_PAUSE)))),
@@ -272,14 +277,17 @@ impl Lane {
         self.pace.ready_at(now).map_or(Gate::Open, Gate::Wait)
     }
 
+    fn windows(&self) -> Windows {
+        let Terms { window: plain, ordered_window: ordered, .. } = self.terms;
+        Windows { plain, ordered, troubled: self.breaker.troubled_since() }
+    }
+
     /// What has waited for its whole window while the breaker was open, and what the store is to hold after that.
     pub fn expired(&mut self, now: Timestamp) -> (Vec<Item>, Vec<Item>) {
         if self.breaker.is_closed() {
             return (Vec::new(), Vec::new());
         }
-        let before = now.minus(self.terms.window);
-        // What was never tried may have waited for something else: it has the window of this outage.
-        let expired = self.waiting.expired(before, self.breaker.troubled_since() <= before);
+        let expired = self.waiting.expired(&self.windows(), now);
         let mut held = Vec::new();
         for item in &expired {
             if let Some(key) = item.delivery.key {
@@ -324,6 +332,7 @@ impl Lane {
         for fate in &ended.fates {
             self.settle(*fate, &mut done.held);
         }
+        self.failure = ended.failure.or(self.failure.take());
         match ended.back {
             Back::Nothing => {}
             Back::Pieces(pieces) => self.waiting.push_pieces(pieces),

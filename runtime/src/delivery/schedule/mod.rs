@@ -22,7 +22,7 @@ use super::dice::Dice;
 #[cfg(test)]
 use crate::delivery::mistakes::{Mistake, made};
 use crate::model::{ClaimedDelivery, DestinationId, OrderKey, OutcomeCode, Timestamp};
-use crate::store::Want;
+use crate::store::{Failure, Want};
 
 pub use breaker::BreakerPolicy;
 pub(in crate::delivery) use breaker::{Change, Sight, State as BreakerState};
@@ -96,8 +96,8 @@ pub(in crate::delivery) enum Step {
     Hold(Vec<Item>),
     /// Give these back to the store as they were.
     Release(Vec<Item>),
-    /// Give these up: their destination failed for as long as they may be tried.
-    Expire(Vec<Item>),
+    /// Give these up: their destination failed for as long as they may be tried, at the last attempt so.
+    Expire(Vec<Item>, Option<Arc<Failure>>),
     /// A breaker changed: for the log and the metrics.
     Changed(DestinationId, Change),
 }
@@ -128,6 +128,8 @@ pub(in crate::delivery) struct Ended {
     pub outcomes: [u32; OutcomeCode::ALL.len()],
     /// What became of deliveries with a key.
     pub fates: Vec<Fate>,
+    /// How one of its deliveries failed, if any did.
+    pub failure: Option<Arc<Failure>>,
     pub back: Back,
 }
 
@@ -336,7 +338,7 @@ impl Schedule {
         }
         for step in self.steps.drain(..) {
             match step {
-                Step::Start(_, items) | Step::Hold(items) | Step::Release(items) | Step::Expire(items) => {
+                Step::Start(_, items) | Step::Hold(items) | Step::Release(items) | Step::Expire(items, _) => {
                     all.extend(items);
                 }
                 Step::Load(_) | Step::Claim(..) | Step::Changed(..) => {}
@@ -376,7 +378,7 @@ impl Schedule {
                 self.steps.push_back(Step::Hold(held));
             }
             if !expired.is_empty() {
-                return Some(Step::Expire(expired));
+                return Some(Step::Expire(expired, lane.failure.clone()));
             }
             if lane.begin_load() {
                 return Some(Step::Load(destination));

@@ -52,6 +52,7 @@ fn terms(hosts: &[&str]) -> Terms {
         hosts: hosts.iter().map(|name| Arc::from(*name)).collect(),
         ordered: false,
         window: Duration::from_secs(100),
+        ordered_window: Duration::from_secs(30),
     }
 }
 
@@ -81,7 +82,7 @@ impl Bed {
                     self.schedule.claimed(destination, (0..want.fresh).map(|_| item(false)).collect());
                 }
                 Step::Start(ticket, items) => self.under_way.push((ticket, items.len())),
-                Step::Load(_) | Step::Hold(_) | Step::Release(_) | Step::Expire(_) | Step::Changed(..) => {}
+                Step::Load(_) | Step::Hold(_) | Step::Release(_) | Step::Expire(..) | Step::Changed(..) => {}
             }
         }
     }
@@ -226,7 +227,7 @@ fn a_destination_that_fails_waits_for_its_probe_and_expires_what_waited_too_long
     let mut expired = 0;
     while let Some(step) = bed.schedule.next(bed.now) {
         match step {
-            Step::Expire(items) => expired += items.len(),
+            Step::Expire(items, _) => expired += items.len(),
             Step::Claim(destination, _) => bed.schedule.claimed(destination, Vec::new()),
             _ => {}
         }

@@ -31,6 +31,26 @@ pub(in crate::delivery) struct Waiting {
     credit: u32,
 }
 
+/// When what waits for an open breaker is given up.
+#[derive(Clone, Copy)]
+pub(in crate::delivery) struct Windows {
+    /// How long a delivery is tried that nobody waits behind.
+    pub plain: Duration,
+    /// The same where others wait behind it.
+    pub ordered: Duration,
+    /// Since when the destination fails. What was never tried may have waited for something else: its window begins here.
+    pub troubled: Timestamp,
+}
+
+impl Windows {
+    /// When this one is given up.
+    pub fn end(&self, item: &Item) -> Timestamp {
+        let delivery = &item.delivery;
+        let from = if delivery.attempt > 1 { delivery.accepted_at } else { delivery.accepted_at.max(self.troubled) };
+        from.plus(if delivery.key.is_some() { self.ordered } else { self.plain })
+    }
+}
+
 /// How deliveries are put together.
 #[derive(Clone, Copy)]
 pub(in crate::delivery) struct Form<'a> {
@@ -95,23 +115,29 @@ impl Waiting {
         self.pieces.drain(..).flatten().chain(self.retries.drain(..)).chain(self.fresh.drain(..)).collect()
     }
 
-    /// Takes out what was accepted before this moment. Queues are in order of acceptance but for retries, of which
-    /// only the first are looked at: the others follow when they are first.
-    pub fn expired(&mut self, accepted_before: Timestamp, fresh: bool) -> Vec<Item> {
+    /// Takes out what has waited for the whole of its window.
+    pub fn expired(&mut self, windows: &Windows, now: Timestamp) -> Vec<Item> {
+        let over = |item: &Item| windows.end(item) < now;
         let mut expired = Vec::new();
-        let fresh = fresh.then_some(&mut self.fresh);
-        for queue in [&mut self.retries].into_iter().chain(fresh) {
-            while queue.front().is_some_and(|item| item.delivery.accepted_at < accepted_before) {
-                expired.extend(queue.pop_front());
+        for queue in [&mut self.retries, &mut self.fresh] {
+            if queue.iter().any(over) {
+                let (out, left) = std::mem::take(queue).into_iter().partition::<VecDeque<_>, _>(over);
+                expired.extend(out);
+                *queue = left;
             }
         }
         self.bytes -= expired.iter().map(Item::size).sum::<usize>();
+        for piece in &mut self.pieces {
+            expired.extend(piece.extract_if(.., |item| over(item)));
+        }
+        self.pieces.retain(|piece| !piece.is_empty());
         expired
     }
 
-    /// When the first of what waits was accepted, as far as [`Waiting::expired`] looks.
-    pub fn oldest(&self) -> Option<Timestamp> {
-        [self.retries.front(), self.fresh.front()].into_iter().flatten().map(|item| item.delivery.accepted_at).min()
+    /// When the first of what waits is given up.
+    pub fn first_end(&self, windows: &Windows) -> Option<Timestamp> {
+        let all = self.retries.iter().chain(&self.fresh).chain(self.pieces.iter().flatten());
+        all.map(|item| windows.end(item)).min()
     }
 
     /// What may start now. `allowed` says how long an attempt with that many events has to wait for its rate; what
@@ -387,6 +413,31 @@ mod tests {
         let ten = batch(10, 0);
         let sizes: Vec<_> = (0..3).map(|_| started(&mut waiting, Some(&ten), false, T0).0).collect();
         assert_eq!(sizes, [2, 1, 5]);
+    }
+
+    #[test]
+    fn each_is_given_up_at_the_end_of_its_own_window_wherever_it_stands() {
+        let (secs, at) = (Duration::from_secs, |secs| T0.plus(Duration::from_secs(secs)));
+        let windows = Windows { plain: secs(100), ordered: secs(30), troubled: at(20) };
+        let of = |again: bool, key: Option<u64>| {
+            let mut item = item(again);
+            item.delivery.key = key.map(crate::model::OrderKey);
+            item
+        };
+        let mut waiting = Waiting::default();
+        // Behind others with more time, and in pieces of a batch.
+        for item in [of(false, None), of(false, Some(1)), of(true, None), of(true, Some(2))] {
+            waiting.push(item);
+        }
+        waiting.push_pieces([vec![of(false, None), of(false, Some(3))]]);
+        let ends = [(29, 0), (31, 1), (50, 0), (51, 2), (100, 0), (101, 1), (120, 0), (121, 2)];
+        for (now, wanted) in ends {
+            let first = waiting.first_end(&windows).unwrap();
+            let expired = waiting.expired(&windows, at(now));
+            assert_eq!(expired.len(), wanted, "after {now} s");
+            assert_eq!(first < at(now), wanted > 0, "after {now} s");
+        }
+        assert!(waiting.is_empty() && waiting.bytes == 0);
     }
 
     #[test]

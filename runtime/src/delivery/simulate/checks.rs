@@ -231,8 +231,7 @@ impl Checks {
         if matches!(report.ending, Ending::Trapped(_)) {
             watched.vain = (now, 0);
         }
-        let asks = |status: u16| status == 429 || status == 503;
-        let asked = report.requests.iter().rev().find(|request| request.status.is_some_and(asks));
+        let asked = report.requests.iter().rev().find(|request| request.status.is_some_and(|status| status >= 400));
         if let Some(wish) = asked.and_then(|request| request.retry_after_secs) {
             let until = now.plus(Duration::from_secs(wish).min(LONGEST_HOLD));
             watched.hold = Some(watched.hold.map_or(until, |before| before.max(until)));

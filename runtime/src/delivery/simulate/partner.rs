@@ -27,7 +27,7 @@ pub(super) enum Kind {
     Dead,
     /// Takes so many requests a second, and answers 429 to more, with an honest `Retry-After`.
     Throttling,
-    /// Answers 503 now and then with a `Retry-After` of a year, or 429 with none at all.
+    /// Answers 500 now and then with a `Retry-After` of a year, or 429 with none at all.
     Lying,
     /// Does not know the customer's key.
     WrongKey,
@@ -115,7 +115,7 @@ impl Partner {
                 taken(quick)
             }
             Kind::Lying => match self.dice.between(0, 19) {
-                0 => failed(quick, Some(503), Some(365 * 86_400)),
+                0 => failed(quick, Some(500), Some(365 * 86_400)),
                 1 => failed(quick, Some(429), Some(0)),
                 2 => failed(quick, Some(429), None),
                 _ => taken(quick),

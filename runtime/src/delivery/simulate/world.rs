@@ -310,6 +310,7 @@ impl<'a> World<'a> {
                 hosts: [Arc::from(format!("host {}", place.host))].into(),
                 ordered: place.ordered,
                 window: RETRY.window,
+                ordered_window: self.policies.ordered.window,
             };
             schedule.terms(id, terms, now);
         }
@@ -354,10 +355,11 @@ impl<'a> World<'a> {
                 Step::Start(ticket, items) => self.start(ticket, items)?,
                 Step::Hold(items) => self.settle(items, Settle::Hold),
                 Step::Release(items) => self.settle(items, Settle::Release),
-                Step::Expire(items) => {
+                Step::Expire(items, _) => {
                     for item in &items {
                         self.over(item, false);
-                        if now < item.delivery.accepted_at.plus(RETRY.window) {
+                        let policy = if item.delivery.key.is_some() { &self.policies.ordered } else { &RETRY };
+                        if now < item.delivery.accepted_at.plus(policy.window) {
                             return Err("a delivery expired before its window was over".to_owned());
                         }
                     }

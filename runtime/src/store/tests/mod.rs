@@ -173,7 +173,7 @@ fn attempt(number: u32, code: OutcomeCode) -> AttemptRecord {
         wall_ms: 7,
         outcome: Outcome { code, message: "why".to_owned(), retryable: false, error: None, retry_after: None },
         version: VersionId::new(NOW),
-        report: json!({"log": []}),
+        report: Some(json!({"log": []})),
     }
 }
 
@@ -186,7 +186,7 @@ fn settlement(claimed: &ClaimedDelivery, settle: Settle) -> Settlement {
         Settle::Release | Settle::Hold => None,
     };
     let attempt = code.map(|code| attempt(claimed.attempt, code));
-    Settlement { delivery: claimed.id, lease: claimed.lease, settle, key: claimed.key, attempt }
+    Settlement { delivery: claimed.id, lease: claimed.lease, settle, key: claimed.key, attempt, instead: None }
 }
 
 fn ids(claimed: &[ClaimedDelivery]) -> Vec<&str> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{DeliveryState, FilterReason, LeaseToken};
-use crate::store::{AcceptError, DeliveryFilter, Page, Settled, StoreError, Want};
+use crate::store::{AcceptError, DeliveryFilter, Failure, Page, Settled, StoreError, Want};
 
 #[tokio::test]
 async fn an_event_goes_its_way_and_the_ledger_holds_at_every_step() {
@@ -257,6 +257,28 @@ async fn lists_show_what_is_asked_for_newest_first_in_pages() {
     page.after = Some("x".to_owned());
     let wrong = bed.store.list_deliveries(&bed.actor, &DeliveryFilter::default(), &page).await;
     assert!(matches!(wrong, Err(StoreError::BadCursor(_))));
+}
+
+#[tokio::test]
+async fn what_is_given_up_without_an_attempt_is_found_by_how_its_destination_failed() {
+    let bed = Bed::new(1).await;
+    bed.accept(&["a", "b"]).await;
+    let claimed = bed.claim(10, NOW).await;
+    let last = Failure { delivery: claimed[1].id, code: OutcomeCode::GatewayTimeout, message: "no answer".to_owned() };
+    let settlement = Settlement { attempt: None, instead: Some(last.into()), ..settlement(&claimed[0], Settle::Dead) };
+    bed.store.settle(vec![settlement]).await.unwrap();
+    let with = |outcome| DeliveryFilter { outcome: Some(outcome), ..DeliveryFilter::default() };
+    let found =
+        bed.store.list_deliveries(&bed.actor, &with(OutcomeCode::GatewayTimeout), &Page::default()).await.unwrap();
+    let [dead] = &found.items[..] else { panic!("{found:?}") };
+    assert_eq!((dead.message_id.as_str(), dead.attempts), ("a", 0));
+    let cause = &dead.dead.as_ref().unwrap().cause;
+    assert!(cause.starts_with("gateway_timeout: ") && cause.contains(&claimed[1].id.to_string()), "{cause}");
+    assert!(cause.ends_with("no answer"), "{cause}");
+    let other = bed.store.list_deliveries(&bed.actor, &with(OutcomeCode::Retry), &Page::default()).await.unwrap();
+    assert!(other.items.is_empty());
+    bed.store.retry(&bed.actor, claimed[0].id).await.unwrap();
+    assert_eq!(ids(&bed.claim(10, NOW).await), ["a"]);
 }
 
 #[tokio::test]
