@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, BreakerPolicy, DeliveryConfig, RetryPolicy, ScheduleConfig, Trials};
 use crate::egress::{Collector, EgressConfig, EgressError, Gate, GateError};
+use crate::ingest::Memory;
 use crate::replay::{self, ReplayConfig};
 use crate::sandbox::{CompileFailure, Compiler, Sandbox, SandboxConfig, SandboxError};
 use crate::store::{Store, StoreError};
@@ -103,6 +104,7 @@ impl App {
             compiler: Some(compiler(&workshop_config(config))),
             max_instances: config.sandbox.max_instances,
             max_loaded_versions: config.sandbox.max_loaded_versions,
+            memory_bytes: Memory::new(config.sandbox.memory_percent).most().max(config.limits.memory_bytes),
         })?);
         let public = bind(config.listen, "listen").await?;
         let admin = bind(config.admin_listen, "admin_listen").await?;

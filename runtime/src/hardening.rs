@@ -41,6 +41,25 @@ const REFUSED: &[i64] = &[
     libc::SYS_open_by_handle_at, libc::SYS_name_to_handle_at, libc::SYS_personality, libc::SYS_mknodat,
 ];
 
+/// Flags of `clone` that make namespaces, in which a process may do what it may not outside of them.
+const NAMESPACES: [i32; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWCGROUP,
+];
+
+/// What a process that compiles has no use for beyond that: sockets of any kind, programs, other processes.
+#[rustfmt::skip]
+const REFUSED_COMPILING: &[i64] = &[
+    libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept4,
+    libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_sendmmsg, libc::SYS_recvmsg,
+    libc::SYS_execve, libc::SYS_execveat, libc::SYS_pidfd_open,
+];
+
 /// Which of it the operator wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wanted {
@@ -78,29 +97,29 @@ pub fn serving(wanted: Wanted, folders: &[&Path]) -> Vec<Gap> {
         tried("landlock", own_folders(folders));
     }
     if wanted.seccomp {
-        tried("seccomp", refuse_calls());
+        tried("seccomp", refuse_calls(&SERVING));
     }
     gaps
 }
 
 /// For a process that compiles one upload and talks over pipes that are open already: no file at all, no program, no
-/// connection.
+/// socket, no other process.
 ///
 /// What is not in force after it is returned, each with the reason.
 pub fn compiling() -> Vec<Gap> {
+    let landlock = no_files().err().map(|why| gap("landlock", why));
+    let rules = || no_new_privileges().map_err(|error| error.to_string()).and_then(|()| refuse_calls(&COMPILING));
+    landlock.into_iter().chain(rules().err().map(|why| gap("seccomp", why))).collect()
+}
+
+fn no_files() -> Result<(), String> {
     let closed = || {
         let rules = Ruleset::default().handle_access(AccessFs::from_all(LANDLOCK))?;
         let rules =
             rules.handle_access(AccessNet::from_all(LANDLOCK))?.scope(Scope::AbstractUnixSocket | Scope::Signal)?;
         rules.create()
     };
-    closed()
-        .map_err(|error| error.to_string())
-        .and_then(enforce)
-        .err()
-        .map(|why| gap("landlock", why))
-        .into_iter()
-        .collect()
+    closed().map_err(|error| error.to_string()).and_then(enforce)
 }
 
 fn no_new_privileges() -> io::Result<()> {
@@ -152,29 +171,66 @@ fn loader() -> io::Result<Option<PathBuf>> {
     Ok(loaders.next().map(Path::to_owned))
 }
 
-fn refuse_calls() -> Result<(), String> {
-    let filter = filter().map_err(|error| error.to_string())?;
-    seccompiler::apply_filter(&filter).map_err(|error| error.to_string())
+/// Which calls a process gives up.
+struct Calls {
+    refused: &'static [&'static [i64]],
+    /// Families of sockets that are left: for the internet and for this machine.
+    families: &'static [i32],
+    /// Flags of `clone` that must all be there: those of a thread, where no process is to be made.
+    threads_only: bool,
 }
 
-/// Refused calls fail with EPERM, as if the user might not make them. Sockets are for the internet and for this machine.
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-    let families = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX];
-    let is_not = |family: i32| {
-        // They are small positive numbers.
-        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family as u64)
+const SERVING: Calls =
+    Calls { refused: &[REFUSED], families: &[libc::AF_INET, libc::AF_INET6, libc::AF_UNIX], threads_only: false };
+
+const COMPILING: Calls = Calls { refused: &[REFUSED, REFUSED_COMPILING], families: &[], threads_only: true };
+
+fn refuse_calls(calls: &Calls) -> Result<(), String> {
+    let [filter, unknown] = [filter(calls), no_clone3()].map(|made| made.map_err(|error| error.to_string()));
+    for filter in [filter?, unknown?] {
+        seccompiler::apply_filter(&filter).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Refused calls fail with EPERM, as if the user might not make them.
+fn filter(calls: &Calls) -> Result<BpfProgram, seccompiler::BackendError> {
+    let refused = calls.refused.iter().flat_map(|calls| calls.iter());
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = refused.map(|call| (*call, Vec::new())).collect();
+    // They are small positive numbers.
+    let is_not = |family: &i32| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *family as u64);
+    if !calls.families.is_empty() {
+        let other = SeccompRule::new(calls.families.iter().map(is_not).collect::<Result<_, _>>()?)?;
+        rules.insert(libc::SYS_socket, vec![other]);
+    }
+    let flag = |flag: i32, wanted: bool| {
+        let flag = flag as u64;
+        let value = if wanted { flag } else { 0 };
+        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag), value)?])
     };
-    let other = SeccompRule::new(families.into_iter().map(is_not).collect::<Result<_, _>>()?)?;
-    rules.insert(libc::SYS_socket, vec![other]);
+    let mut clone = NAMESPACES.into_iter().map(|one| flag(one, true)).collect::<Result<Vec<_>, _>>()?;
+    if calls.threads_only {
+        clone.push(flag(libc::CLONE_THREAD, false)?);
+        #[cfg(target_arch = "x86_64")]
+        rules.extend([(libc::SYS_fork, Vec::new()), (libc::SYS_vfork, Vec::new())]);
+    }
+    rules.insert(libc::SYS_clone, clone);
     let eperm = SeccompAction::Errno(libc::EPERM as u32);
     SeccompFilter::new(rules, SeccompAction::Allow, eperm, std::env::consts::ARCH.try_into()?)?.try_into()
+}
+
+/// `clone3` hides its flags from filters. A libc that finds it unknown takes `clone` instead.
+fn no_clone3() -> Result<BpfProgram, seccompiler::BackendError> {
+    let rules = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let unknown = SeccompAction::Errno(libc::ENOSYS as u32);
+    SeccompFilter::new(rules, SeccompAction::Allow, unknown, std::env::consts::ARCH.try_into()?)?.try_into()
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::UnixStream;
     use std::process::Command;
 
     use super::*;
@@ -224,7 +280,18 @@ mod tests {
             is_refused(fs::write("/tmp/tidegate-hardening", "x"));
             is_refused(TcpStream::connect(address));
             is_refused(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+            is_refused(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)));
+            is_refused(UnixStream::pair());
             is_refused(Command::new("/proc/self/exe").arg("--list").output());
+            // SAFETY: makes a process, or none; were there one, it would end at once.
+            let made = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+            if made == 0 {
+                // SAFETY: ends the process without running anything of this one.
+                unsafe { libc::_exit(0) };
+            }
+            assert_eq!((made, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
+            // Its threads are its own.
+            assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
         });
     }
 
@@ -240,6 +307,10 @@ mod tests {
             // SAFETY: makes a socket, or none; nothing is done with it.
             let socket = |family| unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
             assert_eq!((socket(libc::AF_NETLINK), io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
+            // SAFETY: makes a process in namespaces of its own, or none; were there one, it would end at once.
+            let apart = || unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, 0, 0, 0, 0) };
+            assert_eq!((apart(), io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
+            assert!(Command::new("/bin/true").status().unwrap().success(), "a process without namespaces");
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             assert!(fs::read_to_string("/proc/thread-self/status").unwrap().contains("NoNewPrivs:\t1"));
         });

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::host::{Host, PATIENCE, function, until};
+use crate::host::{Host, function, until};
 use crate::http::{self, Partner};
 
 /// Retries without the waits of real life.

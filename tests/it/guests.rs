@@ -86,6 +86,7 @@ guests! {
     HOST_CALL_STORM "host_call_storm"
     HUGE_ANSWER "huge_answer"
     LARGE_MEMORY "large_memory"
+    LARGE_SEND "large_send"
     LOG_FLOOD "log_flood"
     LONG_ANSWER "long_answer"
     RANDOM "random"

@@ -18,6 +18,16 @@ impl Outlet for Ok200 {
     }
 }
 
+/// Answers 200 with a body of so many bytes.
+pub struct Large(pub usize);
+
+impl Outlet for Large {
+    fn send(&self, _: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
+        let body = Bytes::from(vec![b'x'; self.0]);
+        Box::pin(async { Ok(InboundResponse { status: 200, headers: Vec::new(), body }) })
+    }
+}
+
 /// Answers 200 after this much of a processor's time.
 pub struct Busy(pub Duration);
 

@@ -11,7 +11,7 @@ use tidegate::model::{Answer, Digest, Ending, Event, EventType, InvocationReport
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
 use crate::guests::{self, Guest};
-use crate::outlets::{Busy, Denied, Ok200, Silent};
+use crate::outlets::{Busy, Denied, Large, Ok200, Silent};
 
 /// A sandbox and what the tests need around it.
 pub struct Bench {
@@ -361,6 +361,36 @@ async fn eight_spinning_guests_on_two_threads_do_not_hold_up_the_others() {
     for task in spinning {
         assert!(task.await.unwrap_err().is_cancelled());
     }
+}
+
+#[tokio::test]
+async fn guests_that_sleep_with_memory_leave_the_rest_of_it_to_others() {
+    let config = SandboxConfig { max_instances: 16, memory_bytes: 64 << 20, ..SandboxConfig::in_memory() };
+    let bench = Bench { sandbox: Sandbox::start(&config).unwrap() };
+    let silent = Silent::default();
+    let mut sleeping = Box::pin(bench.run(&guests::LARGE_SEND, through(silent.clone())));
+    tokio::select! {
+        report = &mut sleeping => panic!("{report:?}"),
+        () = under_way(&silent) => {}
+    }
+    // Beside its 40 MiB there is no place for another one, which is not that one's fault; small ones need none.
+    match bench.ending(&guests::LARGE_SEND, one()).await {
+        Ending::HostFault(why) => assert!(why.contains("sandbox.memory_percent"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    drop(sleeping);
+    settled(&silent).await;
+    assert_eq!(bench.ending(&guests::LARGE_SEND, one()).await, Ending::Answered(vec![Answer::Delivered]));
+}
+
+#[tokio::test]
+async fn answers_that_are_kept_for_guests_come_out_of_the_memory_of_all() {
+    let config = SandboxConfig { max_instances: 2, memory_bytes: 32 << 10, ..SandboxConfig::in_memory() };
+    let bench = Bench { sandbox: Sandbox::start(&config).unwrap() };
+    let report = bench.run(&guests::SEND, through(Large(100 << 10))).await;
+    assert!(rejected(&report).contains("sandbox.memory_percent"), "{report:?}");
+    let report = bench.run(&guests::SEND, through(Large(40 << 10))).await;
+    assert_eq!(report.ending, Ending::Answered(vec![Answer::Delivered]));
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
             "model",
             "clock",
             "config",
+            "ingest",
             "api",
             "catalog",
             "delivery",

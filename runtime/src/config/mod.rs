@@ -279,6 +279,7 @@ impl TryFrom<RawConfig> for Config {
         check_limits(&config.limits)?;
         count("sandbox.max_instances", config.sandbox.max_instances.into(), 1)?;
         count("sandbox.max_loaded_versions", config.sandbox.max_loaded_versions, 1)?;
+        percent("sandbox.memory_percent", config.sandbox.memory_percent)?;
         check_replay(&config.replay)?;
         Ok(config)
     }

@@ -115,6 +115,8 @@ sections! {
         max_instances: u32,
         /// Versions that stay loaded.
         max_loaded_versions: u64,
+        /// Percent of memory for all guests together.
+        memory_percent: f64,
     }
 
     /// `[delivery]`

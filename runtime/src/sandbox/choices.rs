@@ -13,6 +13,7 @@ use super::ending::unanswered;
 use super::host::Run;
 use super::invocation::{Invocation, deadline, report, store};
 use super::log::cut;
+use super::pool::Pool;
 use super::version::LoadedVersion;
 
 /// The interface that not every component exports.
@@ -43,6 +44,7 @@ pub type Choices = Option<std::result::Result<Vec<Choice>, String>>;
 pub(super) async fn ask(
     engine: &Engine,
     turns: &Turns,
+    pool: &Pool,
     version: &LoadedVersion,
     invocation: &Invocation,
     setting: &str,
@@ -50,7 +52,7 @@ pub(super) async fn ask(
     let began = Instant::now();
     let (after, deadline) = deadline(began, invocation);
     let cpu = CpuMeter::default();
-    let mut store = store(engine, invocation, deadline, cpu.clone());
+    let mut store = store(engine, pool, invocation, deadline, cpu.clone());
     let called = timeout_at(deadline, cpu.measure(turns, call(&mut store, version, invocation, setting))).await;
     let (choices, ending) = match called {
         Ok(Ok(choices)) => (Some(choices), Ending::Answered(Vec::new())),

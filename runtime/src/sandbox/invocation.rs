@@ -26,6 +26,7 @@ use super::host::Run;
 use super::log::LogBook;
 use super::memory::MemoryBudget;
 use super::nearly::nearly;
+use super::pool::Pool;
 use super::requests::{Pending, Requests};
 use super::version::LoadedVersion;
 
@@ -65,13 +66,14 @@ pub struct Invocation {
 pub(super) async fn run(
     engine: &Engine,
     turns: &Turns,
+    pool: &Pool,
     version: &LoadedVersion,
     invocation: Invocation,
 ) -> InvocationReport {
     let began = Instant::now();
     let (after, deadline) = deadline(began, &invocation);
     let cpu = CpuMeter::default();
-    let mut store = store(engine, &invocation, deadline, cpu.clone());
+    let mut store = store(engine, pool, &invocation, deadline, cpu.clone());
     let called = timeout_at(deadline, cpu.measure(turns, call(&mut store, version, &invocation))).await;
     let ending = match called {
         Ok(Ok(answers)) => answered(answers, invocation.events.len()),
@@ -88,13 +90,19 @@ pub(super) fn deadline(began: Instant, invocation: &Invocation) -> (Duration, In
     (after, began.checked_add(after).unwrap_or(began + Duration::from_secs(86_400)))
 }
 
-pub(super) fn store(engine: &Engine, invocation: &Invocation, deadline: Instant, cpu: CpuMeter) -> Store<Run> {
+pub(super) fn store(
+    engine: &Engine,
+    pool: &Pool,
+    invocation: &Invocation,
+    deadline: Instant,
+    cpu: CpuMeter,
+) -> Store<Run> {
     let limits = invocation.limits.clone();
     let run = Run {
-        memory: MemoryBudget::new(limits.memory_bytes, cpu.clone()),
+        memory: MemoryBudget::new(limits.memory_bytes, cpu.clone(), pool.clone()),
         cpu,
         log: LogBook::new(&limits),
-        requests: Requests::new(Arc::clone(&invocation.outlet), deadline, &limits, invocation.clock),
+        requests: Requests::new(Arc::clone(&invocation.outlet), deadline, &limits, invocation.clock, pool.clone()),
         table: ResourceTable::new(),
         clock: invocation.clock,
         cache: invocation.cache.clone(),

@@ -1,13 +1,16 @@
 //! The memory budget of one invocation: all memories and tables of all its instances together.
 //!
 //! Guarantees: the sum never exceeds the limit; a refusal is remembered, because a guest that is refused memory
-//! usually crashes over it a moment later and the crash alone does not say why.
+//! usually crashes over it a moment later and the crash alone does not say why. What is more than a little comes out of the
+//! pool of all guests.
 
 use std::pin::Pin;
 
 use wasmtime::{Error, ResourceLimiterAsync, Result};
 
+use super::HostFault;
 use super::cpu::{CpuMeter, SMALL};
+use super::pool::{FREE, Held, Pool};
 
 /// What one table element takes: a pointer.
 const ELEMENT_BYTES: usize = size_of::<usize>();
@@ -27,6 +30,8 @@ pub(super) struct MemoryBudget {
     last: usize,
     refused: Option<usize>,
     cpu: CpuMeter,
+    pool: Pool,
+    held: Held,
 }
 
 /// The answer to a guest that wants more.
@@ -34,8 +39,9 @@ type Granted<'a> = Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>>;
 
 impl MemoryBudget {
     /// What grows large needs its turn from then on: this meter is told.
-    pub(super) fn new(limit: u64, cpu: CpuMeter) -> Self {
-        Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), used: 0, last: 0, refused: None, cpu }
+    pub(super) fn new(limit: u64, cpu: CpuMeter, pool: Pool) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Self { limit, used: 0, last: 0, refused: None, cpu, pool, held: Held::default() }
     }
 
     /// Grants or refuses; one that becomes large goes on in its turn, before it can touch what it got.
@@ -45,6 +51,9 @@ impl MemoryBudget {
         if was_small && self.used > SMALL {
             self.cpu.is_large();
             tokio::task::yield_now().await;
+        }
+        if self.used > FREE {
+            self.pool.hold(&mut self.held, self.used - FREE).await.map_err(|empty| HostFault(empty.to_string()))?;
         }
         Ok(granted)
     }
@@ -133,7 +142,7 @@ mod tests {
 
     #[test]
     fn memories_and_tables_share_one_budget() {
-        let mut budget = MemoryBudget::new(100, CpuMeter::default());
+        let mut budget = MemoryBudget::new(100, CpuMeter::default(), Pool::new(0));
         assert!(budget.grow(0, 40, None, 1));
         assert!(budget.grow(0, 5, None, ELEMENT_BYTES));
         assert_eq!((budget.used(), budget.refused()), (80, None));
@@ -144,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_guests_own_maximum_and_a_failed_growth_cost_nothing() {
-        let mut budget = MemoryBudget::new(100, CpuMeter::default());
+        let mut budget = MemoryBudget::new(100, CpuMeter::default(), Pool::new(0));
         assert!(!budget.grow(0, 20, Some(10), 1));
         assert_eq!(budget.refused(), None);
         assert!(budget.grow(0, 20, Some(20), 1));

@@ -27,6 +27,7 @@ mod invocation;
 mod log;
 mod memory;
 mod nearly;
+mod pool;
 mod requests;
 mod shape;
 mod snapshot;
@@ -59,6 +60,7 @@ pub use wasi::WASI;
 
 use code_cache::CodeCache;
 use cpu::Turns;
+use pool::Pool;
 use source_map::SourceMaps;
 use ticker::Ticker;
 use version::{Remembers, Versions};
@@ -91,13 +93,18 @@ pub struct SandboxConfig {
     pub max_instances: u32,
     /// How many compiled versions stay in memory while nobody uses them.
     pub max_loaded_versions: u64,
+    /// Bytes of memory that all guests together may have beyond the first two MiB of each, answers that are kept for them included.
+    /// Who does not find what it needs ends as a fault of the host, which costs a delivery no attempt.
+    pub memory_bytes: u64,
 }
 
 impl SandboxConfig {
-    /// Nothing on disk, and numbers for one machine: 256 invocations, most of which wait for a partner, reserve
+    /// Nothing on disk, no bound on the memory of all guests together, and numbers for one machine: 256 invocations, most of which wait for a partner, reserve
     /// 3 TiB of the 128 TiB of addresses; 512 versions take about 200 MB.
     pub fn in_memory() -> Self {
-        Self { cache_dir: None, cache_key: [0; 32], compiler: None, max_instances: 256, max_loaded_versions: 512 }
+        let (max_instances, max_loaded_versions, memory_bytes) = (256, 512, u64::MAX);
+        let (cache_key, cache_dir, compiler) = ([0; 32], None, None);
+        Self { cache_dir, cache_key, compiler, max_instances, max_loaded_versions, memory_bytes }
     }
 }
 
@@ -136,6 +143,7 @@ pub struct Sandbox {
     source_maps: SourceMaps,
     permits: Semaphore,
     turns: Turns,
+    pool: Pool,
     ticker: Ticker,
 }
 
@@ -172,6 +180,7 @@ impl Sandbox {
             source_maps: SourceMaps::new(),
             permits: Semaphore::new(config.max_instances as usize),
             turns: Turns::new(),
+            pool: Pool::new(config.memory_bytes),
             ticker,
         })
     }
@@ -214,7 +223,7 @@ impl Sandbox {
         // Nothing closes the semaphore; were it closed, the engine's own pools would still hold the bound.
         let _permit = self.permits.acquire().await;
         let _ticking = self.ticker.run();
-        invocation::run(&self.engine, &self.turns, version, invocation).await
+        invocation::run(&self.engine, &self.turns, &self.pool, version, invocation).await
     }
 
     /// Asks a guest once what a setting may be, instead of handing it events; as for [`Sandbox::invoke`] otherwise.
@@ -226,7 +235,7 @@ impl Sandbox {
     ) -> (Choices, InvocationReport) {
         let _permit = self.permits.acquire().await;
         let _ticking = self.ticker.run();
-        choices::ask(&self.engine, &self.turns, version, invocation, setting).await
+        choices::ask(&self.engine, &self.turns, &self.pool, version, invocation, setting).await
     }
 
     /// The report of an invocation of this component, with places in code that was made of a partner's files replaced by

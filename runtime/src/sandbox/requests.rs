@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::pool::{FREE_ANSWER, Held, Pool};
 use crate::clock::Clock;
 use crate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
 use crate::model::{Exchange, Limits};
@@ -22,6 +23,8 @@ use crate::model::{Exchange, Limits};
 /// What a request came to, when it was sent, and how long it took.
 pub(super) struct Sent {
     result: Result<InboundResponse, EgressError>,
+    /// The memory of the answer.
+    held: Held,
     began: Instant,
     took: Duration,
 }
@@ -53,7 +56,10 @@ pub(super) struct Requests {
     most: u32,
     clock: Clock,
     turns: Arc<Semaphore>,
+    pool: Pool,
     records: Vec<Exchange>,
+    /// The memory of the answers in them.
+    held: Vec<Held>,
     open: Vec<Open>,
 }
 
@@ -87,7 +93,7 @@ impl Writing {
 }
 
 impl Requests {
-    pub(super) fn new(outlet: Arc<dyn Outlet>, deadline: Instant, limits: &Limits, clock: Clock) -> Self {
+    pub(super) fn new(outlet: Arc<dyn Outlet>, deadline: Instant, limits: &Limits, clock: Clock, pool: Pool) -> Self {
         Self {
             outlet,
             began: Instant::now(),
@@ -96,7 +102,9 @@ impl Requests {
             most: limits.requests,
             clock,
             turns: Arc::new(Semaphore::new(limits.concurrent_requests as usize)),
+            pool,
             records: Vec::new(),
+            held: Vec::new(),
             open: Vec::new(),
         }
     }
@@ -118,15 +126,15 @@ impl Requests {
         request: OutboundRequest,
     ) -> Result<(usize, impl Future<Output = Sent> + Send + 'static), String> {
         let record = self.record(&request)?;
-        let turns = Arc::clone(&self.turns);
+        let (turns, pool) = (Arc::clone(&self.turns), self.pool.clone());
         // Judged now, in the order in which the guest asks; sent when it is polled.
         let sending = self.outlet.send(request, self.deadline, self.caps);
         let sent = async move {
             // Nothing closes the semaphore, so a turn always comes; without one the request would go ahead.
             let _turn = turns.acquire().await;
             let began = Instant::now();
-            let result = sending.await;
-            Sent { result, began, took: began.elapsed() }
+            let (result, held) = kept(&pool, sending.await).await;
+            Sent { result, held, began, took: began.elapsed() }
         };
         Ok((record, sent))
     }
@@ -141,6 +149,7 @@ impl Requests {
     ) -> Result<impl Future<Output = Result<InboundResponse, EgressError>> + Send + 'static, String> {
         let record = self.record(&head)?;
         let (outlet, turns, caps) = (Arc::clone(&self.outlet), Arc::clone(&self.turns), self.caps);
+        let pool = self.pool.clone();
         let sooner = patience.and_then(|patience| Instant::now().checked_add(patience));
         let deadline = sooner.map_or(self.deadline, |sooner| sooner.min(self.deadline));
         let whole = async move {
@@ -159,17 +168,17 @@ impl Requests {
                 writing.look();
                 writing.whole.take().map_or(Poll::Pending, Poll::Ready)
             });
-            let (body, result, began) = match whole.await {
+            let (body, (result, held), began) = match whole.await {
                 Ok((body, sending)) => {
                     // Only now: a guest that has not finished a body holds up none of its other requests.
                     let _turn = turns.acquire().await;
                     let began = Instant::now();
-                    (body, sending.await, began)
+                    (body, kept(&pool, sending.await).await, began)
                 }
-                Err(error) => (Bytes::new(), Err(error), Instant::now()),
+                Err(error) => (Bytes::new(), (Err(error), Held::default()), Instant::now()),
             };
             // Nobody listens once the invocation is over.
-            let _ = end.send((body, Sent { result: result.clone(), began, took: began.elapsed() }));
+            let _ = end.send((body, Sent { result: result.clone(), held, began, took: began.elapsed() }));
             result
         })
     }
@@ -194,6 +203,7 @@ impl Requests {
     /// Writes down what a request came to and hands it on.
     pub(super) fn finish(&mut self, record: usize, sent: Sent) -> Result<InboundResponse, EgressError> {
         let now = self.clock;
+        self.held.push(sent.held);
         self.time(record, sent.began, sent.took);
         let record = &mut self.records[record];
         record.error = None;
@@ -265,6 +275,19 @@ impl Pending {
         };
         self.task = None;
         Poll::Ready(ended)
+    }
+}
+
+/// An answer is there, if there is memory for it.
+async fn kept(
+    pool: &Pool,
+    result: Result<InboundResponse, EgressError>,
+) -> (Result<InboundResponse, EgressError>, Held) {
+    let mut held = Held::default();
+    let Ok(response) = &result else { return (result, held) };
+    match pool.hold(&mut held, response.body.len().saturating_sub(FREE_ANSWER)).await {
+        Ok(()) => (result, held),
+        Err(empty) => (Err(EgressError::Connect(format!("this host cannot keep the answer: {empty}"))), held),
     }
 }
 
