@@ -358,3 +358,66 @@ async fn the_current_version_runs_again_unless_an_older_one_is_asked_for() {
         assert_eq!(received.last().unwrap().path, path, "{body}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_suppressed_user_nothing_is_taken_in_delivered_or_replayed_until_they_are_not() {
+    let (status, data) = (Arc::new(AtomicU16::new(400)), tempfile::tempdir().unwrap());
+    let partner = partner(&status).await;
+    let host = Host::start(data.path(), partner.address, None);
+    let component = std::fs::read(function("webhook")).unwrap();
+    let (source, destination) = host.wire(&component, "webhook", json!({"url": partner.url()})).await;
+    let of = |user: &str, id: &str| json!({"type": "track", "event": "E", "userId": user, "messageId": id});
+    let path = format!("/api/v1/destinations/{}", destination["id"].as_str().unwrap());
+    // Dead before, pending while, and sent after.
+    send(&host, &source, vec![of("ada", "dead-1"), of("bob", "dead-2")]).await;
+    assert_eq!(host.drained().await["dead"], 2);
+    host.api("PATCH", &path, json!({"paused": true})).await;
+    send(&host, &source, vec![of("ada", "owed-1"), of("bob", "owed-2")]).await;
+    status.store(200, Ordering::Relaxed);
+    partner.received.lock().unwrap().clear();
+    let added = printed(&host, &["suppression", "add", "ada", "eve/ x"]);
+    assert_eq!(added["items"].as_array().unwrap().len(), 2, "{added}");
+    send(&host, &source, vec![of("ada", "late-1"), of("bob", "late-2")]).await;
+    host.api("PATCH", &path, json!({"paused": false})).await;
+    let ledger = host.drained().await;
+    assert_eq!(
+        (&ledger["delivered"], &ledger["filtered"], &ledger["dead"]),
+        (&json!(2), &json!(1), &json!(2)),
+        "{ledger}"
+    );
+    let filtered = printed(&host, &["delivery", "list", "--state", "filtered"]);
+    let filtered = filtered["items"].as_array().unwrap();
+    assert_eq!(
+        (filtered.len(), &filtered[0]["message_id"], &filtered[0]["filter_reason"]),
+        (1, &json!("owed-1"), &json!("user_suppressed"))
+    );
+    let shown = host.api("GET", &format!("/api/v1/sources/{}", source["id"].as_str().unwrap()), Value::Null).await;
+    assert_eq!(shown["rejected"]["user_suppressed"], 1, "{shown}");
+
+    let body = json!({"destination": destination["id"], "dry_run": true});
+    let plan = replay(&host, body.clone()).await;
+    assert_eq!(plan["skipped"]["user_suppressed"], 1, "{plan}");
+    let job = replay(&host, json!({"destination": destination["id"]})).await;
+    until(&host, job["id"].as_str().unwrap(), is_over).await;
+    let ids: Vec<_> = partner.bodies().iter().map(|body| body["messageId"].as_str().unwrap().to_owned()).collect();
+    assert!(ids.iter().all(|id| id.ends_with("-2")) && ids.len() == 3, "{ids:?}");
+
+    // Also after a restart, and until they are taken off the list.
+    let token = host.token.clone();
+    assert!(host.stop().success());
+    let host = Host::start(data.path(), partner.address, Some(&token));
+    send(&host, &source, vec![of("ada", "again-1")]).await;
+    assert_eq!(host.drained().await["accepted"], 5, "nothing of it is kept");
+    printed(&host, &["suppression", "remove", "ada"]);
+    let gone = cli(&host, &["suppression", "remove", "ada"]);
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("is not suppressed"), "{gone:?}");
+    send(&host, &source, vec![of("ada", "free-1")]).await;
+    let job = replay(&host, json!({"destination": destination["id"]})).await;
+    until(&host, job["id"].as_str().unwrap(), is_over).await;
+    host.drained().await;
+    let ids: Vec<_> = partner.bodies().iter().map(|body| body["messageId"].as_str().unwrap().to_owned()).collect();
+    assert!(ids.contains(&"free-1".to_owned()) && ids.contains(&"dead-1".to_owned()), "{ids:?}");
+    let (answered, long) =
+        host.try_api("POST", "/api/v1/suppressions", json!({"user_ids": ["ok", "x".repeat(257)]})).await;
+    assert!(answered == 422 && long.to_string().contains("user_ids[1]"), "{long}");
+}

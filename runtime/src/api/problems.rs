@@ -216,6 +216,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ),
     ("invalid_text", 422, "A text is empty, too long or not for people.", "The detail says what is taken."),
     (
+        "invalid_user_ids",
+        422,
+        "Ids of users are missing, too many or too long.",
+        "The detail names which, and the bound.",
+    ),
+    (
         "method_not_allowed",
         405,
         "The path exists, and does not take this method.",

@@ -168,7 +168,10 @@ fn events(
         return Ok(Vec::new());
     }
     let arrival = Arrival { source: source.id, received_at, peer, browser };
-    let events = state.ingest.events(call, &request, &arrival)?;
+    let mut events = state.ingest.events(call, &request, &arrival)?;
+    let came = events.len();
+    events.retain(|(event, _)| !state.store.is_user_suppressed(source.workspace, event));
+    state.ingest.counts.add(source.id, Code::UserSuppressed, came - events.len());
     let new = |(event, integrations)| NewEvent {
         workspace: source.workspace,
         source: source.id,

@@ -46,6 +46,7 @@ mod review;
 mod serve;
 mod signing;
 mod source;
+mod suppression;
 mod tenant;
 mod vault;
 mod watch;
@@ -82,6 +83,9 @@ enum Command {
     /// What partners submitted, and what becomes of it.
     #[command(subcommand)]
     Review(review::Command),
+    /// Users of whom nothing is taken in or delivered any more.
+    #[command(subcommand)]
+    Suppression(suppression::Command),
     /// Destinations that customers miss.
     #[command(subcommand)]
     Wish(wish::Command),
@@ -187,6 +191,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Config(command) => config::run(command),
         Command::Function(command) => runtime()?.block_on(function::run(command, output)),
         Command::Review(command) => runtime()?.block_on(review::run(command, output)),
+        Command::Suppression(command) => runtime()?.block_on(suppression::run(command, output)),
         Command::Wish(command) => runtime()?.block_on(wish::run(command, output)),
         Command::Workspace(command) => runtime()?.block_on(tenant::run_workspace(command, output)),
         Command::Partner(command) => runtime()?.block_on(tenant::run("partners", command, output)),

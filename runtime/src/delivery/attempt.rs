@@ -13,7 +13,7 @@ use super::conclude::{Concluded, Decided, conclude};
 use super::prepared::{Means, Prepared, Unready};
 use super::record;
 use super::retry::Disposition;
-use super::schedule::{Back, Ended, Item};
+use super::schedule::{Back, Ended, Fate, Item};
 use super::settler::ToSettle;
 use super::spans::{AttemptSpans, Unsettled};
 use crate::clock::Clock;
@@ -58,6 +58,10 @@ impl Attempts {
                 return Attempted { settlements: Vec::new(), ended };
             }
         };
+        let (items, mut settlements, fates) = self.without_suppressed(&prepared, items);
+        if items.is_empty() {
+            return Attempted { settlements, ended: Ended { fates, ..Ended::default() } };
+        }
         let tracer = self.tracer.as_ref();
         let mut spans = tracer.and_then(|tracer| AttemptSpans::begin(tracer, &items, prepared.route.version.id));
         let report = {
@@ -78,16 +82,30 @@ impl Attempts {
             prepared.secrets.redact(&mut failure.message);
             Arc::new(failure)
         });
-        let settlements = decided
-            .into_iter()
-            .map(|decided| {
-                let span = spans.as_mut().and_then(|spans| spans.decided(&decided));
-                let settlement = settlement(&self.metrics, &prepared, decided, &report, (started_at, now), &span);
-                ToSettle { settlement, span }
-            })
-            .collect();
+        ended.fates.extend(fates);
+        settlements.extend(decided.into_iter().map(|decided| {
+            let span = spans.as_mut().and_then(|spans| spans.decided(&decided));
+            let settlement = settlement(&self.metrics, &prepared, decided, &report, (started_at, now), &span);
+            ToSettle { settlement, span }
+        }));
         spans.into_iter().for_each(AttemptSpans::undecided);
         Attempted { settlements, ended }
+    }
+
+    /// Takes out what is owed of users that were suppressed since: filtered, and nobody waits behind it any more.
+    fn without_suppressed(&self, prepared: &Prepared, items: Vec<Item>) -> (Vec<Item>, Vec<ToSettle>, Vec<Fate>) {
+        let workspace = prepared.route.destination.workspace;
+        let (out, left): (Vec<_>, Vec<_>) =
+            items.into_iter().partition(|item| self.store.is_user_suppressed(workspace, &item.delivery.event));
+        let tracer = self.tracer.as_ref();
+        let settle = Settle::Filtered(FilterReason::UserSuppressed);
+        let fate = |item: &Item| Some(Fate { key: item.delivery.key?, stored: item.delivery.again, over: true });
+        let fates = out.iter().filter_map(fate).collect();
+        let settled = |item: &Item| ToSettle {
+            settlement: plain(&item.delivery, settle),
+            span: tracer.and_then(|tracer| Unsettled::unattempted(tracer, item, settle)),
+        };
+        (left, out.iter().map(settled).collect(), fates)
     }
 
     /// What is prepared, or the same for the version that a replay wants instead of the destination's own.

@@ -47,6 +47,8 @@ pub enum Code {
     BatchTooLarge,
     /// `messageId` has 100 characters or more.
     MessageIdTooLong,
+    /// Its user is suppressed.
+    UserSuppressed,
 }
 
 impl Code {
@@ -74,6 +76,7 @@ impl Code {
             Self::EventTooLarge => "event_too_large",
             Self::BatchTooLarge => "batch_too_large",
             Self::MessageIdTooLong => "message_id_too_long",
+            Self::UserSuppressed => "user_suppressed",
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ConnectionId, DestinationId, EventField, FunctionId, Manifest, PartnerId, Rate, Sealed, Secret, Signed, SourceId,
-    Stage, Timestamp, VersionId, VersionState, WorkspaceId,
+    Stage, SuppressionId, Timestamp, VersionId, VersionState, WorkspaceId,
 };
 
 /// The SHA-256 of a component's bytes. Text and JSON are `sha256:` and 64 hexadecimal digits.
@@ -184,5 +184,16 @@ pub struct Connection {
     /// Events with the same value here go one after the other; none: no order.
     pub ordered_by: Option<EventField>,
     /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A user of a workspace of whom nothing is taken in or delivered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Suppression {
+    /// Its id.
+    pub id: SuppressionId,
+    /// The user's id, as events have it in `userId`.
+    pub user_id: String,
+    /// Since when.
     pub created_at: Timestamp,
 }

@@ -90,11 +90,13 @@ pub enum FilterReason {
     DestinationDeleted,
     /// The connection, or its source, was deleted while it still owed this.
     ConnectionDeleted,
+    /// Its user was suppressed while this was still owed.
+    UserSuppressed,
 }
 
 impl FilterReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Integrations,
         Self::EventType,
         Self::DestinationDisabled,
@@ -102,6 +104,7 @@ impl FilterReason {
         Self::Unsupported,
         Self::DestinationDeleted,
         Self::ConnectionDeleted,
+        Self::UserSuppressed,
     ];
 
     /// The stable spelling.
@@ -114,6 +117,7 @@ impl FilterReason {
             Self::Unsupported => "unsupported",
             Self::DestinationDeleted => "destination_deleted",
             Self::ConnectionDeleted => "connection_deleted",
+            Self::UserSuppressed => "user_suppressed",
         }
     }
 }

@@ -125,6 +125,8 @@ ids! {
     InvitationId "inv_" "invitation";
     /// A destination that customers miss.
     WishId "wsh_" "wish";
+    /// A user of whom nothing is taken in or delivered.
+    SuppressionId "sup_" "suppression";
 }
 
 #[cfg(test)]

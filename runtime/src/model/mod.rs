@@ -28,14 +28,14 @@ mod version;
 
 pub use actor::{Actor, Key, Role, Side, Tenant, UnknownRole};
 pub use answer::{Answer, Ending};
-pub use control::{Connection, Destination, Digest, Function, FunctionVersion, Source};
+pub use control::{Connection, Destination, Digest, Function, FunctionVersion, Source, Suppression};
 pub use delivery::{ClaimedDelivery, DeliveryState, FilterReason, LeaseToken};
 pub use event::{BadEvent, Event, EventType, Integrations, UnknownEventType};
 pub use field::{BadField, EventField, OrderKey};
 pub use health::{BreakerHealth, DeliveryFigures, DestinationHealth};
 pub use ids::{
     BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, InvitationId, KeyId, LinkId, PartnerId, ReplayId,
-    ReviewId, SigningKeyId, SourceId, VersionId, WishId, WorkspaceId,
+    ReviewId, SigningKeyId, SourceId, SuppressionId, VersionId, WishId, WorkspaceId,
 };
 pub use lifecycle::{
     CaseResult, CheckItem, Checks, Comment, Invitation, Review, ReviewState, Stage, UnknownReviewState, UnknownStage,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::readmit::{Versions, readmit, wish};
 use crate::model::{Actor, DestinationId, ReplayVersion, Timestamp};
-use crate::store::{Candidate, Candidates, Cursor, DeliveryFilter, Readmission, Store, StoreError, Wanted};
+use crate::store::{
+    Candidate, Candidates, ConnectionRoute, Cursor, DeliveryFilter, Readmission, Store, StoreError, Wanted,
+};
 
 /// Candidates in one page of a plan: some milliseconds of reading, so that others read in between.
 const PAGE: usize = 1_000;
@@ -100,7 +102,9 @@ pub(super) async fn decide(
     }
     let routes = store.routes();
     let decided = items.into_iter().map(|candidate| {
-        let readmission = readmit(&candidate, routes.connection(candidate.connection), version, versions);
+        let way = routes.connection(candidate.connection);
+        let of = |way: &ConnectionRoute| store.is_user_suppressed(way.connection.workspace, &candidate.event);
+        let readmission = readmit(&candidate, way, way.is_some_and(of), version, versions);
         (candidate, readmission)
     });
     Ok((decided.collect(), next))

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::ingest::owed_now;
-use crate::model::{FunctionVersion, ReplayVersion, VersionId};
+use crate::model::{FilterReason, FunctionVersion, ReplayVersion, VersionId};
 use crate::store::{Candidate, ConnectionRoute, OwedState, Readmission};
 
 /// The versions that candidates ask for, by their ids.
@@ -23,14 +23,18 @@ pub(super) fn wish(candidate: &Candidate, version: ReplayVersion) -> Result<Opti
     }
 }
 
-/// What becomes of a candidate whose connection leads this way now, if it still exists.
+/// What becomes of a candidate whose connection leads this way now, if it still exists, and whose user is suppressed or not.
 pub(super) fn readmit(
     candidate: &Candidate,
     way: Option<&ConnectionRoute>,
+    suppressed: bool,
     version: ReplayVersion,
     versions: &Versions,
 ) -> Readmission {
     let Some(way) = way else { return Readmission::Skip("connection_deleted") };
+    if suppressed {
+        return Readmission::Skip(FilterReason::UserSuppressed.as_str());
+    }
     let pinned = match wish(candidate, version) {
         Ok(None) => None,
         Ok(Some(id)) => {

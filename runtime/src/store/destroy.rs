@@ -100,7 +100,7 @@ fn empty(commit: &mut Commit<'_>, actor: &Actor) -> Result<Tenant<WorkspaceId>, 
     for source in all {
         sources::delete(commit, actor, source)?;
     }
-    for table in ["function_guests", "wish_votes"] {
+    for table in ["function_guests", "wish_votes", "suppressions"] {
         commit.sql.prepare_cached(&format!("DELETE FROM {table} WHERE workspace = ?1"))?.execute([workspace])?;
     }
     let unfinished: Vec<i64> = commit
@@ -121,7 +121,11 @@ fn empty(commit: &mut Commit<'_>, actor: &Actor) -> Result<Tenant<WorkspaceId>, 
         commit.sql.execute(change, [workspace])?;
     }
     erasing(commit, false)?;
-    commit.effects.push(Box::new(|shared| shared.replays_changed.notify_one()));
+    let workspace = actor.workspace;
+    commit.effects.push(Box::new(move |shared| {
+        shared.suppressed.forget(workspace);
+        shared.replays_changed.notify_one();
+    }));
     Ok(found)
 }
 

@@ -19,6 +19,7 @@ use super::queue::{Limits, Queue, Refused};
 use super::readers::Readers;
 use super::routes::{self, Routes, Snapshot};
 use super::sealing::Sealing;
+use super::suppressions::Suppressed;
 use super::types::{Accepted, NewEvent, Settled, Settlement, Standing, StoreConfig, Want};
 use super::work::{Accept, Commit, Done, Settlements, Work};
 use super::writer::{Shared, Writer};
@@ -86,7 +87,9 @@ impl Store {
             places: places.clone(),
             vault,
             sealing: Arc::clone(&sealing),
+            suppressed: Suppressed::default(),
         });
+        shared.suppressed.load(&sql)?;
         claim::refill(&sql, &shared.lanes, now)?;
         let keys = Keys::default();
         keys.load(&sql, tenants)?;

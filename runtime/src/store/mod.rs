@@ -61,6 +61,7 @@ mod settled;
 mod signing;
 mod sources;
 mod states;
+mod suppressions;
 mod tenancy;
 mod tenants;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceI
 use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 17] = [
+const MIGRATIONS: [&str; 18] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
@@ -33,6 +33,7 @@ const MIGRATIONS: [&str; 17] = [
     include_str!("migrations/0015_consent.sql"),
     include_str!("migrations/0016_scripts.sql"),
     include_str!("migrations/0017_ran.sql"),
+    include_str!("migrations/0018_suppressions.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.

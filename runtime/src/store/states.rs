@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn the_bytes_on_disk_do_not_change() {
         let bytes: Vec<_> = FilterReason::ALL.map(filtered).into();
-        assert_eq!(bytes, [16, 17, 18, 19, 20, 21, 22]);
+        assert_eq!(bytes, [16, 17, 18, 19, 20, 21, 22, 23]);
         assert_eq!([FRESH, DELIVERED, DEAD, RETRY, NOT_OWED], [0, 1, 2, 3, 255]);
     }
 }

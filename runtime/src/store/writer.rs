@@ -23,6 +23,7 @@ use super::prune::Pruner;
 use super::queue::{Queue, Taken};
 use super::sealing::Sealing;
 use super::settle;
+use super::suppressions::Suppressed;
 use super::types::{Places, StoreConfig};
 use super::work::{Call, Commit, Done, Memory, Work};
 use crate::clock::Clock;
@@ -54,6 +55,7 @@ pub(super) struct Shared {
     pub places: Places,
     pub vault: Vault,
     pub sealing: Arc<Sealing>,
+    pub suppressed: Suppressed,
 }
 
 /// The writer.

@@ -97,6 +97,9 @@ impl Neighbours {
         let review = make(&apis, &partner, "/api/v1/functions/theirs/submit", json!({})).await;
         theirs.insert("reviews", text(&review, "id"));
         let invitation = make(&apis, &partner, "/api/v1/functions/theirs/invitations", json!({})).await;
+        let users = json!({"user_ids": ["ada"]});
+        let suppressed = make(&apis, &workspace, "/api/v1/suppressions", users).await;
+        theirs.insert("suppressions", text(&suppressed["items"][0], "id"));
         let wish = make(&apis, &workspace, "/api/v1/wishes", json!({"name": "HubSpot"})).await;
         let mut mine = BTreeMap::new();
         for role in ROLES {
@@ -135,6 +138,7 @@ impl Neighbours {
                 json!({"name": "n"})
             }
             ("POST", "/api/v1/functions/{id}/stage") => json!({"stage": "deprecated"}),
+            ("POST", "/api/v1/suppressions") => json!({"user_ids": ["u"]}),
             ("POST", "/api/v1/reviews/{id}/comments") => json!({"text": "t"}),
             ("POST", "/api/v1/invitations/redeem") => json!({"code": "tgi_x"}),
             ("POST", "/api/v1/functions/{id}/test") => json!({"event": {"type": "track"}, "answers": []}),

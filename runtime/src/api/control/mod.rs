@@ -26,6 +26,7 @@ mod reviews;
 mod scripts;
 mod signing;
 mod sources;
+mod suppressions;
 mod trial;
 mod turns;
 mod upload;
@@ -123,6 +124,7 @@ fn described() -> OpenApiRouter<Arc<ApiState>> {
         .merge(connections::routes())
         .merge(deliveries::routes())
         .merge(replays::routes())
+        .merge(suppressions::routes())
         .merge(wishes::routes())
         .merge(ledger::routes())
         .merge(audit::routes())

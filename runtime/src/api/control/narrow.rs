@@ -52,6 +52,7 @@ const CURSORS: &[(&str, &str)] = &[
     ("replays", "^[0-9]{1,18}$"),
     ("reviews", "^rev_[0-9a-f]{32}$"),
     ("wishes", "^wsh_[0-9a-f]{32}$"),
+    ("suppressions", "^sup_[0-9a-f]{32}$"),
     ("audit", "^[0-9]{1,18}$"),
 ];
 
@@ -185,6 +186,12 @@ fn narrow_field(schema_name: &str, field: &str, schema: &mut Map<String, Value>,
         (_, "ordered_by") => {
             put(schema, "pattern", FIELD);
             put(schema, "maxLength", 128);
+        }
+        ("UsersToMake", "user_ids") => {
+            if let Some(each) = objects(schema.get_mut("items")) {
+                put(each, "minLength", 1);
+                put(each, "maxLength", 256);
+            }
         }
         (_, "overlap_s") => put(schema, "maximum", MAX_OVERLAP_S),
         _ => {
