@@ -69,6 +69,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("seccompiler", &["hardening"]),
     ("libc", &["hardening"]),
     ("ring", &["catalog", "vault"]),
+    ("aho_corasick", &["egress"]),
     ("prost", &["telemetry"]),
 ];
 
