@@ -37,7 +37,7 @@ mod trial;
 mod watch;
 
 pub use classify::classify;
-pub use record::{Extent, redact_outcome, report};
+pub use record::{Extent, Reports, redact_outcome};
 pub use retry::{Disposition, RetryPolicy};
 pub use schedule::{BreakerPolicy, ScheduleConfig};
 pub use simulate::{Simulated, Violation, simulate};
