@@ -1,5 +1,6 @@
 //! What all handlers share.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub struct ApiState {
     pub(super) reading: Semaphore,
     /// Where uploads become functions.
     pub(super) workshop: Workshop,
+    /// Where uploads that arrive slowly wait.
+    pub(super) spool: PathBuf,
     pub(super) trials: Trials,
     pub(super) standing: Standing,
     pub(super) control: ControlConfig,
@@ -76,6 +79,7 @@ impl ApiState {
             clock,
             reading: Semaphore::new(config.ingest.concurrent_requests),
             workshop,
+            spool: config.data_dir.clone(),
             trials,
             standing,
             control: config.control,
