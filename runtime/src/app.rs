@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, BreakerPolicy, DeliveryConfig, RetryPolicy, ScheduleConfig, Trials};
 use crate::egress::{Collector, EgressConfig, EgressError, Gate, GateError};
+use crate::model::Ceilings;
 use crate::replay::{self, ReplayConfig};
 use crate::sandbox::{CompileFailure, Compiler, Sandbox, SandboxConfig, SandboxError};
 use crate::store::{Store, StoreError};
@@ -110,7 +111,7 @@ impl App {
         let (listen, admin_listen) = (address(&public, "listen")?, address(&admin, "admin_listen")?);
         let gate =
             Arc::new(Gate::new(&EgressConfig { own_listeners: vec![listen, admin_listen], ..egress_config(config) })?);
-        let limits = config.limits.clone();
+        let limits = Ceilings { all: config.limits.clone(), cpu_ms: config.function_cpu_ms.clone() };
         let (telemetry, exporting) = telemetry(config)?;
         let guests = Guests::start(delivery_threads())?;
         let tried = Trials::new(

@@ -14,7 +14,7 @@ use super::classify::classify;
 use super::record::{Extent, Reports, redact_outcome};
 use crate::clock::Clock;
 use crate::egress::{Answers, Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
-use crate::model::{Ending, InvocationReport, Limits, OutcomeCode, Trial, TrialError};
+use crate::model::{Ceilings, Ending, InvocationReport, OutcomeCode, Trial, TrialError};
 use crate::sandbox::{CacheScope, Choice, Choices, GuestEvent, Invocation, LoadError, Sandbox};
 use crate::store::Store;
 
@@ -29,7 +29,7 @@ pub struct Trials {
     store: Arc<Store>,
     sandbox: Arc<Sandbox>,
     gate: Arc<Gate>,
-    limits: Limits,
+    limits: Ceilings,
     permits: Arc<Semaphore>,
     handles: HandleKey,
     /// Where guests run.
@@ -38,7 +38,7 @@ pub struct Trials {
 
 impl Trials {
     /// Trials of what is in this store, under the same limits as deliveries and on the same threads.
-    pub fn new(store: Arc<Store>, sandbox: Arc<Sandbox>, gate: Arc<Gate>, limits: Limits, guests: Handle) -> Self {
+    pub fn new(store: Arc<Store>, sandbox: Arc<Sandbox>, gate: Arc<Gate>, limits: Ceilings, guests: Handle) -> Self {
         let (permits, handles) = (Arc::new(Semaphore::new(CONCURRENT)), HandleKey::random());
         Self { store, sandbox, gate, limits, permits, handles, guests }
     }
@@ -110,7 +110,7 @@ impl Trials {
                 .collect(),
             batch: trial.batch,
             settings: Value::Object(settings).to_string().into(),
-            limits: manifest.limits.within(&self.limits),
+            limits: manifest.limits.within(&self.limits.of(trial.function)),
             outlet,
             clock: trial.now.map_or(Clock::System, Clock::Fixed),
             seed: trial.seed,

@@ -24,6 +24,7 @@ use tidegate::clock::Clock;
 use tidegate::config::Config;
 use tidegate::delivery::Trials;
 use tidegate::egress::{EgressConfig, Gate};
+use tidegate::model::Ceilings;
 use tidegate::sandbox::{Sandbox, SandboxConfig};
 use tidegate::store::{Store, StoreConfig};
 use tidegate::telemetry::Telemetry;
@@ -84,7 +85,13 @@ impl Apis {
         let workshop = Workshop::new(workshop, Arc::clone(&sandbox));
         let gate = Arc::new(Gate::new(&EgressConfig::default()).unwrap());
         let guests = tokio::runtime::Handle::current();
-        let tried = trials(Trials::new(Arc::clone(&store), sandbox, gate, config.limits.clone(), guests));
+        let tried = trials(Trials::new(
+            Arc::clone(&store),
+            sandbox,
+            gate,
+            Ceilings { all: config.limits.clone(), ..Ceilings::default() },
+            guests,
+        ));
         // Nothing is delivered here, so nobody answers.
         let standing = standing(tidegate::delivery::watch().0);
         let state =
