@@ -120,6 +120,12 @@ impl Plain {
                     break;
                 }
             }
+            let whole = if plain.watch == 0 { whole(&text[at..]) } else { None };
+            if let Some((char, length)) = whole {
+                plain.take(char, at, at + length);
+                at += length;
+                continue;
+            }
             plain.watch = plain.watch.saturating_sub(1);
             plain.feed(text[at], at, at + 1);
             at += 1;
@@ -161,6 +167,15 @@ impl Plain {
             self.put(*first, range.start, range.start + 1);
             self.bytes.extend_from_slice(&text[range.start + 1..range.end]);
             self.next = range.end;
+        }
+    }
+
+    /// Takes what an escape stands for that nothing before or after it has a part in.
+    fn take(&mut self, char: Escaped, start: usize, end: usize) {
+        match char {
+            Escaped::Nothing => {}
+            Escaped::Byte(byte) => self.put(byte, start, end),
+            Escaped::Char(char) => char.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| self.put(byte, start, end)),
         }
     }
 
@@ -250,8 +265,7 @@ impl Plain {
 
     /// The last so many bytes as a number.
     fn hex(&self, digits: usize) -> Option<u32> {
-        let from = self.bytes.len().checked_sub(digits)?;
-        self.bytes[from..].iter().try_fold(0, |number, byte| Some(number << 4 | char::from(*byte).to_digit(16)?))
+        hex(&self.bytes[self.bytes.len().checked_sub(digits)?..])
     }
 
     /// A unit of UTF-16: of a character that takes two, the first waits for the second as three bytes, as if it were one.
@@ -288,18 +302,7 @@ impl Plain {
         let last = self.bytes.len() - 1;
         let from = last.saturating_sub(WINDOW);
         let at = from + self.bytes[from..last].iter().rposition(|byte| *byte == b'&')?;
-        let name = std::str::from_utf8(&self.bytes[at + 1..last]).ok()?;
-        let code = match name.strip_prefix('#') {
-            Some(number) => match number.strip_prefix(['x', 'X']) {
-                Some(digits) => u32::from_str_radix(digits, 16).ok()?,
-                None => number.parse().ok()?,
-            },
-            None => match NAMES.iter().find(|(known, _)| *known == name) {
-                Some((_, char)) => u32::from(*char),
-                None => 0xa0 + LATIN.iter().position(|known| *known == name)? as u32,
-            },
-        };
-        let char = char::from_u32(code)?;
+        let char = entity(&self.bytes[at + 1..last])?;
         let start = self.start(at);
         self.take_back(at);
         self.char(char, start, end)
@@ -316,6 +319,79 @@ impl Plain {
         // Whatever comes next does not stand where it would.
         self.next = usize::MAX;
     }
+}
+
+/// What an escape stands for.
+enum Escaped {
+    /// What is left out.
+    Nothing,
+    Byte(u8),
+    Char(char),
+}
+
+impl Escaped {
+    /// Unless it may begin another escape.
+    fn plain(char: char) -> Option<Self> {
+        match char {
+            '\\' | '%' | '&' => None,
+            '\0' | '\r' | '\n' => Some(Self::Nothing),
+            _ => Some(Self::Char(char)),
+        }
+    }
+}
+
+/// The escape that a text begins with, if it is written out in it and is no part of another one, and its length: nearly all of them
+/// are such, and are read at once.
+fn whole(text: &[u8]) -> Option<(Escaped, usize)> {
+    match text[0] {
+        0 | b'\r' | b'\n' => Some((Escaped::Nothing, 1)),
+        b'%' => {
+            let code = hex(text.get(1..3)?)? as u8;
+            let byte = if code.is_ascii() { Escaped::plain(char::from(code))? } else { Escaped::Byte(code) };
+            Some((byte, 3))
+        }
+        b'&' => {
+            let end = text.iter().take(WINDOW).position(|byte| *byte == b';')?;
+            Some((Escaped::plain(entity(&text[1..end])?)?, end + 1))
+        }
+        _ => {
+            let slashes = text.iter().position(|byte| *byte != b'\\')?;
+            let rest = &text[slashes..];
+            let (char, length) = match rest[0] {
+                b'n' | b'r' => (Escaped::Nothing, 1),
+                b't' => (Escaped::Byte(b'\t'), 1),
+                b'b' => (Escaped::Byte(8), 1),
+                b'f' => (Escaped::Byte(12), 1),
+                // One half of a character is none.
+                b'u' => (Escaped::plain(char::from_u32(hex(rest.get(1..5)?)?)?)?, 5),
+                b'x' => return None,
+                0 | b'\r' | b'\n' | b'%' | b'&' => return None,
+                byte => (Escaped::Byte(byte), 1),
+            };
+            Some((char, slashes + length))
+        }
+    }
+}
+
+/// Hexadecimal digits as a number.
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |number, byte| Some(number << 4 | char::from(*byte).to_digit(16)?))
+}
+
+/// What stands between `&` and `;`.
+fn entity(name: &[u8]) -> Option<char> {
+    let name = std::str::from_utf8(name).ok()?;
+    let code = match name.strip_prefix('#') {
+        Some(number) => match number.strip_prefix(['x', 'X']) {
+            Some(digits) => u32::from_str_radix(digits, 16).ok()?,
+            None => number.parse().ok()?,
+        },
+        None => match NAMES.iter().find(|(known, _)| *known == name) {
+            Some((_, char)) => u32::from(*char),
+            None => 0xa0 + LATIN.iter().position(|known| *known == name)? as u32,
+        },
+    };
+    char::from_u32(code)
 }
 
 /// Where the next of three bytes stands, from the left to the right.
