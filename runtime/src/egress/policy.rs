@@ -13,6 +13,7 @@
 //!
 //! Leaves to others: the settings of one destination (`grant`), addresses (`reach`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -219,6 +220,21 @@ impl AllowEntry {
         })
     }
 
+    /// Whether a setting gives an address of the internet that the operator does not name: it would be refused at every use.
+    pub fn check_address(&self, settings: &Map<String, Value>, open: &[SocketAddr]) -> Result<(), PolicyError> {
+        let (Form::Whole(name), Some(Opening::Filled(origin))) = (&self.form, self.resolve(settings)?) else {
+            return Ok(());
+        };
+        match origin.host {
+            Host::Address(address)
+                if addresses::special(address).is_none() && !open.contains(&SocketAddr::new(address, origin.port)) =>
+            {
+                Err(self.unfit(name, format!("`{address}` is an address: give the name of a host")))
+            }
+            Host::Name(_) | Host::Address(_) => Ok(()),
+        }
+    }
+
     fn opening(&self, spelled: &str) -> Result<Opening, PolicyError> {
         let wrong = |error: super::origin::BadUrl| PolicyError::Entry {
             entry: self.as_str().into(),
@@ -388,6 +404,26 @@ mod tests {
         assert!(opens(whole, json!({"url": "https://hooks.acme.example/in?x=1"}), "https://hooks.acme.example/other"));
         assert!(!opens(whole, json!({"url": "https://hooks.acme.example/"}), "https://acme.example/"));
         assert!(!opens(whole, json!({"url": null}), "https://acme.example/"));
+    }
+
+    #[test]
+    fn an_address_in_a_setting_is_refused_when_it_is_saved_unless_the_operator_names_it() {
+        let open = ["93.184.215.14:443".parse().expect("an address")];
+        for (url, fits) in [
+            ("https://a.example/x", true),
+            ("https://93.184.215.14/x", true),
+            ("https://93.184.215.14:444/x", false),
+            ("https://8.8.8.8", false),
+            ("https://[2606:4700::1111]/", false),
+            // What is no address of the internet is judged at every use, by what the operator opens then.
+            ("http://127.0.0.1:9", true),
+        ] {
+            let settings = json!({"url": url}).as_object().expect("an object").clone();
+            let entry = AllowEntry::parse("{settings.url}").expect("an entry");
+            assert_eq!(entry.check_address(&settings, &open).is_ok(), fits, "{url}");
+            let exact = AllowEntry::parse("https://8.8.8.8").expect("an entry");
+            assert!(exact.check_address(&settings, &open).is_ok(), "the manifest names it");
+        }
     }
 
     #[test]
