@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::delivery::{self, BreakerPolicy, DeliveryConfig, RetryPolicy, ScheduleConfig, Trials};
 use crate::egress::{Collector, EgressConfig, EgressError, Gate, GateError};
 use crate::ingest::Memory;
+use crate::model::Ceilings;
 use crate::replay::{self, ReplayConfig};
 use crate::sandbox::{CompileFailure, Compiler, Sandbox, SandboxConfig, SandboxError};
 use crate::store::{Store, StoreError};
@@ -80,7 +82,7 @@ pub struct App {
     admin: TcpListener,
     delivery: delivery::Parts,
     delivery_config: DeliveryConfig,
-    delivery_threads: usize,
+    guests: Guests,
     replay_config: ReplayConfig,
     exporting: Option<(Exporter, Post)>,
 }
@@ -111,9 +113,16 @@ impl App {
         let (listen, admin_listen) = (address(&public, "listen")?, address(&admin, "admin_listen")?);
         let gate =
             Arc::new(Gate::new(&EgressConfig { own_listeners: vec![listen, admin_listen], ..egress_config(config) })?);
-        let limits = config.limits.clone();
+        let limits = Ceilings { all: config.limits.clone(), cpu_ms: config.function_cpu_ms.clone() };
         let (telemetry, exporting) = telemetry(config)?;
-        let tried = Trials::new(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&gate), limits.clone());
+        let guests = Guests::start(delivery_threads())?;
+        let tried = Trials::new(
+            Arc::clone(&store),
+            Arc::clone(&sandbox),
+            Arc::clone(&gate),
+            limits.clone(),
+            guests.runtime().handle().clone(),
+        );
         let workshop = Workshop::new(workshop_config(config), Arc::clone(&sandbox));
         let (watch, questions) = delivery::watch();
         Ok(Self {
@@ -131,7 +140,7 @@ impl App {
             ),
             delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock, telemetry, questions },
             delivery_config: delivery_config(config),
-            delivery_threads: delivery_threads(),
+            guests,
             // Half, so that what is new always finds a place.
             replay_config: ReplayConfig { per_destination: config.delivery.in_flight_per_destination.div_ceil(2) },
             exporting,
@@ -147,21 +156,10 @@ impl App {
     ///
     /// A part failed. What was acknowledged is on disk, and is delivered after a restart.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
-        let Self { store, api, public, admin, delivery, delivery_config, delivery_threads, replay_config, .. } = self;
+        let Self { store, api, public, admin, delivery, delivery_config, guests, replay_config, .. } = self;
         let spans = Exporting::begin(self.exporting);
         let (listeners, deliveries) = (CancellationToken::new(), CancellationToken::new());
-        // Guests run on threads of their own, so that the listeners answer whatever the guests do.
-        let guests = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(delivery_threads)
-            .thread_name("tidegate-guests")
-            // A courtesy, which not every system allows.
-            .on_thread_start(|| {
-                let _ = rustix::process::nice(GUESTS_NICE);
-            })
-            .enable_all()
-            .build()
-            .map_err(AppError::Thread)?;
-        let mut delivering = guests.spawn(delivery::run(delivery, delivery_config, deliveries.clone()));
+        let mut delivering = guests.runtime().spawn(delivery::run(delivery, delivery_config, deliveries.clone()));
         let mut replaying = tokio::spawn(replay::run(Arc::clone(&store), replay_config, listeners.clone()));
         let mut serving_public =
             tokio::spawn(api::serve(public, api::public_router(&api), api.http(), listeners.clone()));
@@ -204,11 +202,50 @@ impl App {
                 Err(_) => Err(AppError::Ended("delivery")),
             },
         };
-        // A runtime waits for its threads when it ends, which an asynchronous task must not do.
-        drop(tokio::task::spawn_blocking(move || guests.shutdown_timeout(Duration::from_secs(1))).await);
+        guests.end().await;
         store.close().await;
         spans.end().await;
         failed.map_or(ended, Err)
+    }
+}
+
+/// The threads that guests run on, deliveries' and trials': their own, so that the listeners answer whatever the guests do.
+/// There from the first to the last moment of the host.
+struct Guests(Option<Runtime>);
+
+impl Guests {
+    fn start(threads: usize) -> Result<Self, AppError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("tidegate-guests")
+            // A courtesy, which not every system allows.
+            .on_thread_start(|| {
+                let _ = rustix::process::nice(GUESTS_NICE);
+            })
+            .enable_all()
+            .build()
+            .map_err(AppError::Thread)?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.0.as_ref().unwrap_or_else(|| unreachable!("only what consumes it takes it"))
+    }
+
+    async fn end(mut self) {
+        if let Some(runtime) = self.0.take() {
+            // A runtime waits for its threads when it ends, which an asynchronous task must not do.
+            drop(tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(1))).await);
+        }
+    }
+}
+
+impl Drop for Guests {
+    /// Of a host that did not come as far as running.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -328,7 +365,7 @@ pub fn trials(trials: Trials) -> api::Trials {
     let trials = Arc::new(trials);
     Arc::new(move |trial| {
         let trials = Arc::clone(&trials);
-        Box::pin(async move { trials.run(trial).await })
+        Box::pin(trials.run(trial))
     })
 }
 

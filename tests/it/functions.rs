@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tidegate::catalog::cases::{self, Case};
 use tidegate::catalog::{self, Toolchain, settings};
 use tidegate::clock::Clock;
-use tidegate::delivery::{Extent, classify, report};
+use tidegate::delivery::{Extent, Reports, classify};
 use tidegate::egress::{Answers, Grant, HandleKey, Reach, Secrets};
 use tidegate::model::{Event, Limits, Manifest, Timestamp};
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
@@ -83,7 +83,7 @@ async fn run(sandbox: &Sandbox, version: &LoadedVersion, manifest: &Manifest, ca
     };
     let done = sandbox.invoke(version, invocation).await;
     let outcomes = classify(&done, count);
-    let mut value = report(&done, &outcomes[0], &secrets, Extent::WHOLE);
+    let mut value = Reports::new(&done, &secrets).report(&outcomes[0], Extent::WHOLE);
     value["outcomes"] = json!(outcomes);
     value
 }

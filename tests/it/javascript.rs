@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate::catalog::{self, BuildError};
 use tidegate::clock::Clock;
-use tidegate::delivery::{Extent, classify, report};
+use tidegate::delivery::{Extent, Reports, classify};
 use tidegate::egress::{Answers, Grant, Reach, Secrets};
 use tidegate::model::{Event, Limits, Timestamp};
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
@@ -110,7 +110,9 @@ impl Function {
         };
         let done = self.sandbox.invoke(&self.version, invocation).await;
         let outcomes = classify(&done, names.len());
-        outcomes.iter().map(|outcome| report(&done, outcome, &Secrets::default(), Extent::WHOLE)).collect()
+        let none = Secrets::default();
+        let mut reports = Reports::new(&done, &none);
+        outcomes.iter().map(|outcome| reports.report(outcome, Extent::WHOLE)).collect()
     }
 }
 

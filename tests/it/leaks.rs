@@ -1,5 +1,6 @@
-//! Nothing leaks: a random text is every secret, much goes right and wrong, and then everything that the host wrote or served is
-//! searched for it, as it is and in the usual encodings.
+//! Nothing leaks: every secret is random, much goes right and wrong, and then everything that the host wrote or served is searched
+//! for it, as it is and in the usual encodings. What encoders write in different ways stands between random parts that they all
+//! leave as they are, so that a secret in a form that nobody thought of shows its parts.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -68,25 +69,31 @@ secret = true
 reveal = true
 "#;
 
-/// Random secrets, each with a core that no encoding but base64 and hexadecimal digits changes.
+/// Random secrets, each with cores that no encoding but base64, base32 and hexadecimal digits changes.
 #[derive(Default)]
-struct Canaries(BTreeMap<&'static str, String>);
+struct Canaries(BTreeMap<&'static str, Vec<String>>);
 
 impl Canaries {
-    /// A secret of this form, with the core in the place of `*`.
+    /// A secret of this form, with a core of its own in the place of each `*`.
     fn make(&mut self, name: &'static str, form: &str) -> String {
-        let mut bytes = [0; 16];
-        File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes)).expect("randomness");
-        let core: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let secret = form.replace('*', &core);
-        self.0.insert(name, core);
+        let mut secret = String::new();
+        for (at, part) in form.split('*').enumerate() {
+            if at > 0 {
+                let mut bytes = [0; 12];
+                File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes)).expect("randomness");
+                let core: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                secret.push_str(&core);
+                self.0.entry(name).or_default().push(core);
+            }
+            secret.push_str(part);
+        }
         secret
     }
 
     /// Which of them stand in a text, and how.
     fn found(&self, text: &[u8]) -> Vec<String> {
         let mut found = Vec::new();
-        for (name, core) in &self.0 {
+        for (name, core) in self.0.iter().flat_map(|(name, cores)| cores.iter().map(move |core| (name, core))) {
             for (form, needle) in forms(core) {
                 if memchr::memmem::find(text, needle.as_bytes()).is_some() {
                     found.push(format!("{name} ({form})"));
@@ -97,20 +104,74 @@ impl Canaries {
     }
 }
 
-/// A core as it is, as hexadecimal digits, and in base64 in each of its three alignments.
+/// A core as it is, as hexadecimal digits, in UTF-16, and in base64 and base32 in each of their alignments.
 fn forms(core: &str) -> Vec<(&'static str, String)> {
     let hex: String = core.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let mut forms = vec![("plain", core.to_owned()), ("hex", hex)];
-    for before in 0..3_usize {
+    let mut forms =
+        vec![("plain", core.to_owned()), ("hex", hex), ("UTF-16", wide(core).trim_matches('\0').to_owned())];
+    for before in 0..5_usize {
         let padded = [&vec![0; before][..], core.as_bytes()].concat();
-        let text = base64(&padded);
-        forms.push(("base64", text[(before * 8).div_ceil(6)..padded.len() * 8 / 6].to_owned()));
+        let decided = |text: &str, bits: usize| text[(before * 8).div_ceil(bits)..padded.len() * 8 / bits].to_owned();
+        if before < 3 {
+            forms.push(("base64", decided(&base64(&padded), 6)));
+        }
+        forms.push(("base32", decided(&base32(&padded), 5)));
     }
     forms
 }
 
 fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
+}
+
+fn base32(bytes: &[u8]) -> String {
+    let bit = |at: usize| bytes.get(at / 8).is_some_and(|byte| byte >> (7 - at % 8) & 1 == 1);
+    let digit = |at: usize| (0..5).fold(0, |digit, bit_at| digit << 1 | usize::from(bit(at * 5 + bit_at)));
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    (0..(bytes.len() * 8).div_ceil(5)).map(|at| char::from(digits[digit(at)])).collect()
+}
+
+/// A byte of nothing after each of ASCII.
+fn wide(text: &str) -> String {
+    text.chars().flat_map(|char| [char, '\0']).collect()
+}
+
+/// The same text as many servers write it.
+fn written(text: &str) -> Vec<(&'static str, String)> {
+    let json = Value::from(text).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    let each = |plain: &dyn Fn(char) -> bool, write: &dyn Fn(char) -> String| -> String {
+        text.chars().map(|char| if plain(char) { char.to_string() } else { write(char) }).collect()
+    };
+    let word = |char: char| char.is_ascii_alphanumeric();
+    let units =
+        |char: char| char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect::<String>();
+    let percent =
+        |char: char| char.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let ascii = |json: &str| {
+        json.chars()
+            .map(|char| if char.is_ascii() { char.to_string() } else { units(char).to_lowercase() })
+            .collect::<String>()
+    };
+    let lines = |text: String| text.as_bytes().chunks(76).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\r\n");
+    vec![
+        ("JSON", json.clone()),
+        ("JSON in JSON", Value::from(json.as_str()).to_string()),
+        ("Go's JSON", json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")),
+        (".NET's JSON", each(&word, &units)),
+        ("PHP's JSON", ascii(&json).replace('/', "\\/")),
+        ("encodeURIComponent", each(&|char| word(char) || "-_.!~*'()".contains(char), &percent)),
+        ("a form", each(&|char| word(char) || "-_.* ".contains(char), &percent).replace(' ', "+")),
+        ("Python's quote", each(&|char| word(char) || "-_.~/".contains(char), &percent)),
+        ("HTML", each(&|char| !"&<>\"'".contains(char), &|char| format!("&#{};", u32::from(char)))),
+        ("names in HTML", text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")),
+        ("hex in HTML", each(&word, &|char| format!("&#x{:x};", u32::from(char)))),
+        ("hex", text.bytes().map(|byte| format!("{byte:02x}")).collect()),
+        ("base64", base64(text.as_bytes())),
+        ("base64 in lines", lines(base64(text.as_bytes()))),
+        ("base32", base32(text.as_bytes())),
+        ("UTF-16", wide(text)),
+    ]
 }
 
 /// Fails, succeeds, and repeats everything that it was sent, in every form that it can think of.
@@ -122,11 +183,10 @@ async fn partner() -> Partner {
         let status =
             text.split("status").skip(1).find_map(digits).filter(|code| (200..600).contains(code)).unwrap_or(200_u16);
         let head = format!("{} {:?}", request.path, request.headers);
-        let all = [head.as_bytes(), &request.body].concat();
-        let hex: String = all.iter().map(|byte| format!("{byte:02x}")).collect();
-        let shown = format!("{}\n{}\n{hex}", String::from_utf8_lossy(&all), base64(&all));
+        let all = format!("{head}{text}");
+        let shown: Vec<String> = written(&all).into_iter().map(|(form, text)| format!("{form}: {text}")).collect();
         let echo: String = head.chars().filter(|char| char.is_ascii() && !char.is_ascii_control()).collect();
-        (status, vec![("x-echo", echo)], shown)
+        (status, vec![("x-echo", echo)], format!("{all}\n{}", shown.join("\n")))
     })
     .await
 }
@@ -202,16 +262,16 @@ async fn no_secret_is_in_anything_that_the_host_writes_or_serves() {
     let mut all = Vec::new();
     let url = partner.url();
     for (name, own) in [
-        ("slack", json!({"webhook_path": canaries.make("slack", "/services/*/x y"), "base_url": url})),
-        ("braze", json!({"apiKey": canaries.make("braze", "k-*\"/"), "cluster": "iad-01", "endpoint": url})),
-        ("mixpanel", json!({"token": canaries.make("mixpanel", "t&*+"), "endpoint": url})),
+        ("slack", json!({"webhook_path": canaries.make("slack", "/services/*/x y'(*)"), "base_url": url})),
+        ("braze", json!({"apiKey": canaries.make("braze", "k-*\"/<*>"), "cluster": "iad-01", "endpoint": url})),
+        ("mixpanel", json!({"token": canaries.make("mixpanel", "t&*+~'*"), "endpoint": url})),
         (
             "google-analytics",
-            json!({"measurementId": "G-ABCD12", "apiSecret": canaries.make("google", "*ü?&="), "endpoint": url}),
+            json!({"measurementId": "G-ABCD12", "apiSecret": canaries.make("google", "*ü?&=*"), "endpoint": url}),
         ),
-        ("customerio", json!({"siteId": "site", "apiKey": canaries.make("customerio", "a:*"), "endpoint": url})),
+        ("customerio", json!({"siteId": "site", "apiKey": canaries.make("customerio", "a:*'!<*"), "endpoint": url})),
         ("datadog", json!({"apiKey": canaries.make("datadog", "*"), "endpoint": url})),
-        ("webhook", json!({"api_key": canaries.make("webhook", "w*"), "url": url})),
+        ("webhook", json!({"api_key": canaries.make("webhook", "w*/+*"), "url": url})),
         (
             "amazon-personalize",
             json!({"region": "eu-central-1", "access_key_id": "AKIAIOSFODNN7EXAMPLE", "tracking_id": "t",
@@ -221,7 +281,7 @@ async fn no_secret_is_in_anything_that_the_host_writes_or_serves() {
         let component = fs::read(function(name)).unwrap();
         all.push(host.wire(&component, name, own).await.0);
     }
-    let (key, shown) = (canaries.make("leaky", "l/*\"\\+ö"), canaries.make("revealed", "r*\"é/"));
+    let (key, shown) = (canaries.make("leaky", "l/*\"\\+ö<*&>'*"), canaries.make("revealed", "r*\"é/&*<"));
     let own = json!({"key": key, "shown": shown, "origin": url, "other": other.url()});
     host.push_source(HANDLER, MANIFEST).await;
     all.push(host.feed("leaky", own.clone()).await.0);
@@ -306,19 +366,15 @@ async fn no_secret_is_in_anything_that_the_host_writes_or_serves() {
 #[test]
 fn the_search_finds_a_secret_in_every_form() {
     let mut canaries = Canaries::default();
-    let secret = canaries.make("one", "a/*\"b");
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let url: String = secret.replace('/', "%2F").replace('"', "%22");
-    for text in [
-        secret.clone(),
-        hex,
-        url,
-        json!(secret).to_string(),
-        base64(secret.as_bytes()),
-        base64(format!("x{secret}").as_bytes()),
-        base64(format!("xy{secret}").as_bytes()),
-    ] {
-        assert_eq!(canaries.found(format!("before {text} after").as_bytes()).len(), 1, "{text}");
+    let secret = canaries.make("one", "a/*\"&<é'*b");
+    for before in ["", "x", "xy", "xyz", "xyzz"] {
+        for (form, text) in written(&format!("{before}{secret}")) {
+            assert_eq!(
+                canaries.found(text.as_bytes()).len(),
+                if form == "base64 in lines" { 1 } else { 2 },
+                "{form}: {text}"
+            );
+        }
     }
     assert!(canaries.found(b"nothing here").is_empty());
 }

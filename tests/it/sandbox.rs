@@ -164,6 +164,16 @@ async fn what_the_host_computes_for_a_guest_is_charged_to_it() {
 }
 
 #[tokio::test]
+async fn who_has_used_too_much_time_by_the_end_has_met_the_limit_whatever_they_answer() {
+    let bench = Bench::new();
+    for guest in [guests::SEND, guests::WAIT_ANY] {
+        let report = bench.run(&guest, through(Busy(Duration::from_millis(40)))).await;
+        assert_eq!(limit(&report.ending).0, Limit::CpuMs, "{}: {:?}", guest.name, report.ending);
+        assert!(report.used.cpu_ms > 30.0 && report.requests.len() == 1, "{}: its request is recorded", guest.name);
+    }
+}
+
+#[tokio::test]
 async fn forged_values_end_as_traps_with_readable_texts() {
     let bench = Bench::new();
     for (guest, invocation, says) in [

@@ -70,6 +70,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("seccompiler", &["hardening"]),
     ("libc", &["hardening"]),
     ("ring", &["catalog", "vault"]),
+    ("aho_corasick", &["egress"]),
     ("prost", &["telemetry"]),
 ];
 

@@ -61,6 +61,33 @@ async fn a_trial_without_answers_goes_through_the_hosts_gate_under_the_hosts_rul
     assert_eq!((status, &problem["code"]), (422, &json!("invalid_settings")), "{problem}");
 }
 
+/// How long the threads of a host that are called so have been on a processor, in milliseconds.
+fn on_processor(host: &Host, name: &str) -> f64 {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", host.pid())).expect("Linux");
+    let read = |path: &std::path::Path, file: &str| std::fs::read_to_string(path.join(file)).unwrap_or_default();
+    let of = threads.flatten().map(|thread| thread.path()).filter(|path| read(path, "comm").trim_end() == name);
+    of.map(|path| {
+        read(&path, "schedstat").split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or_default() / 1e6
+    })
+    .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_computes_on_the_threads_of_guests_and_not_on_those_of_the_listeners() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    host.push_source(
+        "async function onTrack() { for (;;); }",
+        "name = \"spinner\"\nversion = \"1\"\nevents = [\"track\"]\n",
+    )
+    .await;
+    let before = on_processor(&host, "tidegate-guests");
+    let report = host.api("POST", "/api/v1/functions/spinner/test", json!({"event": event(), "settings": {}})).await;
+    assert_eq!(report["outcome"]["code"], "limit_exceeded", "{report}");
+    let (used, there) = (report["used"]["cpu_ms"].as_f64().unwrap(), on_processor(&host, "tidegate-guests") - before);
+    assert!(used >= 100.0 && there >= used * 0.9, "{used} ms, of which {there} on the threads of guests");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_that_cannot_be_is_refused_by_what_is_wrong() {
     let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidegate::catalog::component_from_core;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::host::{Host, PATIENCE, function, program};
 use crate::http::{self, Answer, Partner};
@@ -117,6 +119,46 @@ async fn the_host_serves_while_a_bomb_compiles_and_a_process_that_is_killed_leav
     let functions = host.api("GET", "/api/v1/functions", Value::Null).await;
     assert_eq!(functions["items"].as_array().unwrap().len(), 1, "only the webhook: {functions}");
     assert_eq!(upload(&host, "", "application/wasm", &harmless()).await.status, 201);
+}
+
+/// An upload of which the host has begun to read the body, and which does not come to its end.
+async fn unfinished(host: &Host, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(host.admin).await.unwrap();
+    let head = format!(
+        "POST /api/v1/functions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/wasm\r\n\
+         content-length: 3000000\r\nexpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut said = [0; 25];
+    stream.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+    // More than waits in memory.
+    stream.write_all(&vec![0; 2_500_000]).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_come_slowly_hold_up_no_other_partner_and_leave_nothing() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start_with(data.path(), partner.address, None, &[("TIDEGATE__CONTROL__CONCURRENT_UPLOADS", "1")]);
+    let mut slow = Vec::new();
+    for name in ["slow", "slower"] {
+        let made = host.api("POST", "/api/v1/partners", json!({"name": name})).await;
+        let key = json!({"name": name, "role": "partner-developer", "partner": made["id"]});
+        let key = host.api("POST", "/api/v1/keys", key).await;
+        slow.push(unfinished(&host, key["token"].as_str().unwrap()).await);
+    }
+    assert_eq!(upload(&host, "", "application/wasm", &harmless()).await.status, 201, "while the others are coming");
+    // What is there after all is worked on as ever.
+    slow[0].write_all(&vec![0; 500_000]).await.unwrap();
+    let mut answer = vec![0; 12];
+    slow[0].read_exact(&mut answer).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 422");
+    drop(slow);
+    let entries =
+        std::fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = entries.filter(|name| name.starts_with(".tmp")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

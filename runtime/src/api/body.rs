@@ -27,6 +27,9 @@ pub(super) enum ReadError {
     /// The connection broke.
     #[error("the body broke off: {0}")]
     Broken(String),
+    /// There is no room for it, or none that can be used.
+    #[error("the host cannot keep the body while it arrives: {0}")]
+    Spool(std::io::Error),
 }
 
 /// How the body is compressed: `Ok(true)` for gzip.
@@ -43,6 +46,13 @@ pub(super) fn is_gzip(headers: &HeaderMap) -> Result<bool, ReadError> {
 /// Reads a whole body of at most `limit` bytes after decompression, within `time`.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Vec<u8>, ReadError> {
     let gzip = is_gzip(headers)?;
+    announced(headers, limit, gzip)?;
+    let reading = read_pieces(body, Inflate::new(gzip, limit));
+    tokio::time::timeout(time, reading).await.unwrap_or(Err(ReadError::TimedOut(time)))
+}
+
+/// Refuses a body of which its headers say that it is too large, where nobody would read the answer after sending it.
+pub(super) fn announced(headers: &HeaderMap, limit: usize, gzip: bool) -> Result<(), ReadError> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let waits = headers.contains_key(header::EXPECT);
     let above = |bytes: u64| announced.is_some_and(|announced| announced > bytes);
@@ -50,8 +60,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize, time: Du
     if above(most.saturating_add(DRAIN_BYTES)) || (waits && !gzip && above(most)) {
         return Err(BodyError::TooLarge { limit }.into());
     }
-    let reading = read_pieces(body, Inflate::new(gzip, limit));
-    tokio::time::timeout(time, reading).await.unwrap_or(Err(ReadError::TimedOut(time)))
+    Ok(())
 }
 
 async fn read_pieces(mut body: Body, mut inflate: Inflate) -> Result<Vec<u8>, ReadError> {
@@ -67,7 +76,8 @@ async fn read_pieces(mut body: Body, mut inflate: Inflate) -> Result<Vec<u8>, Re
     Ok(inflate.finish()?)
 }
 
-async fn drain(mut body: Body) {
+/// Reads on for a while, and throws away what comes.
+pub(super) async fn drain(mut body: Body) {
     let mut left = DRAIN_BYTES;
     while let Some(Ok(frame)) = body.frame().await {
         let bytes = frame.data_ref().map_or(0, |piece| piece.len() as u64);

@@ -84,6 +84,10 @@ pub(super) fn refused(error: &ReadError, option: &str, limit: usize) -> Problem 
         }
         ReadError::TimedOut(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", error.to_string()),
         ReadError::Broken(_) => Problem::bad_request("body_broken", error.to_string()),
+        ReadError::Spool(why) => {
+            tracing::error!(error = %why, "a body cannot be kept in the data directory while it arrives");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "disk_full", error.to_string())
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod policy;
 mod problem;
 mod problems;
 mod serve;
+mod spool;
 mod state;
 mod tracking;
 mod tracking_answer;

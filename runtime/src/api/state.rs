@@ -1,5 +1,7 @@
 //! What all handlers share.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -43,6 +45,10 @@ pub struct ApiState {
     pub(super) reading: Semaphore,
     /// Where uploads become functions.
     pub(super) workshop: Workshop,
+    /// Addresses that the operator opens to functions.
+    pub(super) opened: Vec<SocketAddr>,
+    /// Where uploads that arrive slowly wait.
+    pub(super) spool: PathBuf,
     pub(super) trials: Trials,
     pub(super) standing: Standing,
     pub(super) control: ControlConfig,
@@ -76,6 +82,8 @@ impl ApiState {
             clock,
             reading: Semaphore::new(config.ingest.concurrent_requests),
             workshop,
+            opened: config.egress.allow_addresses.clone(),
+            spool: config.data_dir.clone(),
             trials,
             standing,
             control: config.control,

@@ -73,6 +73,7 @@ impl TrackingError {
                 StatusCode::BAD_REQUEST
             }
             Self::Read(ReadError::TimedOut(_)) => StatusCode::REQUEST_TIMEOUT,
+            Self::Read(ReadError::Spool(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoWriteKey | Self::UnknownWriteKey(_) => StatusCode::UNAUTHORIZED,
             Self::OverQuota { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -88,6 +89,7 @@ impl TrackingError {
             Self::Read(ReadError::Encoding(_)) => "unsupported_content_encoding",
             Self::Read(ReadError::TimedOut(_)) => "body_timeout",
             Self::Read(ReadError::Broken(_)) => "body_broken",
+            Self::Read(ReadError::Spool(_)) => "disk_full",
             Self::NoWriteKey => "missing_write_key",
             Self::UnknownWriteKey(_) => "unknown_write_key",
             Self::OverQuota { .. } => "rate_limited",

@@ -4,6 +4,7 @@
 //! What a setting means to a request is the guest's and the gate's.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
@@ -99,11 +100,25 @@ pub fn validate_with(
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
+/// Settings that give an address where the operator opens no such, though the manifest takes an origin from them.
+pub fn unnamed_addresses(manifest: &Manifest, settings: &Map<String, Value>, open: &[SocketAddr]) -> Vec<SettingError> {
+    let settings = manifest.with_defaults(settings);
+    unfit(manifest, &settings, |entry| entry.check_address(&settings, open))
+}
+
 /// Settings from which no origin can be made where the manifest makes one of them. The gate looks again at every use.
 fn unfit_origins(manifest: &Manifest, settings: &Map<String, Value>) -> Vec<SettingError> {
+    unfit(manifest, settings, |entry| entry.check(settings))
+}
+
+fn unfit(
+    manifest: &Manifest,
+    settings: &Map<String, Value>,
+    check: impl Fn(&AllowEntry) -> Result<(), PolicyError>,
+) -> Vec<SettingError> {
     let unfit = |text: &String| {
         let entry = AllowEntry::parse(text).ok()?;
-        let (name, reason) = match entry.check(settings).err()? {
+        let (name, reason) = match check(&entry).err()? {
             PolicyError::Setting { setting, reason, .. } => (setting, reason),
             PolicyError::Entry { reason, .. } => (entry.settings().next()?.to_owned(), reason),
         };

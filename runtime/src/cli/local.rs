@@ -12,7 +12,7 @@ use super::client::{Client, ServerArgs, encode};
 use crate::catalog::build::SCRIPT_ENDINGS;
 use crate::catalog::{self, Built, Finding, Inspected};
 use crate::clock::Clock;
-use crate::delivery::{Extent, classify, redact_outcome, report};
+use crate::delivery::{Extent, Reports, classify, redact_outcome};
 use crate::egress::{Outlet, Secrets};
 use crate::model::{BadEvent, Event, Limits, Manifest, OutcomeCode};
 use crate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
@@ -101,7 +101,7 @@ impl Local {
         outcomes.iter_mut().for_each(|outcome| redact_outcome(outcome, &secrets));
         let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
         let Some(first) = first else { return Err(Exit::Misuse("there is no event to run".to_owned()).into()) };
-        let mut value = report(&done, first, &secrets, Extent::WHOLE);
+        let mut value = Reports::new(&done, &secrets).report(first, Extent::WHOLE);
         if batch {
             value["outcomes"] = serde_json::to_value(&outcomes)?;
         }

@@ -9,6 +9,7 @@
 mod raw;
 mod source;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ pub use raw::{
     Vault,
 };
 
-use crate::model::Limits;
+use crate::model::{FunctionId, Limits};
 use crate::store::StoreConfig;
 
 /// The default configuration, which is also the reference of all options.
@@ -68,6 +69,8 @@ pub struct Config {
     pub control: ControlConfig,
     /// Ceiling of every invocation.
     pub limits: Limits,
+    /// CPU time of single functions in the place of the ceiling's, in milliseconds.
+    pub function_cpu_ms: BTreeMap<FunctionId, u64>,
     /// Size of the sandbox.
     pub sandbox: Sandbox,
     /// How deliveries are made.
@@ -267,6 +270,7 @@ impl TryFrom<RawConfig> for Config {
             ingest: ingest(&raw.ingest)?,
             control: control(&raw.control)?,
             limits: raw.limits,
+            function_cpu_ms: function_cpu_ms(raw.function_cpu_ms)?,
             sandbox: raw.sandbox,
             delivery: delivery(&raw.delivery)?,
             replay: raw.replay,
@@ -402,6 +406,16 @@ fn check_replay(replay: &Replay) -> Result<(), ConfigError> {
     Err(ConfigError::OutOfRange { key: "replay.events_per_s", value: rate.to_string(), rule })
 }
 
+fn function_cpu_ms(raw: BTreeMap<String, u64>) -> Result<BTreeMap<FunctionId, u64>, ConfigError> {
+    let read = |(function, ms): (String, u64)| {
+        let key = "function_cpu_ms";
+        let rule = || "it must be from 1, with the id of a function (`tidegate function list`) as its key".to_owned();
+        let wrong = || ConfigError::OutOfRange { key, value: format!("{function} = {ms}"), rule: rule() };
+        Ok((function.parse().ok().filter(|_| ms > 0).ok_or_else(wrong)?, ms))
+    };
+    raw.into_iter().map(read).collect()
+}
+
 fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
     let all = [
         ("limits.deadline_ms", limits.deadline_ms),
@@ -464,12 +478,18 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_key_and_its_place() {
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
-        let cases: [Case; 13] = [
+        let cases: [Case; 15] = [
             ("[ingest]\nbody_byte = 1\n", &[], &["ingest.body_byte", "tidegate.toml", "body_bytes"]),
             ("[ingres]\nbody_bytes = 1\n", &[], &["ingres", "tidegate.toml"]),
             ("colour = 1\n", &[], &["colour"]),
             ("", &[("TIDEGATE__INGEST__BODY_BYTE", "1")], &["ingest.body_byte", "TIDEGATE__INGEST__BODY_BYTE"]),
             ("", &[("TIDEGATE__LISTEN", "here")], &["listen", "TIDEGATE__LISTEN", "here"]),
+            ("[function_cpu_ms]\nmailer = 5\n", &[], &["function_cpu_ms", "mailer = 5", "function list"]),
+            (
+                "[function_cpu_ms]\nfn_0190163d8694739b82d4d5e4d6e4d6e4 = 0\n",
+                &[],
+                &["function_cpu_ms", "= 0", "from 1"],
+            ),
             ("[limits]\ncpu_ms = \"fast\"\n", &[], &["limits.cpu_ms", "fast"]),
             ("[limits]\ncpu_ms = 0\n", &[], &["limits.cpu_ms", "`0`", "from 1"]),
             ("[http]\nconnections = 0\n", &[], &["http.connections", "`0`"]),

@@ -1,5 +1,6 @@
 //! The shape of what was written. Units are in the names; meanings and reasons are in `config.default.toml`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -35,6 +36,8 @@ sections! {
         control: Control,
         /// Ceiling of every invocation.
         limits: Limits,
+        /// CPU time of single functions.
+        function_cpu_ms: BTreeMap<String, u64>,
         /// Size of the sandbox.
         sandbox: Sandbox,
         /// How deliveries are made.

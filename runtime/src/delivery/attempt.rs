@@ -11,7 +11,7 @@ use rand::Rng;
 use super::DeliveryConfig;
 use super::conclude::{Concluded, Decided, conclude};
 use super::prepared::{Means, Prepared, Unready};
-use super::record;
+use super::record::{Reports, redact_outcome};
 use super::retry::Disposition;
 use super::schedule::{Back, Ended, Fate, Item};
 use super::settler::ToSettle;
@@ -83,9 +83,11 @@ impl Attempts {
             Arc::new(failure)
         });
         ended.fates.extend(fates);
+        let mut reports = Reports::new(&report, &prepared.secrets);
         settlements.extend(decided.into_iter().map(|decided| {
             let span = spans.as_mut().and_then(|spans| spans.decided(&decided));
-            let settlement = settlement(&self.metrics, &prepared, decided, &report, (started_at, now), &span);
+            let settlement =
+                settlement(&self.metrics, &prepared, decided, &report, &mut reports, (started_at, now), &span);
             ToSettle { settlement, span }
         }));
         spans.into_iter().for_each(AttemptSpans::undecided);
@@ -188,13 +190,14 @@ fn settlement(
     prepared: &Prepared,
     decided: Decided,
     report: &InvocationReport,
+    reports: &mut Reports<'_>,
     (started_at, now): (Timestamp, Timestamp),
     span: &Option<Box<Unsettled>>,
 ) -> Settlement {
     let Decided { item, mut outcome, disposition } = decided;
     let delivery = item.delivery;
     metrics.attempted(outcome.code, now.since(delivery.accepted_at));
-    record::redact_outcome(&mut outcome, &prepared.secrets);
+    redact_outcome(&mut outcome, &prepared.secrets);
     tracing::debug!(
         delivery = %delivery.id, destination = %delivery.destination, attempt = delivery.attempt,
         outcome = outcome.code.as_str(), ?disposition,
@@ -211,7 +214,7 @@ fn settlement(
         started_at,
         wall_ms: report.used.wall_ms as u64,
         version: prepared.route.version.id,
-        report: kept.then(|| record::report(report, &outcome, &prepared.secrets, prepared.extent(report, now))),
+        report: kept.then(|| reports.report(&outcome, prepared.extent(report, now))),
         outcome,
     };
     Settlement { attempt: Some(attempt), ..plain(&delivery, disposition.settle()) }

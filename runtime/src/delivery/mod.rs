@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::egress::{Gate, HandleKey};
-use crate::model::Limits;
+use crate::model::Ceilings;
 use crate::sandbox::Sandbox;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
@@ -37,7 +37,7 @@ mod trial;
 mod watch;
 
 pub use classify::classify;
-pub use record::{Extent, redact_outcome, report};
+pub use record::{Extent, Reports, redact_outcome};
 pub use retry::{Disposition, RetryPolicy};
 pub use schedule::{BreakerPolicy, ScheduleConfig};
 pub use simulate::{Simulated, Violation, simulate};
@@ -66,7 +66,7 @@ pub struct Parts {
     /// What their requests go through.
     pub gate: Arc<Gate>,
     /// The operator's limits, the ceiling of every function's.
-    pub limits: Limits,
+    pub limits: Ceilings,
     /// The time of day, as guests see it.
     pub clock: Clock,
     /// What is counted and traced.

@@ -14,7 +14,7 @@ use super::record::Extent;
 use super::schedule::{Item, Terms};
 use super::{DeliveryConfig, schedule::BreakerPolicy};
 use crate::egress::{Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
-use crate::model::{Batch, ClaimedDelivery, InvocationReport, Limits, OrderKey, Timestamp, VersionId};
+use crate::model::{Batch, Ceilings, ClaimedDelivery, InvocationReport, Limits, OrderKey, Timestamp, VersionId};
 use crate::store::{DestinationRoute, Store};
 
 /// Full records of successes kept for each destination in a minute: enough to see what a working request looks like.
@@ -30,7 +30,7 @@ pub(super) struct Means {
     pub store: Arc<Store>,
     pub gate: Arc<Gate>,
     /// The operator's limits, the ceiling of every function's.
-    pub limits: Limits,
+    pub limits: Ceilings,
     /// What handles of secrets are made with.
     pub handles: HandleKey,
 }
@@ -103,7 +103,7 @@ impl Prepared {
         let mut settings: Map<String, Value> = serde_json::from_str(&route.settings_json).unwrap_or_default();
         let granted = means.granted(&route, &mut settings);
         let hosts = granted.as_ref().map(|(grant, _)| grant.hosts().collect()).unwrap_or_default();
-        let limits = manifest.limits.within(limits);
+        let limits = manifest.limits.within(&limits.of(route.version.function));
         let plain = manifest.retry.as_ref().map_or(config.retry.clone(), |asked| config.retry.narrowed(asked));
         let BreakerPolicy { slow, .. } = config.schedule.breaker;
         let policies = Policies { ordered: plain.ordered(config.ordered_window), plain, slow };

@@ -3,8 +3,6 @@
 //! Guarantees: the shape of one report everywhere (stored attempts, `function run`, tests), and that where a secret or its
 //! handle would stand, its name does: `{secret.NAME}`.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value, json};
 
 use crate::egress::Secrets;
@@ -44,14 +42,39 @@ impl Extent {
     }
 }
 
-/// The report of one invocation, for one of its events.
-pub fn report(report: &InvocationReport, outcome: &Outcome, secrets: &Secrets, extent: Extent) -> Value {
+/// The reports of one invocation's events: they differ in the outcome alone, so all else is made once for all of them.
+pub struct Reports<'r> {
+    of: &'r InvocationReport,
+    secrets: &'r Secrets,
+    made: Vec<(Extent, Map<String, Value>)>,
+}
+
+impl<'r> Reports<'r> {
+    /// None of them yet.
+    pub fn new(of: &'r InvocationReport, secrets: &'r Secrets) -> Self {
+        Self { of, secrets, made: Vec::new() }
+    }
+
+    /// The report for an event that ended so. An outcome is given to [`redact_outcome`] first.
+    pub fn report(&mut self, outcome: &Outcome, extent: Extent) -> Value {
+        let made = self.made.iter().position(|(made, _)| *made == extent).unwrap_or_else(|| {
+            self.made.push((extent, shared(self.of, self.secrets, extent)));
+            self.made.len() - 1
+        });
+        // An outcome has only texts and numbers.
+        let outcome = serde_json::to_value(outcome).unwrap_or_default();
+        let first = std::iter::once(("outcome".to_owned(), outcome));
+        Value::Object(first.chain(self.made[made].1.clone()).collect())
+    }
+}
+
+/// What the reports of all events have.
+fn shared(report: &InvocationReport, secrets: &Secrets, extent: Extent) -> Map<String, Value> {
     let first = report.requests.len().saturating_sub(extent.requests);
     let shown = report.requests[first..].iter().map(|request| exchange(request, extent.body_bytes, secrets));
     let mut value = json!({
-        "outcome": outcome,
         "requests": shown.collect::<Vec<_>>(),
-        "log": log(&report.log, extent.log_bytes),
+        "log": log(&report.log, extent.log_bytes, secrets),
         "used": report.used,
         "limits": {
             "cpu_ms": report.limits.cpu_ms,
@@ -66,69 +89,74 @@ pub fn report(report: &InvocationReport, outcome: &Outcome, secrets: &Secrets, e
     if first > 0 {
         value["requests_left_out"] = first.into();
     }
-    if !secrets.is_empty() {
-        redact(&mut value, secrets);
-    }
-    value
+    // It was just made one.
+    value.as_object_mut().map(std::mem::take).unwrap_or_default()
 }
 
 /// The first lines, and one that says so where some are missing.
-fn log(lines: &[LogLine], most: usize) -> Cow<'_, [LogLine]> {
+fn log(lines: &[LogLine], most: usize, secrets: &Secrets) -> Vec<LogLine> {
     let mut left = most;
     let fits = |line: &&LogLine| {
         let rest = left.checked_sub(line.text.len());
         left = rest.unwrap_or(0);
         rest.is_some()
     };
-    let kept = lines.iter().take_while(fits).count();
-    if kept == lines.len() {
-        return Cow::Borrowed(lines);
+    let shown = |line: &LogLine| LogLine { level: line.level, text: redacted(&line.text, secrets) };
+    let mut kept: Vec<LogLine> = lines.iter().take_while(fits).map(shown).collect();
+    if kept.len() < lines.len() {
+        let text = format!(
+            "[{} more lines are not kept: this destination's failed attempts of this minute have filled their share of the disk]",
+            lines.len() - kept.len()
+        );
+        kept.push(LogLine { level: LogLevel::Warn, text });
     }
-    let text = format!(
-        "[{} more lines are not kept: this destination's failed attempts of this minute have filled their share of the disk]",
-        lines.len() - kept
-    );
-    Cow::Owned([&lines[..kept], &[LogLine { level: LogLevel::Warn, text }]].concat())
+    kept
 }
 
 fn exchange(request: &Exchange, body_bytes: usize, secrets: &Secrets) -> Value {
     json!({
-        "method": request.method,
-        "url": request.url,
-        "headers": fields(&mut request.headers.clone(), secrets),
+        "method": redacted(&request.method, secrets),
+        "url": redacted(&request.url, secrets),
+        "headers": fields(&request.headers, secrets),
         "body": text(&request.body, body_bytes, secrets),
         "status": request.status,
         "answer": text(&request.answer, body_bytes, secrets),
-        "error": request.error,
+        "error": request.error.as_deref().map(|error| redacted(error, secrets)),
         "ms": request.ms,
     })
 }
 
-fn fields(headers: &mut [(String, String)], secrets: &Secrets) -> Map<String, Value> {
+fn fields(headers: &[(String, String)], secrets: &Secrets) -> Map<String, Value> {
     let mut fields = Map::new();
     for (name, value) in headers {
+        let (shown, mut value) = (redacted(name, secrets), value.clone());
         if name == "authorization" {
-            secrets.redact_authorization(value);
+            secrets.redact_authorization(&mut value);
+        } else {
+            secrets.redact(&mut value);
         }
-        match fields.get_mut(name) {
+        match fields.get_mut(&shown) {
             Some(Value::String(before)) => *before = format!("{before}, {value}"),
             _ => {
-                fields.insert(name.clone(), Value::String(value.clone()));
+                fields.insert(shown, Value::String(value));
             }
         }
     }
     fields
 }
 
-/// Secrets are taken out first: one that is cut in two would not be found.
-fn text(body: &[u8], most: usize, secrets: &Secrets) -> String {
-    let body = secrets.redacted(body);
-    let kept = &body[..body.len().min(most)];
-    let mut text = String::from_utf8_lossy(kept).into_owned();
-    if kept.len() < body.len() {
-        text.push_str(&format!("… ({} of {} bytes)", kept.len(), body.len()));
-    }
+fn redacted(text: &str, secrets: &Secrets) -> String {
+    let mut text = text.to_owned();
+    secrets.redact(&mut text);
     text
+}
+
+/// So many bytes of a body, without secrets; one that begins in them is named whole.
+fn text(body: &[u8], most: usize, secrets: &Secrets) -> String {
+    match secrets.cut(body, most) {
+        Some(kept) => format!("{}… ({most} of {} bytes)", String::from_utf8_lossy(&kept), body.len()),
+        None => String::from_utf8_lossy(&secrets.redacted(body)).into_owned(),
+    }
 }
 
 /// Puts names in the place of secrets in an outcome, in which a function may quote what it holds.
@@ -137,21 +165,14 @@ pub fn redact_outcome(outcome: &mut Outcome, secrets: &Secrets) {
     outcome.error.iter_mut().for_each(|error| secrets.redact(error));
 }
 
-/// Puts names in the place of secrets wherever a text stands.
-fn redact(value: &mut Value, secrets: &Secrets) {
-    match value {
-        Value::String(text) => secrets.redact(text),
-        Value::Array(items) => items.iter_mut().for_each(|item| redact(item, secrets)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| redact(field, secrets)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::delivery::classify::outcome;
     use crate::egress::HandleKey;
-    use crate::model::Manifest;
+    use crate::model::{Ending, Limits, Manifest, OutcomeCode, Used};
 
     fn secrets() -> (Secrets, Map<String, Value>) {
         let setting = |secret, reveal| json!({"type": "string", "secret": secret, "reveal": reveal});
@@ -166,36 +187,108 @@ mod tests {
         (secrets, settings)
     }
 
+    fn invocation(requests: Vec<Exchange>, log: &[&str]) -> InvocationReport {
+        let line = |text: &&str| LogLine { level: LogLevel::Info, text: (*text).to_owned() };
+        InvocationReport {
+            ending: Ending::Answered(Vec::new()),
+            requests,
+            log: log.iter().map(line).collect(),
+            used: Used::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    fn request(url: &str, headers: &[(&str, &str)], body: &str, answer: &str) -> Exchange {
+        let field = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Exchange {
+            method: "POST".to_owned(),
+            url: url.to_owned(),
+            headers: headers.iter().map(field).collect(),
+            body: body.to_owned().into(),
+            status: Some(200),
+            retry_after_secs: None,
+            answer: answer.to_owned().into(),
+            error: Some(format!("no answer to {url}")),
+            denied: false,
+            ms: 1,
+            began: Duration::ZERO,
+            took: Duration::ZERO,
+        }
+    }
+
     #[test]
     fn secrets_and_their_handles_are_named_wherever_they_stand_and_other_settings_stay() {
         let (secrets, settings) = secrets();
         let handle = settings["path"].as_str().unwrap();
-        let mut value = json!({"url": format!("https://x{handle}?a"), "answer": "/services/T0/B0",
-            "list": ["general", "say a\"bcd", "{\"k\":\"a\\\"bcd\"}"]});
-        redact(&mut value, &secrets);
+        let asked = request(
+            &format!("https://x{handle}?a"),
+            &[("x-quoted", "a\"bcd"), ("a\"bcd", "general")],
+            r#"{"k":"a\"bcd"}"#,
+            "/services/T0/B0",
+        );
+        let report = invocation(vec![asked], &["general", "say a\"bcd", r"\/services\u002fT0%2fB0"]);
+        let shown =
+            Reports::new(&report, &secrets).report(&outcome(OutcomeCode::Retry, "m".to_owned()), Extent::STORED);
         assert_eq!(
-            value,
-            json!({"url": "https://x{secret.path}?a", "answer": "{secret.path}",
-                "list": ["general", "say {secret.quoted}", "{\"k\":\"{secret.quoted}\"}"]})
+            shown["requests"][0],
+            json!({"method": "POST", "url": "https://x{secret.path}?a",
+                "headers": {"x-quoted": "{secret.quoted}", "{secret.quoted}": "general"},
+                "body": "{\"k\":\"{secret.quoted}\"}", "status": 200, "answer": "{secret.path}",
+                "error": "no answer to https://x{secret.path}?a", "ms": 1})
+        );
+        let lines: Vec<_> = shown["log"].as_array().unwrap().iter().map(|line| &line["text"]).collect();
+        assert_eq!(lines, ["general", "say {secret.quoted}", "{secret.path}"]);
+    }
+
+    #[test]
+    fn reports_of_one_invocation_differ_in_the_outcome_alone_and_come_in_its_extents() {
+        let report = invocation(
+            vec![request("https://a.example/1", &[], "", "a"), request("https://a.example/2", &[], "", "b")],
+            &["x"],
+        );
+        let none = Secrets::default();
+        let mut reports = Reports::new(&report, &none);
+        let [one, other] = ["one", "other"].map(|why| outcome(OutcomeCode::MessageRejected, why.to_owned()));
+        let [first, second] = [&one, &other].map(|outcome| reports.report(outcome, Extent::STORED));
+        assert_eq!((&first["outcome"]["message"], &second["outcome"]["message"]), (&json!("one"), &json!("other")));
+        assert_eq!(first.as_object().unwrap().keys().next().unwrap(), "outcome");
+        let without = |value: &Value| {
+            value.as_object().unwrap().iter().skip(1).map(|(_, value)| value.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(without(&first), without(&second));
+        let brief = reports.report(&one, Extent::BRIEF);
+        assert_eq!(
+            (&brief["requests_left_out"], &brief["requests"][0]["url"]),
+            (&json!(1), &json!("https://a.example/2"))
         );
     }
 
     #[test]
     fn a_log_that_is_too_long_keeps_its_first_lines_and_says_what_is_missing() {
-        let line = |text: &str| LogLine { level: LogLevel::Info, text: text.to_owned() };
+        let (line, none) = (|text: &str| LogLine { level: LogLevel::Info, text: text.to_owned() }, Secrets::default());
         let lines = [line("one"), line("three"), line("5")];
-        assert_eq!(*log(&lines, 9), lines);
-        let cut = log(&lines, 7);
+        assert_eq!(log(&lines, 9, &none), lines);
+        let cut = log(&lines, 7, &none);
         assert_eq!(cut[0], lines[0]);
         assert!(cut.len() == 2 && cut[1].text.starts_with("[2 more lines"), "{cut:?}");
     }
 
     #[test]
-    fn a_long_body_is_cut_after_secrets_were_taken_out_and_says_so() {
+    fn a_secret_that_begins_in_what_is_kept_of_a_body_is_named_whole_and_nothing_of_it_stays() {
         let none = Secrets::default();
         assert_eq!(text(b"abcdef", 4, &none), "abcd… (4 of 6 bytes)");
         assert_eq!(text(b"abcd", 4, &none), "abcd");
         let (secrets, _) = secrets();
-        assert_eq!(text(b"12/services/T0/B0", 6, &secrets), "12{sec… (6 of 15 bytes)");
+        for (most, shown) in [
+            (2, "12… (2 of 17 bytes)"),
+            (3, "12{secret.path}… (3 of 17 bytes)"),
+            (16, "12{secret.path}… (16 of 17 bytes)"),
+            (17, "12{secret.path}"),
+        ] {
+            assert_eq!(text(b"12/services/T0/B0", most, &secrets), shown);
+        }
+        // What is cut off is looked at as far as it takes to see what begins before.
+        let long = [&b"12/services\\/T0\\/B0"[..], &[b'x'; 1 << 20]].concat();
+        assert_eq!(text(&long, 4, &secrets), "12{secret.path}… (4 of 1048595 bytes)");
     }
 }

@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::classify::classify;
-use super::record::{self, Extent};
+use super::record::{Extent, Reports, redact_outcome};
 use crate::clock::Clock;
 use crate::egress::{Answers, Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
-use crate::model::{Ending, InvocationReport, Limits, OutcomeCode, Trial, TrialError};
+use crate::model::{Ceilings, Ending, InvocationReport, OutcomeCode, Trial, TrialError};
 use crate::sandbox::{CacheScope, Choice, Choices, GuestEvent, Invocation, LoadError, Sandbox};
 use crate::store::Store;
 
@@ -29,64 +29,60 @@ pub struct Trials {
     store: Arc<Store>,
     sandbox: Arc<Sandbox>,
     gate: Arc<Gate>,
-    limits: Limits,
+    limits: Ceilings,
     permits: Arc<Semaphore>,
     handles: HandleKey,
+    /// Where guests run.
+    guests: Handle,
 }
 
 impl Trials {
-    /// Trials of what is in this store, under the same limits as deliveries.
-    pub fn new(store: Arc<Store>, sandbox: Arc<Sandbox>, gate: Arc<Gate>, limits: Limits) -> Self {
+    /// Trials of what is in this store, under the same limits as deliveries and on the same threads.
+    pub fn new(store: Arc<Store>, sandbox: Arc<Sandbox>, gate: Arc<Gate>, limits: Ceilings, guests: Handle) -> Self {
         let (permits, handles) = (Arc::new(Semaphore::new(CONCURRENT)), HandleKey::random());
-        Self { store, sandbox, gate, limits, permits, handles }
+        Self { store, sandbox, gate, limits, permits, handles, guests }
     }
 
     /// One run, and its report. That of a batch has the `outcomes` of all events, and as `outcome` the first that is
     /// not `delivered`. Secrets are named in it, not shown.
     ///
+    /// Nothing of it happens on the caller's threads, which are those of the listeners; who no longer waits for it has its place
+    /// taken until it ends.
+    ///
     /// # Errors
     ///
     /// See [`TrialError`].
-    pub async fn run(&self, trial: Trial) -> Result<Value, TrialError> {
+    pub async fn run(self: Arc<Self>, trial: Trial) -> Result<Value, TrialError> {
         let permits = Arc::clone(&self.permits);
         let permit = if trial.case { permits.acquire_owned().await.ok() } else { permits.try_acquire_owned().ok() };
         let permit = permit.ok_or(TrialError::Busy(CONCURRENT))?;
+        let guests = self.guests.clone();
+        let run = guests.spawn(async move {
+            let _permit = permit;
+            let ran = self.ran(&trial).await?;
+            // A report of whole bodies is searched for milliseconds: that holds up no other guest's next step.
+            let shown = tokio::task::spawn_blocking(move || ran.shown(&trial));
+            shown.await.map_err(|error| TrialError::Host(error.to_string()))?
+        });
+        run.await.map_err(|error| TrialError::Host(error.to_string()))?
+    }
+
+    async fn ran(&self, trial: &Trial) -> Result<Ran, TrialError> {
         let digest = trial.version.digest;
         let version = self.sandbox.load(digest, self.store.component(digest)).await.map_err(|error| match error {
             LoadError::Unusable { .. } => TrialError::Unusable(error.to_string()),
             LoadError::Unreadable { .. } | LoadError::WrongBytes { .. } => TrialError::Host(error.to_string()),
         })?;
-        let (invocation, secrets) = self.invocation(&trial)?;
-        let (sandbox, handle) = (Arc::clone(&self.sandbox), Handle::current());
-        if let Some(setting) = trial.choices_of {
-            let run = tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                handle.block_on(sandbox.choices(&version, &invocation, &setting))
-            });
-            let (given, done) = run.await.map_err(|error| TrialError::Host(error.to_string()))?;
-            let done = self.sandbox.located(digest, done, self.store.component(digest)).await;
-            return choices(given, &done, &secrets);
-        }
-        // On a thread of its own, so that the listeners answer whatever the guest does; its deadline ends it.
-        let run = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            handle.block_on(sandbox.invoke(&version, invocation))
-        });
-        let done = run.await.map_err(|error| TrialError::Host(error.to_string()))?;
+        let (invocation, secrets) = self.invocation(trial)?;
+        let (choices, done) = match &trial.choices_of {
+            Some(setting) => {
+                let (given, done) = self.sandbox.choices(&version, &invocation, setting).await;
+                (Some(given), done)
+            }
+            None => (None, self.sandbox.invoke(&version, invocation).await),
+        };
         let done = self.sandbox.located(digest, done, self.store.component(digest)).await;
-        if let Ending::HostFault(why) = &done.ending {
-            return Err(TrialError::Host(why.clone()));
-        }
-        let mut outcomes = classify(&done, trial.events.len());
-        outcomes.iter_mut().for_each(|outcome| record::redact_outcome(outcome, &secrets));
-        let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
-        let first = first.ok_or_else(|| TrialError::Host("there was no event".to_owned()))?;
-        let mut report = record::report(&done, first, &secrets, if trial.case { Extent::WHOLE } else { SHOWN });
-        if trial.batch {
-            // Outcomes have only texts and numbers.
-            report["outcomes"] = serde_json::to_value(&outcomes).unwrap_or_default();
-        }
-        Ok(report)
+        Ok(Ran { choices, done, secrets })
     }
 
     fn invocation(&self, trial: &Trial) -> Result<(Invocation, Secrets), TrialError> {
@@ -114,13 +110,44 @@ impl Trials {
                 .collect(),
             batch: trial.batch,
             settings: Value::Object(settings).to_string().into(),
-            limits: manifest.limits.within(&self.limits),
+            limits: manifest.limits.within(&self.limits.of(trial.function)),
             outlet,
             clock: trial.now.map_or(Clock::System, Clock::Fixed),
             seed: trial.seed,
             cache: CacheScope::alone(),
         };
         Ok((invocation, secrets))
+    }
+}
+
+/// What a trial came to, before anybody may see it.
+struct Ran {
+    /// If it was asked for choices, those.
+    choices: Option<Choices>,
+    done: InvocationReport,
+    secrets: Secrets,
+}
+
+impl Ran {
+    fn shown(self, trial: &Trial) -> Result<Value, TrialError> {
+        let Self { choices: given, done, secrets } = self;
+        if let Some(given) = given {
+            return choices(given, &done, &secrets);
+        }
+        if let Ending::HostFault(why) = &done.ending {
+            return Err(TrialError::Host(why.clone()));
+        }
+        let mut outcomes = classify(&done, trial.events.len());
+        outcomes.iter_mut().for_each(|outcome| redact_outcome(outcome, &secrets));
+        let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
+        let first = first.ok_or_else(|| TrialError::Host("there was no event".to_owned()))?;
+        let extent = if trial.case { Extent::WHOLE } else { SHOWN };
+        let mut report = Reports::new(&done, &secrets).report(first, extent);
+        if trial.batch {
+            // Outcomes have only texts and numbers.
+            report["outcomes"] = serde_json::to_value(&outcomes).unwrap_or_default();
+        }
+        Ok(report)
     }
 }
 
@@ -140,7 +167,7 @@ fn choices(given: Choices, done: &InvocationReport, secrets: &Secrets) -> Result
                 return Err(TrialError::Host(why.clone()));
             }
             let mut outcomes = classify(done, 1);
-            outcomes.iter_mut().for_each(|outcome| record::redact_outcome(outcome, secrets));
+            outcomes.iter_mut().for_each(|outcome| redact_outcome(outcome, secrets));
             Err(TrialError::NoChoices(outcomes.pop().map(|outcome| outcome.message).unwrap_or_default()))
         }
     }

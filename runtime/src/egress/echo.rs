@@ -1,157 +1,259 @@
-//! What a secret looks like when it comes back: as it is, and in the encodings that servers and functions put things into.
+//! What a secret looks like when it comes back, and where that stands in a text.
 //!
-//! Guarantees: whatever is found is replaced whole, all of it looked for in the text as it came. A server that cuts a secret into pieces or
-//! encrypts it is not seen through; it has the secret anyway.
+//! A text is searched with its escapes read (`plain`), so that it does not matter which encoder wrote which character how, in one pass
+//! for all secrets. What is no escape of single characters has forms of its own: base64, base32, hexadecimal digits, UTF-16 and Latin-1.
+//!
+//! Guarantees: whatever is found is replaced whole, all of it looked for in the text as it came; the time is linear in the text,
+//! whatever it and the secrets are. A server that cuts a secret into pieces or encrypts it is not seen through; it has the secret anyway.
 //!
 //! Leaves to others: whose answers are searched (`secrets`), what is kept of them (`delivery`).
 
 use std::ops::Range;
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
+
 use memchr::memmem::Finder;
+
+use super::plain::Plain;
 
 /// Shorter values are not looked for: they would blank out half of every text, and protect nothing.
 const SHORTEST: usize = 4;
-/// Fewer characters of base64 occur by chance.
-const SHORTEST_BASE64: usize = 8;
+/// Fewer characters of base64 or base32, or in letters of another case, occur by chance.
+const SHORTEST_CODED: usize = 8;
+/// So many bytes of a form are searched for all at once; what follows is compared where they were found. That much of a
+/// secret is replaced also where its rest is missing, as at the end of a text that was cut.
+const BEGINNING: usize = 64;
+/// How much more of a text has to be searched to find what begins before some place: a form's beginning, each byte of it in its
+/// longest escape.
+pub(super) const MARGIN: usize = BEGINNING * 16;
+/// More places in one text are nobody's answer: they are a text that was made to cost time.
+const MOST_PLACES: usize = 100_000;
 
-/// All forms of one value, the longest first.
-pub(super) struct Echo(Vec<Finder<'static>>);
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
-impl Echo {
-    pub(super) fn new(value: &str) -> Self {
-        let mut forms = if value.len() < SHORTEST { Vec::new() } else { forms(value) };
-        forms.sort_by(|one, other| (other.len(), one).cmp(&(one.len(), other)));
-        forms.dedup();
-        Self(forms.iter().map(|form| Finder::new(form).into_owned()).collect())
-    }
-
-    /// Where any form is in a text; within one form no place twice.
-    fn find<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
-        self.0.iter().flat_map(move |form| form.find_iter(text).map(move |at| at..at + form.needle().len()))
-    }
+/// What is looked for: the values of some secrets in all their forms, and the handles that stand for them.
+pub(super) struct Search {
+    beginnings: AhoCorasick,
+    forms: Vec<Form>,
+    /// Each value as it is, with its secret.
+    values: Vec<(Finder<'static>, usize)>,
 }
 
-/// Which bytes of a text are replaced, and by what. All is looked for in the text as it was: nothing that is put into it is
-/// searched, so that what comes out is bounded by what went in.
-pub(super) struct Marks<'t> {
-    text: &'t [u8],
-    /// For each byte the number of what replaces it, from 1; with [`BEGINS`] where that begins. Empty if nothing was found.
-    marks: Vec<u16>,
+struct Form {
+    /// Which secret's.
+    of: usize,
+    handle: bool,
+    text: Box<[u8]>,
 }
 
-/// That what replaces this byte begins here.
-const BEGINS: u16 = 1 << 15;
+/// There are more than [`MOST_PLACES`].
+#[derive(Debug)]
+pub(super) struct TooMany;
 
-impl<'t> Marks<'t> {
-    pub(super) fn new(text: &'t [u8]) -> Self {
-        Self { text, marks: Vec::new() }
-    }
+/// Where secrets stand in a text, from the left to the right, and whose they are. No two overlap.
+#[derive(Debug)]
+pub(super) struct Places(Vec<(Range<usize>, usize)>);
 
-    /// Every form of a value is replaced by what has this number.
-    pub(super) fn mark(&mut self, echo: &Echo, number: usize) {
-        for place in echo.find(self.text) {
-            self.mark_place(place, number);
-        }
-    }
-
-    /// This text is.
-    pub(super) fn mark_text(&mut self, wanted: &[u8], number: usize) {
-        for at in memchr::memmem::find_iter(self.text, wanted) {
-            self.mark_place(at..at + wanted.len(), number);
-        }
-    }
-
-    /// What overlaps with another place is replaced together with that.
-    fn mark_place(&mut self, place: Range<usize>, number: usize) {
-        let Ok(number) = u16::try_from(number + 1) else { return };
-        self.marks.resize(self.text.len(), 0);
-        let marks = &mut self.marks[place];
-        let alone = marks.iter().all(|mark| *mark == 0);
-        marks.iter_mut().filter(|mark| **mark == 0).for_each(|mark| *mark = number);
-        if alone {
-            marks[0] |= BEGINS;
-        }
-    }
-
-    /// The text with everything replaced; nothing if nothing was found. Cut off where it has `most` bytes.
-    pub(super) fn replaced<'w>(self, with: impl Fn(usize) -> &'w [u8], most: usize) -> Option<Vec<u8>> {
-        if self.marks.is_empty() {
-            return None;
-        }
-        let (mut next, mut before) = (Vec::with_capacity(self.text.len().min(most)), 0);
-        for (byte, mark) in self.text.iter().zip(&self.marks) {
-            match mark & !BEGINS {
-                0 => next.push(*byte),
-                number if before == 0 || mark & BEGINS != 0 => next.extend_from_slice(with(usize::from(number - 1))),
-                _ => {}
+impl Search {
+    /// Of each secret its value and its handle.
+    pub(super) fn new<'a>(secrets: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let (mut all, mut values) = (Vec::new(), Vec::new());
+        for (of, (value, handle)) in secrets.enumerate() {
+            all.push(Form { of, handle: true, text: handle.as_bytes().into() });
+            if value.len() < SHORTEST {
+                continue;
             }
-            before = *mark;
+            values.push((Finder::new(value).into_owned(), of));
+            let mut forms = forms(value);
+            forms.retain(|form| form.len() >= SHORTEST);
+            forms.sort();
+            forms.dedup();
+            all.extend(forms.into_iter().map(|text| Form { of, handle: false, text: text.into() }));
+        }
+        let beginnings = all.iter().map(|form| &form.text[..form.text.len().min(BEGINNING)]);
+        let beginnings = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(beginnings)
+            // It numbers its states with 31 bits; a manifest's settings, each with some dozen forms of 64 bytes, need twenty.
+            .unwrap_or_else(|error| unreachable!("too many secrets for one search: {error}"));
+        Self { beginnings, forms: all, values }
+    }
+
+    /// Where what is wanted stands: the values of the secrets with these numbers, or their handles too.
+    pub(super) fn places(&self, text: &[u8], handles: bool, wanted: impl Fn(usize) -> bool) -> Result<Places, TooMany> {
+        if text.len() < SHORTEST {
+            return Ok(Places(Vec::new()));
+        }
+        let mut found = Vec::new();
+        match Plain::of(text) {
+            None => self.find(text, handles, &wanted, |place| place, &mut found)?,
+            Some(plain) => {
+                self.find(plain.bytes(), handles, &wanted, |place| plain.written(place), &mut found)?;
+                // What stands before a value may make an escape of its beginning that is none.
+                for (value, of) in self.values.iter().filter(|(_, of)| wanted(*of)) {
+                    found.extend(value.find_iter(text).map(|at| (at..at + value.needle().len(), *of)));
+                }
+            }
+        }
+        Ok(Places(together(found)))
+    }
+
+    fn find(
+        &self,
+        text: &[u8],
+        handles: bool,
+        wanted: &impl Fn(usize) -> bool,
+        written: impl Fn(Range<usize>) -> Range<usize>,
+        found: &mut Vec<(Range<usize>, usize)>,
+    ) -> Result<(), TooMany> {
+        // Up to where each of the long forms was found before: no byte is compared for it twice.
+        let mut compared: Vec<usize> = Vec::new();
+        for (places, beginning) in self.beginnings.find_overlapping_iter(text).enumerate() {
+            if places >= MOST_PLACES {
+                return Err(TooMany);
+            }
+            let number = beginning.pattern().as_usize();
+            let form = &self.forms[number];
+            if form.handle && !handles || !wanted(form.of) {
+                continue;
+            }
+            let mut end = beginning.end();
+            if form.text.len() > BEGINNING {
+                compared.resize(self.forms.len(), 0);
+                if beginning.start() < compared[number] {
+                    continue;
+                }
+                let rest = form.text[BEGINNING..].iter().zip(&text[end..]);
+                end += rest.take_while(|(form, text)| form == text).count();
+                compared[number] = end;
+            }
+            found.push((written(beginning.start()..end), form.of));
+        }
+        Ok(())
+    }
+}
+
+/// Places that overlap as one, named by the first of the secrets in it.
+fn together(mut found: Vec<(Range<usize>, usize)>) -> Vec<(Range<usize>, usize)> {
+    found.sort_by_key(|(place, _)| (place.start, place.end));
+    let mut places: Vec<(Range<usize>, usize)> = Vec::new();
+    for (place, of) in found {
+        match places.last_mut() {
+            Some((before, first)) if place.start < before.end => {
+                before.end = before.end.max(place.end);
+                *first = of.min(*first);
+            }
+            _ => places.push((place, of)),
+        }
+    }
+    places
+}
+
+impl Places {
+    /// The text up to `end` with everything replaced that begins before that; nothing if nothing does. Cut off where it
+    /// has `most` bytes.
+    pub(super) fn replaced<'w>(
+        &self,
+        text: &[u8],
+        end: usize,
+        with: impl Fn(usize) -> &'w [u8],
+        most: usize,
+    ) -> Option<Vec<u8>> {
+        let mut places = self.0.iter().take_while(|(place, _)| place.start < end).peekable();
+        places.peek()?;
+        let (mut next, mut from) = (Vec::with_capacity(end.min(most)), 0);
+        for (place, of) in places {
+            next.extend_from_slice(&text[from..place.start]);
+            next.extend_from_slice(with(*of));
+            from = place.end;
             if next.len() > most {
-                next.truncate(most);
                 break;
             }
         }
+        next.extend_from_slice(text.get(from..end).unwrap_or_default());
+        next.truncate(most);
         Some(next)
     }
 }
 
 fn forms(value: &str) -> Vec<Vec<u8>> {
     let json = serde_json::Value::from(value).to_string();
-    let json = json[1..json.len() - 1].to_owned();
-    let component = percent(value, unreserved);
-    // A request may be repeated as a whole, so what stands in one is looked for in these as well.
-    let sent = [value.to_owned(), json.clone(), component.clone(), percent(value, in_path)];
-    let mut forms: Vec<Vec<u8>> = [
-        // PHP escapes slashes; others write what is not ASCII as `\u…`.
-        json.replace('/', "\\/"),
-        ascii_json(&json),
-        component.replace("%20", "+"),
-        lower_case(&component),
-        lower_case(&component).replace("%20", "+"),
-    ]
-    .into_iter()
-    .map(String::into_bytes)
-    .collect();
-    // `btoa` and older servers write a byte for each character up to U+00FF.
-    let latin: Option<Vec<u8>> = value.chars().map(|char| u8::try_from(u32::from(char)).ok()).collect();
-    if let Some(latin) = latin.filter(|_| !value.is_ascii()) {
-        forms.extend(base64_forms(&latin));
-        forms.push(latin);
+    // A request may be repeated as a whole, so how the gate writes a value is looked for within other codes as well.
+    let sent =
+        [value.to_owned(), json[1..json.len() - 1].to_owned(), percent(value, unreserved), percent(value, in_path)];
+    let mut forms: Vec<Vec<u8>> =
+        sent.iter().flat_map(|text| [base64_forms(text.as_bytes()), hex(text)].concat()).collect();
+    forms.extend(base32_forms(value.as_bytes()));
+    forms.extend(sent.into_iter().map(String::into_bytes));
+    let mut written = vec![value.as_bytes().to_vec()];
+    // As the name of a header comes back.
+    if value.len() >= SHORTEST_CODED {
+        written.extend([value.to_ascii_lowercase(), value.to_ascii_uppercase()].map(String::into_bytes));
     }
-    for text in sent {
-        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-        forms.extend(base64_forms(text.as_bytes()));
-        forms.extend([hex.to_uppercase(), hex, text].map(String::into_bytes));
+    // `btoa` and older servers write a byte for each character up to U+00FF.
+    if !value.is_ascii() {
+        let latin: Vec<u8> = value.chars().flat_map(latin).collect();
+        forms.extend(base64_forms(&latin));
+        written.push(latin);
+    }
+    let wide: Vec<u16> = value.encode_utf16().collect();
+    for wide in
+        [u16::to_le_bytes, u16::to_be_bytes].map(|bytes| wide.iter().copied().flat_map(bytes).collect::<Vec<u8>>())
+    {
+        forms.extend(base64_forms(&wide));
+        written.push(wide);
+    }
+    for text in written {
+        let plain = Plain::of(&text).map_or_else(|| text.clone(), |plain| plain.bytes().to_vec());
+        // A space in a form.
+        let in_form = |text: &[u8]| text.iter().map(|byte| if *byte == b' ' { b'+' } else { *byte }).collect();
+        forms.extend([in_form(&plain), in_form(&text), plain, text]);
     }
     forms
 }
 
-/// Characters outside ASCII as JavaScript and Python's `json` write them.
-fn ascii_json(json: &str) -> String {
-    let mut units = [0; 2];
-    json.chars()
-        .map(|char| match char {
-            char if char.is_ascii() => char.to_string(),
-            char => char.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
-        })
-        .collect()
+fn latin(char: char) -> Vec<u8> {
+    match u8::try_from(u32::from(char)) {
+        Ok(byte) => vec![byte],
+        Err(_) => char.to_string().into_bytes(),
+    }
+}
+
+fn hex(text: &str) -> Vec<Vec<u8>> {
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    [hex.to_uppercase(), hex].map(String::into_bytes).into()
 }
 
 /// The part of base64 that this value decides, for each of the three ways in which it can begin in a longer text.
-fn base64_forms(value: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    (0..3_usize).flat_map(move |before| {
-        let padded = [&[0; 2][..before], value].concat();
-        // Six bits a character: what shares one with the bytes before or after is not decided by the value.
-        let (first, end) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
-        [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)]
-            .map(|text| text.as_bytes()[first..end].to_vec())
-            .into_iter()
-            .filter(|form| form.len() >= SHORTEST_BASE64)
+fn base64_forms(value: &[u8]) -> Vec<Vec<u8>> {
+    coded(value, 3, 6, |padded| {
+        [STANDARD_NO_PAD.encode(padded), URL_SAFE_NO_PAD.encode(padded)].map(String::into_bytes)
     })
+}
+
+/// The same of base32, for each of its five.
+fn base32_forms(value: &[u8]) -> Vec<Vec<u8>> {
+    coded(value, 5, 5, |padded| {
+        let bit = |at: usize| padded.get(at / 8).is_some_and(|byte| byte & 0x80 >> (at % 8) != 0);
+        let digit = |at: usize| BASE32[(0..5).fold(0, |digit, bit_at| digit << 1 | usize::from(bit(at * 5 + bit_at)))];
+        let text: Vec<u8> = (0..(padded.len() * 8).div_ceil(5)).map(digit).collect();
+        [text.to_ascii_lowercase(), text]
+    })
+}
+
+/// What a code of so many bits a digit, which begins anew every `group` bytes, makes of a value wherever that begins.
+fn coded(value: &[u8], group: usize, bits: usize, code: impl Fn(&[u8]) -> [Vec<u8>; 2]) -> Vec<Vec<u8>> {
+    let of = |before: usize| {
+        let padded = [&[0; 4][..before], value].concat();
+        // What shares a digit with the bytes before or after is not decided by the value.
+        let (first, end) = ((before * 8).div_ceil(bits), padded.len() * 8 / bits);
+        code(&padded).map(|text| text[first..end.max(first)].to_vec())
+    };
+    (0..group).flat_map(of).filter(|form| form.len() >= SHORTEST_CODED).collect()
 }
 
 /// %-encoding of everything that `keep` does not name.
@@ -181,114 +283,5 @@ pub(super) fn in_path(byte: u8) -> bool {
         )
 }
 
-/// The same %-encoding with lower-case digits.
-fn lower_case(encoded: &str) -> String {
-    let mut parts = encoded.split('%');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |mut text, part| {
-        let (digits, rest) = part.split_at(part.len().min(2));
-        text.push('%');
-        text.push_str(&digits.to_ascii_lowercase());
-        text.push_str(rest);
-        text
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-
-    use super::*;
-
-    const VALUE: &str = "s€cret/T0+B0 \"x\"?";
-
-    fn replaced(echo: &Echo, text: &[u8], with: &[u8]) -> Option<Vec<u8>> {
-        let mut marks = Marks::new(text);
-        marks.mark(echo, 0);
-        marks.replaced(|_| with, usize::MAX)
-    }
-
-    #[test]
-    fn what_is_put_in_is_not_searched_again_and_what_comes_out_is_bounded() {
-        // Each value stands in the name of the one before it, sixteen times.
-        let values = ["aaaa", "bbbb", "cccc", "dddd"];
-        let names = ["b", "c", "d", "e"].map(|letter| letter.repeat(64));
-        let echoes = values.map(Echo::new);
-        let text = "a".repeat(4_096);
-        let shown = |most| {
-            let mut marks = Marks::new(text.as_bytes());
-            echoes.iter().enumerate().for_each(|(number, echo)| marks.mark(echo, number));
-            marks.replaced(|number| names[number].as_bytes(), most).unwrap()
-        };
-        assert_eq!(shown(usize::MAX), "b".repeat(64 * 1_024).into_bytes());
-        assert_eq!(shown(1_000).len(), 1_000);
-    }
-
-    #[test]
-    fn places_that_overlap_are_replaced_together_and_nothing_of_either_stays() {
-        let mut marks = Marks::new(b"<first-second>first-x-second");
-        marks.mark(&Echo::new("first-sec"), 0);
-        marks.mark(&Echo::new("second"), 1);
-        marks.mark(&Echo::new("first-"), 2);
-        let names = ["A", "B", "C"];
-        let shown = marks.replaced(|number| names[number].as_bytes(), usize::MAX).unwrap();
-        assert_eq!(String::from_utf8(shown).unwrap(), "<A>Cx-B");
-    }
-
-    fn masked(text: &str) -> String {
-        let replaced = replaced(&Echo::new(VALUE), text.as_bytes(), b"***");
-        replaced.map_or_else(|| text.to_owned(), |bytes| String::from_utf8(bytes).unwrap())
-    }
-
-    #[test]
-    fn every_usual_form_of_a_value_is_found() {
-        let hex: String = VALUE.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let form = url::form_urlencoded::byte_serialize(VALUE.as_bytes()).collect::<String>();
-        let json = serde_json::Value::from(VALUE).to_string();
-        for text in [
-            VALUE.to_owned(),
-            json.clone(),
-            json.replace('/', "\\/"),
-            json.replace('€', "\\u20ac"),
-            form.clone(),
-            form.replace('+', "%20"),
-            form.replace("%E2%82%AC", "%e2%82%ac").replace("%2F", "%2f").replace("%2B", "%2b").replace("%3F", "%3f"),
-            hex.clone(),
-            hex.to_uppercase(),
-        ] {
-            let found = masked(&format!("before {text} after {text}"));
-            assert_eq!(found.matches("***").count(), 2, "{text}: {found}");
-            assert!(found.starts_with("before ") && !found.contains("T0"), "{found}");
-        }
-    }
-
-    #[test]
-    fn base64_is_found_wherever_the_value_begins_in_it() {
-        for before in ["", "a", "ab", "abc", "user:"] {
-            for after in ["", "x", "xy", ":"] {
-                for engine in [STANDARD, URL_SAFE] {
-                    let text = engine.encode(format!("{before}{VALUE}{after}"));
-                    let found = masked(&text);
-                    assert!(found.contains("***"), "{before} {after}: {found}");
-                    assert!(found.len() < 20, "no more than the ends are left: {found}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn short_values_and_other_texts_stay() {
-        assert_eq!(replaced(&Echo::new("key"), b"the key", b"***"), None);
-        assert_eq!(masked("s€cret/T0+B0"), "s€cret/T0+B0");
-    }
-
-    proptest::proptest! {
-        /// Whatever the value is, its plain form never stays.
-        #[test]
-        fn nothing_of_a_value_stays(value in "\\PC{4,40}", around in "[a-z]{0,5}") {
-            let replaced = replaced(&Echo::new(&value), format!("{around}{value}{around}").as_bytes(), b"");
-            let left = String::from_utf8(replaced.expect("it was there")).expect("text");
-            proptest::prop_assert!(left.len() <= 2 * around.len());
-        }
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use base64::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, IF_RANGE, RANGE},
     uri::PathAndQuery,
 };
 use serde::de::IgnoredAny;
@@ -103,9 +103,16 @@ fn fill(mut request: PermittedRequest, secrets: &Secrets) -> Result<PermittedReq
     if let Some(body) = filler.body(origin, content_type, &request.body)? {
         request.body = body.into();
     }
-    if secrets.bound_to(origin).next().is_some() {
+    if let Some(held) = secrets.bound_to(origin) {
         // What is not readable cannot be searched for the secret.
         request.headers.insert(ACCEPT_ENCODING, GZIP);
+        if let Some(part) = [RANGE, IF_RANGE].iter().find(|name| request.headers.contains_key(*name)) {
+            return Err(refused(format!(
+                "the header `{part}` asks `{origin}` for a part of its answer, in which the secret `{}` could stand in pieces \
+                 that no search finds; leave it out and read the whole answer",
+                held.name
+            )));
+        }
     }
     if let Some(held) = filler.signing {
         sign(&mut request, held)?;

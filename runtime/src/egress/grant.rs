@@ -68,6 +68,12 @@ impl Grant {
         Err(format!("the origin `{origin}` is not in the manifest's `egress.allow`; {named}"))
     }
 
+    /// Whether only a customer's setting names this origin: the manifest has it neither written out nor behind a star.
+    pub fn is_filled(&self, origin: &Origin) -> bool {
+        let names = |opening: &&Opening| !matches!(opening, Opening::Filled(_)) && opening.opens(origin);
+        !self.0.openings.iter().any(|opening| names(&opening))
+    }
+
     /// The hosts that it opens, each once; those behind a star by the name after it.
     pub fn hosts(&self) -> impl Iterator<Item = Arc<str>> {
         let hosts: BTreeSet<Arc<str>> = self.0.openings.iter().map(Opening::host).collect();

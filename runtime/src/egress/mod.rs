@@ -25,6 +25,7 @@ mod meter;
 mod origin;
 mod outlet;
 mod permit;
+mod plain;
 mod policy;
 mod pool;
 mod reach;

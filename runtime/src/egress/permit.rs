@@ -89,6 +89,15 @@ pub(super) fn allowed(origin: &Origin, grant: &Grant, reach: &Reach) -> Result<(
     grant.judge(origin).map_err(|reason| Denial::new(Rule::Policy, reason))?;
     if let Host::Address(address) = origin.host {
         let address = SocketAddr::new(address, origin.port);
+        if grant.is_filled(origin) && !reach.opens(address) {
+            return Err(Denial::new(
+                Rule::Address,
+                format!(
+                    "`{origin}` stands in a setting: an address goes there only if the operator lists `{address}` in \
+                     `allow_addresses`; use a host's name"
+                ),
+            ));
+        }
         return reach.judge(address, origin.scheme).map_err(|reason| Denial::new(Rule::Address, reason));
     }
     if origin.scheme == Scheme::Http && !reach.opens_port(origin.port) {
@@ -208,6 +217,30 @@ mod tests {
                 rule,
                 "{method} {url} {headers:?}"
             );
+        }
+    }
+
+    #[test]
+    fn an_address_in_a_setting_is_reached_only_if_the_operator_names_it() {
+        let open = vec![SocketAddr::from(([127, 0, 0, 1], 9)), SocketAddr::from(([93, 184, 215, 14], 443))];
+        let reach = Reach::new(&EgressConfig { allow_addresses: open, ..EgressConfig::default() }).expect("a reach");
+        let allow = ["{settings.url}".to_owned(), "https://1.1.1.1".to_owned()];
+        for (url, permitted) in [
+            ("https://hooks.a.example", true),
+            ("http://127.0.0.1:9", true),
+            ("http://127.0.0.1:8", false),
+            ("https://93.184.215.14", true),
+            ("https://93.184.215.14:8443", false),
+            ("https://93.184.215.15", false),
+            ("https://[2606:4700::1111]", false),
+            // The manifest names this one itself.
+            ("https://1.1.1.1", true),
+        ] {
+            let settings = serde_json::Map::from_iter([("url".to_owned(), url.into())]);
+            let grant = Grant::new(&allow, &settings, "test").expect("a grant");
+            let denial = permit(request("GET", &format!("{url}/x"), &[]), &grant, &reach).err();
+            assert_eq!(denial.as_ref().is_none(), permitted, "{url}: {denial:?}");
+            assert!(denial.is_none_or(|denial| denial.rule == Rule::Address), "{url}");
         }
     }
 

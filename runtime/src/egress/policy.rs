@@ -8,10 +8,12 @@
 //! | `{settings.url}` | the whole origin of the URL in that setting, which the customer sees and sets |
 //!
 //! Guarantees: an entry never opens more than one registrable name: the last two labels are written out (three under
-//! suffixes such as `co.uk`), so neither `https://*.com` nor `https://{settings.host}.com` is an entry.
+//! suffixes such as `co.uk`), so neither `https://*.com` nor `https://{settings.host}.com` is an entry. An address is opened
+//! by an entry that has it written out; one in a setting needs the operator besides ([`Opening::Filled`]).
 //!
 //! Leaves to others: the settings of one destination (`grant`), addresses (`reach`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -77,6 +79,8 @@ enum Piece {
 pub enum Opening {
     /// Exactly this origin.
     Exact(Origin),
+    /// The same, where a customer's setting and not the manifest says which: no address, unless the operator names it.
+    Filled(Origin),
     /// One label before this name; `name` has no leading dot.
     Below {
         /// How.
@@ -92,15 +96,18 @@ impl Opening {
     /// The host that it opens, or the name below which hosts are.
     pub fn host(&self) -> Arc<str> {
         match self {
-            Self::Exact(Origin { host: Host::Name(name), .. }) | Self::Below { name, .. } => Arc::clone(name),
-            Self::Exact(Origin { host: Host::Address(address), port, .. }) => format!("{address}:{port}").into(),
+            Self::Below { name, .. } => Arc::clone(name),
+            Self::Exact(origin) | Self::Filled(origin) => match &origin.host {
+                Host::Name(name) => Arc::clone(name),
+                Host::Address(address) => format!("{address}:{}", origin.port).into(),
+            },
         }
     }
 
     /// Whether it opens this origin.
     pub fn opens(&self, origin: &Origin) -> bool {
         match self {
-            Self::Exact(exact) => exact == origin,
+            Self::Exact(exact) | Self::Filled(exact) => exact == origin,
             Self::Below { scheme, name, port } => {
                 let Host::Name(host) = &origin.host else { return false };
                 let label = host.strip_suffix(&**name).and_then(|rest| rest.strip_suffix('.'));
@@ -154,7 +161,7 @@ impl AllowEntry {
             Form::Whole(name) => {
                 let Some(url) = self.setting(settings, name)? else { return Ok(None) };
                 let target = Target::parse(url).map_err(|error| self.unfit(name, error.to_string()))?;
-                Ok(Some(Opening::Exact(target.origin)))
+                Ok(Some(Opening::Filled(target.origin)))
             }
             Form::Spelled(pieces) => {
                 let mut spelled = String::with_capacity(self.text.len() + 16);
@@ -198,7 +205,11 @@ impl AllowEntry {
     /// Whether what it opens with these settings can be reached at all: an address that no operator can open is
     /// refused before anybody relies on it. [`crate::egress::permit()`] judges every request all the same.
     pub fn check(&self, settings: &Map<String, Value>) -> Result<(), PolicyError> {
-        let Some(Opening::Exact(Origin { host: Host::Address(address), .. })) = self.resolve(settings)? else {
+        let Some(
+            Opening::Exact(Origin { host: Host::Address(address), .. })
+            | Opening::Filled(Origin { host: Host::Address(address), .. }),
+        ) = self.resolve(settings)?
+        else {
             return Ok(());
         };
         let Some(range) = addresses::special(address).filter(|range| range.always) else { return Ok(()) };
@@ -207,6 +218,21 @@ impl AllowEntry {
             Form::Whole(name) => self.unfit(name, reason),
             Form::Spelled(_) => PolicyError::Entry { entry: self.as_str().into(), reason },
         })
+    }
+
+    /// Whether a setting gives an address of the internet that the operator does not name: it would be refused at every use.
+    pub fn check_address(&self, settings: &Map<String, Value>, open: &[SocketAddr]) -> Result<(), PolicyError> {
+        let (Form::Whole(name), Some(Opening::Filled(origin))) = (&self.form, self.resolve(settings)?) else {
+            return Ok(());
+        };
+        match origin.host {
+            Host::Address(address)
+                if addresses::special(address).is_none() && !open.contains(&SocketAddr::new(address, origin.port)) =>
+            {
+                Err(self.unfit(name, format!("`{address}` is an address: give the name of a host")))
+            }
+            Host::Name(_) | Host::Address(_) => Ok(()),
+        }
     }
 
     fn opening(&self, spelled: &str) -> Result<Opening, PolicyError> {
@@ -381,6 +407,26 @@ mod tests {
     }
 
     #[test]
+    fn an_address_in_a_setting_is_refused_when_it_is_saved_unless_the_operator_names_it() {
+        let open = ["93.184.215.14:443".parse().expect("an address")];
+        for (url, fits) in [
+            ("https://a.example/x", true),
+            ("https://93.184.215.14/x", true),
+            ("https://93.184.215.14:444/x", false),
+            ("https://8.8.8.8", false),
+            ("https://[2606:4700::1111]/", false),
+            // What is no address of the internet is judged at every use, by what the operator opens then.
+            ("http://127.0.0.1:9", true),
+        ] {
+            let settings = json!({"url": url}).as_object().expect("an object").clone();
+            let entry = AllowEntry::parse("{settings.url}").expect("an entry");
+            assert_eq!(entry.check_address(&settings, &open).is_ok(), fits, "{url}");
+            let exact = AllowEntry::parse("https://8.8.8.8").expect("an entry");
+            assert!(exact.check_address(&settings, &open).is_ok(), "the manifest names it");
+        }
+    }
+
+    #[test]
     fn values_that_would_move_the_origin_are_refused() {
         let entry = AllowEntry::parse("https://{settings.region}.api.example.com").expect("an entry");
         for value in [
@@ -421,7 +467,7 @@ mod tests {
             let entry = AllowEntry::parse(text).expect("an entry");
             let settings = json!({"v": value}).as_object().expect("an object").clone();
             let (host, port) = match entry.resolve(&settings) {
-                Ok(Some(Opening::Exact(origin))) => (origin.host.to_string(), origin.port),
+                Ok(Some(Opening::Exact(origin) | Opening::Filled(origin))) => (origin.host.to_string(), origin.port),
                 Ok(Some(Opening::Below { name, port, .. })) => (name.to_string(), port),
                 Ok(None) => return Err(TestCaseError::fail("the setting is there")),
                 Err(_) => return Ok(()),

@@ -31,6 +31,11 @@ impl Reach {
         Ok(Self { open: config.allow_addresses.clone(), own: config.own_listeners.clone() })
     }
 
+    /// Whether the operator names this address and port.
+    pub fn opens(&self, address: SocketAddr) -> bool {
+        self.open.contains(&address)
+    }
+
     /// Whether any address is open on this port, so that plain `http` to a name may be worth a DNS query.
     pub fn opens_port(&self, port: u16) -> bool {
         self.open.iter().any(|open| open.port() == port)
@@ -41,7 +46,7 @@ impl Reach {
         if self.is_own(address) {
             return Err(format!("`{address}` is where this host itself listens"));
         }
-        let opened = self.open.contains(&address);
+        let opened = self.opens(address);
         match addresses::special(address.ip()) {
             Some(range) if range.always || !opened => {
                 let fix =

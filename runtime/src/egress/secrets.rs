@@ -11,7 +11,7 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use base64::Engine;
@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::{
     EgressError, InboundResponse,
-    echo::{Echo, Marks},
+    echo::{MARGIN, Search},
     fill::{BASE64, Basic},
     origin::Origin,
     outlet::NO_HANDLE,
@@ -74,7 +74,14 @@ pub(super) fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
 
 /// The secrets of one destination. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Secrets(Arc<[Held]>);
+pub struct Secrets(Arc<All>);
+
+#[derive(Default)]
+struct All {
+    held: Box<[Held]>,
+    /// Made when the first text is searched: most destinations of a host are idle.
+    search: OnceLock<Search>,
+}
 
 /// One of them.
 pub(super) struct Held {
@@ -86,7 +93,6 @@ pub(super) struct Held {
     pub(super) binds: Vec<Bound>,
     /// Whether the guest has the value itself.
     revealed: bool,
-    echo: Echo,
 }
 
 /// Where it may go.
@@ -95,6 +101,13 @@ pub(super) struct Bound {
     opening: Opening,
     pub(super) place: Place,
     pub(super) name: Option<Box<str>>,
+}
+
+impl Held {
+    /// Whether this origin may be sent it, and the guest may not read it.
+    fn is_for(&self, origin: &Origin) -> bool {
+        !self.revealed && self.binds.iter().any(|bind| bind.opens(origin))
+    }
 }
 
 impl Bound {
@@ -147,31 +160,39 @@ impl Secrets {
             if !setting.reveal {
                 *given = Value::from(format!("{slash}{handle}"));
             }
-            let echo = Echo::new(value.expose());
             let (name, handle) = (name.as_str().into(), handle.into());
-            held.push(Held { name, handle, value, binds, revealed: setting.reveal, echo });
+            held.push(Held { name, handle, value, binds, revealed: setting.reveal });
         }
         // The longest first, so that a secret that contains another is replaced whole.
         held.sort_by_key(|held| std::cmp::Reverse(held.value.expose().len()));
-        Ok(Self(held.into()))
+        Ok(Self(Arc::new(All { held: held.into(), search: OnceLock::new() })))
+    }
+
+    fn held(&self) -> &[Held] {
+        &self.0.held
+    }
+
+    fn search(&self) -> &Search {
+        let all = &*self.0;
+        all.search.get_or_init(|| Search::new(all.held.iter().map(|held| (held.value.expose(), &*held.handle))))
     }
 
     /// Whether there is none, as for most functions.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.held().is_empty()
     }
 
     /// The handles in a text, each with the place where it begins. One pass.
     pub(super) fn find<'a>(&'a self, text: &[u8]) -> impl Iterator<Item = (usize, &'a Held)> {
         HANDLE.find_iter(text).filter_map(move |at| {
             let handle = text.get(at..at + LENGTH)?;
-            Some((at, self.0.iter().find(|held| !held.revealed && held.handle.as_bytes() == handle)?))
+            Some((at, self.held().iter().find(|held| !held.revealed && held.handle.as_bytes() == handle)?))
         })
     }
 
-    /// Those that this origin may be sent, and that are therefore looked for in its answers.
-    pub(super) fn bound_to<'a>(&'a self, origin: &'a Origin) -> impl Iterator<Item = &'a Held> {
-        self.0.iter().filter(move |held| !held.revealed && held.binds.iter().any(|bind| bind.opens(origin)))
+    /// The first one that this origin may be sent: then its answers are searched.
+    pub(super) fn bound_to(&self, origin: &Origin) -> Option<&Held> {
+        self.held().iter().find(|held| held.is_for(origin))
     }
 
     /// An answer as the guest may see it: with handles where the server repeated a secret. Only the secrets that this origin
@@ -180,8 +201,7 @@ impl Secrets {
     /// # Errors
     /// It is encoded in a way that cannot be searched.
     pub(super) fn masked(&self, from: &Origin, mut response: InboundResponse) -> Result<InboundResponse, EgressError> {
-        let mut bound = self.bound_to(from).peekable();
-        if bound.peek().is_none() {
+        if self.bound_to(from).is_none() {
             return Ok(response);
         }
         let coded = |(name, value): &&(String, String)| name == "content-encoding" && value != "identity";
@@ -191,14 +211,17 @@ impl Secrets {
                  may carry a secret must be readable, to be searched for that secret"
             )));
         }
-        let bound: Vec<&Held> = bound.collect();
+        let bound: Vec<bool> = self.held().iter().map(|held| held.is_for(from)).collect();
         let masked = |text: &[u8]| {
-            let (mut marks, most) = (Marks::new(text), grown(text.len()));
-            bound.iter().enumerate().for_each(|(number, held)| marks.mark(&held.echo, number));
-            match marks.replaced(|number| bound[number].handle.as_bytes(), most) {
-                Some(text) if text.len() >= most => Err(EgressError::Protocol(format!(
+            let too_often = || {
+                EgressError::Protocol(format!(
                     "`{from}` repeated secrets so often that the answer with handles in their place would be too long"
-                ))),
+                ))
+            };
+            let places = self.search().places(text, false, |number| bound[number]).map_err(|_| too_often())?;
+            let most = grown(text.len());
+            match places.replaced(text, text.len(), |number| self.held()[number].handle.as_bytes(), most) {
+                Some(text) if text.len() >= most => Err(too_often()),
                 masked => Ok(masked),
             }
         };
@@ -206,9 +229,9 @@ impl Secrets {
             response.body = body.into();
             response.headers.retain(|(name, _)| name != "content-length");
         }
-        for (_, value) in &mut response.headers {
-            if let Some(masked) = masked(value.as_bytes())? {
-                *value = String::from_utf8_lossy(&masked).into_owned();
+        for text in response.headers.iter_mut().flat_map(|(name, value)| [name, value]) {
+            if let Some(masked) = masked(text.as_bytes())? {
+                *text = String::from_utf8_lossy(&masked).into_owned();
             }
         }
         Ok(response)
@@ -219,7 +242,7 @@ impl Secrets {
     /// # Errors
     /// It is no handle, or that of a secret that is not bound to this.
     pub(super) fn hmac_sha256(&self, handle: &str, message: &[u8]) -> Result<[u8; 32], String> {
-        let held = self.0.iter().find(|held| !held.revealed && *held.handle == *handle).ok_or(NO_HANDLE)?;
+        let held = self.held().iter().find(|held| !held.revealed && *held.handle == *handle).ok_or(NO_HANDLE)?;
         if !held.binds.iter().any(|bind| bind.place == Place::SignHmacSha256) {
             return Err(format!(
                 "the secret `{0}` may not key an HMAC: add the place `sign-hmac-sha256` to `bind` below `[settings.{0}]`",
@@ -231,14 +254,28 @@ impl Secrets {
 
     /// The text as people may see it, in records, logs and reports.
     pub fn redacted<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
-        let names: Vec<String> = self.0.iter().map(|held| format!("{{secret.{}}}", held.name)).collect();
-        let mut marks = Marks::new(text);
-        for (number, held) in self.0.iter().enumerate() {
-            marks.mark_text(held.handle.as_bytes(), number);
-            marks.mark(&held.echo, number);
+        self.beginning(text, usize::MAX).unwrap_or(Cow::Borrowed(text))
+    }
+
+    /// What so many first bytes of a text look like to people, and nothing if there are no more. Of what follows no more is
+    /// searched than tells whether a secret begins before that; one that does has its name there, whole.
+    pub fn cut<'a>(&self, text: &'a [u8], most: usize) -> Option<Cow<'a, [u8]>> {
+        (text.len() > most).then(|| self.beginning(text, most).unwrap_or(Cow::Borrowed(&text[..most])))
+    }
+
+    /// The beginning with names in it; nothing if it stays as it is.
+    fn beginning<'a>(&self, text: &'a [u8], most: usize) -> Option<Cow<'a, [u8]>> {
+        if self.is_empty() {
+            return None;
         }
-        let shown = marks.replaced(|number| names[number].as_bytes(), grown(text.len()));
-        shown.map_or(Cow::Borrowed(text), Cow::Owned)
+        let end = most.min(text.len());
+        let text = &text[..most.saturating_add(MARGIN).min(text.len())];
+        let names: Vec<String> = self.held().iter().map(|held| format!("{{secret.{}}}", held.name)).collect();
+        let shown = match self.search().places(text, true, |_| true) {
+            Ok(places) => places.replaced(text, end, |number| names[number].as_bytes(), grown(end))?,
+            Err(_) => b"(not shown: secrets stand in it too often)".to_vec(),
+        };
+        Some(Cow::Owned(shown))
     }
 
     /// The same for a text that is changed in its place.

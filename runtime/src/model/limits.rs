@@ -1,6 +1,11 @@
 //! What one invocation may use. Every number says why it is that number.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use super::FunctionId;
 
 /// The maxima of one invocation. There is no value for "unlimited".
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -10,7 +15,7 @@ pub struct Limits {
     pub deadline_ms: u64,
     /// Guest CPU time, host calls made by the guest included, in milliseconds.
     pub cpu_ms: u64,
-    /// Bytes of memories and tables together.
+    /// Bytes of memories, tables and handles together.
     pub memory_bytes: u64,
     /// Calls into the host.
     pub host_calls: u64,
@@ -71,6 +76,25 @@ impl Default for Limits {
     }
 }
 
+/// The most that functions may use: the same for all, but for the CPU time of those to which the operator gives another.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Ceilings {
+    /// What holds for every function.
+    pub all: Limits,
+    /// CPU time of single ones, in milliseconds, in the place of [`Limits::cpu_ms`].
+    pub cpu_ms: BTreeMap<FunctionId, u64>,
+}
+
+impl Ceilings {
+    /// What this function may use at the most.
+    pub fn of(&self, function: FunctionId) -> Cow<'_, Limits> {
+        match self.cpu_ms.get(&function) {
+            Some(cpu_ms) => Cow::Owned(Limits { cpu_ms: *cpu_ms, ..self.all.clone() }),
+            None => Cow::Borrowed(&self.all),
+        }
+    }
+}
+
 /// The name of a limit, as it appears in configuration, messages and reports.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -103,5 +127,19 @@ impl Limit {
             Self::Handles => "handles",
             Self::Stack => "stack",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[test]
+    fn the_operator_gives_single_functions_another_cpu_time_and_nothing_else() {
+        let [one, other] = [1, 2].map(|ms| FunctionId::new(Timestamp::from_millis(ms)));
+        let ceilings = Ceilings { all: Limits::default(), cpu_ms: [(one, 700)].into() };
+        assert_eq!(*ceilings.of(one), Limits { cpu_ms: 700, ..Limits::default() });
+        assert_eq!(*ceilings.of(other), Limits::default());
     }
 }

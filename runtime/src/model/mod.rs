@@ -41,7 +41,7 @@ pub use lifecycle::{
     CaseResult, CheckItem, Checks, Comment, Invitation, Review, ReviewState, Stage, UnknownReviewState, UnknownStage,
     Wish,
 };
-pub use limits::{Limit, Limits};
+pub use limits::{Ceilings, Limit, Limits};
 pub use link::Link;
 pub use manifest::{
     Batch, Bind, ChoicesFrom, Egress, Listing, Manifest, ManifestLimits, ManifestRetry, Place, Setting, SettingType,

@@ -82,7 +82,7 @@ pub struct Used {
     pub cpu_ms: f64,
     /// Wall time in milliseconds.
     pub wall_ms: f64,
-    /// The most bytes of memories and tables at one time.
+    /// The most bytes of memories, tables and handles at one time.
     pub memory_bytes: u64,
     /// Calls into the host.
     pub host_calls: u64,

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::model::{Limit, Limits};
 
+use super::cpu::CpuMeter;
 use super::engine::MAX_WASM_STACK;
 
 /// A budget that is used up. Ends the invocation.
@@ -45,17 +46,20 @@ impl LimitHit {
     }
 }
 
-/// Counts what crosses between host and guest.
+/// Counts what crosses between host and guest, and looks at the time whenever something does: a guest that computes in pieces too
+/// short for the epoch's clock, or has the host compute for it, is stopped all the same.
 pub(super) struct Budget {
     limits: Limits,
+    cpu: CpuMeter,
     host_calls: u64,
     bytes_in: u64,
     bytes_out: u64,
 }
 
 impl Budget {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, host_calls: 0, bytes_in: 0, bytes_out: 0 }
+    /// The meter is the one of the same invocation.
+    pub(super) fn new(limits: Limits, cpu: CpuMeter) -> Self {
+        Self { limits, cpu, host_calls: 0, bytes_in: 0, bytes_out: 0 }
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -80,7 +84,25 @@ impl Budget {
     pub(super) fn host_call(&mut self, bytes: usize) -> Result<(), LimitHit> {
         self.host_calls += 1;
         self.calls()?;
+        self.time()?;
         self.guest_gives(bytes)
+    }
+
+    /// Whether there is CPU time left. To be asked while the invocation is polled.
+    pub(super) fn time(&self) -> Result<(), LimitHit> {
+        self.within(self.cpu.used_ns_now())
+    }
+
+    /// The same once it is over.
+    pub(super) fn time_in_all(&self) -> Result<(), LimitHit> {
+        self.within(self.cpu.used_ns())
+    }
+
+    fn within(&self, used_ns: u64) -> Result<(), LimitHit> {
+        if used_ns > self.limits.cpu_ms.saturating_mul(1_000_000) {
+            return Err(LimitHit::new(Limit::CpuMs, &self.limits));
+        }
+        Ok(())
     }
 
     /// One call that has no way to fail: see [`Self::calls`].
@@ -105,13 +127,13 @@ impl Budget {
         Ok(())
     }
 
-    /// Bytes from host to guest; asked before they go.
+    /// Bytes from host to guest; asked before they go, which is when a call into the host returns.
     pub(super) fn host_gives(&mut self, bytes: usize) -> Result<(), LimitHit> {
         self.bytes_in = self.bytes_in.saturating_add(bytes as u64);
         if self.bytes_in > self.limits.bytes_in {
             return Err(LimitHit::new(Limit::BytesIn, &self.limits));
         }
-        Ok(())
+        self.time()
     }
 }
 
@@ -122,12 +144,12 @@ mod tests {
     #[test]
     fn bytes_and_calls_are_summed_over_the_invocation() {
         let limits = Limits { host_calls: 3, bytes_in: 10, bytes_out: 10, ..Limits::default() };
-        let mut budget = Budget::new(limits);
+        let mut budget = Budget::new(limits, CpuMeter::default());
         assert!(budget.host_call(6).is_ok());
         assert_eq!(budget.host_call(5).map_err(|hit| hit.limit), Err(Limit::BytesOut));
         assert!(budget.host_gives(10).is_ok());
         assert_eq!(budget.host_gives(1).map_err(|hit| hit.limit), Err(Limit::BytesIn));
-        let mut budget = Budget::new(Limits { host_calls: 1, ..Limits::default() });
+        let mut budget = Budget::new(Limits { host_calls: 1, ..Limits::default() }, CpuMeter::default());
         assert!(budget.host_call(0).is_ok());
         assert_eq!(budget.host_call(0).map_err(|hit| hit.limit), Err(Limit::HostCalls));
     }

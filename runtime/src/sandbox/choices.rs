@@ -11,7 +11,7 @@ use crate::model::{Ending, InvocationReport};
 use super::cpu::{CpuMeter, Turns};
 use super::ending::unanswered;
 use super::host::Run;
-use super::invocation::{Invocation, deadline, report, store};
+use super::invocation::{Invocation, deadline, in_time, report, store};
 use super::log::cut;
 use super::pool::Pool;
 use super::version::LoadedVersion;
@@ -59,6 +59,8 @@ pub(super) async fn ask(
         Ok(Err(error)) => (None, unanswered(&error, store.data())),
         Err(_) => (None, Ending::DeadlineExceeded { after }),
     };
+    let ending = in_time(ending, store.data());
+    let choices = choices.filter(|_| matches!(ending, Ending::Answered(_)));
     (choices, report(store.into_data(), ending, began))
 }
 

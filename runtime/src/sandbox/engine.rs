@@ -55,7 +55,7 @@ pub(super) fn config(max_instances: u32) -> Config {
 
 /// On is what stable toolchains emit without being asked (Rust's and LLVM's baseline), and SIMD, which they emit for
 /// code that asks for it. Everything else is off until somebody shows a guest that needs it.
-fn proposals(config: &mut Config) {
+pub(super) fn proposals(config: &mut Config) {
     config
         .wasm_simd(true)
         .wasm_relaxed_simd(false)

@@ -73,6 +73,19 @@ impl Run {
         Ok(())
     }
 
+    /// Whether the guest may come to hold one handle more. The engine has the same bound; its error alone does not say which
+    /// one it is.
+    pub(super) fn one_more_handle(&mut self) -> Result<(), LimitHit> {
+        let (held, limits) = (self.table.iter_mut().count(), self.budget.limits());
+        if held >= limits.handles as usize {
+            return Err(LimitHit::new(Limit::Handles, limits));
+        }
+        if !self.memory.holds(held + 1) {
+            return Err(LimitHit::new(Limit::MemoryBytes, limits));
+        }
+        Ok(())
+    }
+
     fn outbound(&mut self, request: http::Request) -> Result<OutboundRequest, LimitHit> {
         let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len() + 2 * WORD).sum();
         self.budget.host_call(request.method.len() + request.url.len() + headers + request.body.len())?;
@@ -127,9 +140,7 @@ impl http::Host for Run {
 
     fn start(&mut self, request: http::Request) -> Result<Result<Resource<Pending>, http::Error>> {
         let request = self.outbound(request)?;
-        if self.table.iter_mut().count() >= self.budget.limits().handles as usize {
-            return Err(LimitHit::new(Limit::Handles, self.budget.limits()).into());
-        }
+        self.one_more_handle()?;
         Ok(match self.requests.add(request) {
             Ok((record, sending)) => Ok(self.table.push(Pending::start(record, self.cpu.beside(sending)))?),
             Err(used_up) => Err(http::Error::Limit(used_up)),
@@ -170,7 +181,10 @@ impl http::Host for Run {
                 waited
             }
         };
-        let Some((position, record, waited)) = waited.transpose()? else { return Ok(None) };
+        let Some((position, record, waited)) = waited.transpose()? else {
+            self.budget.time()?;
+            return Ok(None);
+        };
         let result = match waited {
             Waited::Ended(sent) => self.inbound(record, sent)?,
             Waited::Taken => {
@@ -220,6 +234,7 @@ impl clock::Host for Run {
         let pause = Duration::from_millis(ms);
         tokio::time::sleep(pause).await;
         self.slept = self.slept.saturating_add(pause);
+        self.budget.time()?;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use wasmtime::{Engine, Result, Store, StoreContextMut, UpdateDeadline};
 
 use crate::clock::Clock;
 use crate::egress::Outlet;
-use crate::model::{Ending, Event, EventType, InvocationReport, Limit, Limits, Used};
+use crate::model::{Ending, Event, EventType, InvocationReport, Limits, Used};
 
 use super::HostFault;
 use super::bindings::exports::tidegate::destination::handler;
@@ -25,7 +25,7 @@ use super::ending::{DeadlinePassed, answer_bytes, answered, unanswered};
 use super::host::Run;
 use super::log::LogBook;
 use super::memory::MemoryBudget;
-use super::nearly::nearly;
+use super::nearly::{Peaks, nearly};
 use super::pool::Pool;
 use super::requests::{Pending, Requests};
 use super::version::LoadedVersion;
@@ -80,7 +80,19 @@ pub(super) async fn run(
         Ok(Err(error)) => unanswered(&error, store.data()),
         Err(_) => Ending::DeadlineExceeded { after },
     };
+    let ending = in_time(ending, store.data());
     report(store.into_data(), ending, began)
+}
+
+/// Who has used more CPU time than there is has met that limit, whatever they said in the end.
+pub(super) fn in_time(ending: Ending, run: &Run) -> Ending {
+    match (ending, run.budget.time_in_all()) {
+        (
+            Ending::Answered(_) | Ending::WrongAnswerCount { .. } | Ending::Trapped(_),
+            Err(LimitHit { limit, message }),
+        ) => Ending::LimitExceeded { limit, message },
+        (ending, _) => ending,
+    }
 }
 
 /// How long it may take, and until when.
@@ -100,7 +112,7 @@ pub(super) fn store(
     let limits = invocation.limits.clone();
     let run = Run {
         memory: MemoryBudget::new(limits.memory_bytes, cpu.clone(), pool.clone()),
-        cpu,
+        cpu: cpu.clone(),
         log: LogBook::new(&limits),
         requests: Requests::new(Arc::clone(&invocation.outlet), deadline, &limits, invocation.clock, pool.clone()),
         table: ResourceTable::new(),
@@ -110,7 +122,7 @@ pub(super) fn store(
         slept: Duration::ZERO,
         seeded: invocation.seed.map(Run::seeded),
         wasi: None,
-        budget: Budget::new(limits),
+        budget: Budget::new(limits, cpu),
     };
     let mut store = Store::new(engine, run);
     let limits = &invocation.limits;
@@ -119,17 +131,14 @@ pub(super) fn store(
     store.set_hostcall_fuel(usize::try_from(limits.bytes_out).unwrap_or(usize::MAX));
     store.set_max_component_handles(limits.handles as usize);
     store.set_epoch_deadline(1);
-    let cpu_ns = limits.cpu_ms.saturating_mul(1_000_000);
-    store.epoch_deadline_callback(move |context| on_tick(&context, deadline, cpu_ns));
+    store.epoch_deadline_callback(move |context| on_tick(&context, deadline));
     store
 }
 
 /// Looks at a running guest, and lets others run before it goes on.
-fn on_tick(context: &StoreContextMut<'_, Run>, deadline: Instant, cpu_ns: u64) -> Result<UpdateDeadline> {
+fn on_tick(context: &StoreContextMut<'_, Run>, deadline: Instant) -> Result<UpdateDeadline> {
     let run = context.data();
-    if run.cpu.used_ns_now() > cpu_ns {
-        return Err(LimitHit::new(Limit::CpuMs, run.budget.limits()).into());
-    }
+    run.budget.time()?;
     if Instant::now() >= deadline {
         return Err(DeadlinePassed.into());
     }
@@ -207,10 +216,12 @@ pub(super) fn report(mut run: Run, ending: Ending, began: Instant) -> Invocation
         bytes_out: run.budget.bytes_out(),
     };
     let limits = run.budget.limits().clone();
+    let (handles, written) = (run.memory.handles(), run.log.used(&limits));
     let mut log = run.log.finish(&limits);
+    let (requests, largest) = run.requests.into_records();
     // Where a limit was met, the ending says so already.
     if matches!(ending, Ending::Answered(_)) {
-        log.extend(nearly(&used, &limits));
+        log.extend(nearly(&Peaks { used: &used, handles, log: written, largest }, &limits));
     }
-    InvocationReport { ending, requests: run.requests.into_records(), log, used, limits }
+    InvocationReport { ending, requests, log, used, limits }
 }

@@ -36,6 +36,12 @@ impl LogBook {
         }
     }
 
+    /// How many lines and bytes there are.
+    pub(super) fn used(&self, limits: &Limits) -> (u64, u64) {
+        let bytes = (limits.log_bytes as usize).saturating_sub(self.bytes_left);
+        ((limits.log_lines - self.lines_left).into(), bytes as u64)
+    }
+
     /// The lines, with a last one where some are missing.
     pub(super) fn finish(mut self, limits: &Limits) -> Vec<LogLine> {
         if self.cut {

@@ -1,4 +1,4 @@
-//! The memory budget of one invocation: all memories and tables of all its instances together.
+//! The memory budget of one invocation: all memories and tables of all its instances, and the handles that it holds, together.
 //!
 //! Guarantees: the sum never exceeds the limit; a refusal is remembered, because a guest that is refused memory
 //! usually crashes over it a moment later and the crash alone does not say why. What is more than a little comes out of the
@@ -15,6 +15,9 @@ use super::pool::{FREE, Held, Pool};
 /// What one table element takes: a pointer.
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
+/// What one handle takes in the host beside the bytes that cross: its place in the table, and a request's or a stream's state.
+const HANDLE_BYTES: usize = 256;
+
 /// Core instances in one component. Rust and JavaScript components have three (the program and two shims);
 /// composed ones have more.
 pub(super) const INSTANCES: u32 = 16;
@@ -27,6 +30,8 @@ pub(super) const TABLES: u32 = 8;
 pub(super) struct MemoryBudget {
     limit: usize,
     used: usize,
+    /// The most that handles took at one time.
+    handles: usize,
     last: usize,
     refused: Option<usize>,
     cpu: CpuMeter,
@@ -41,7 +46,7 @@ impl MemoryBudget {
     /// What grows large needs its turn from then on: this meter is told.
     pub(super) fn new(limit: u64, cpu: CpuMeter, pool: Pool) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Self { limit, used: 0, last: 0, refused: None, cpu, pool, held: Held::default() }
+        Self { limit, used: 0, handles: 0, last: 0, refused: None, cpu, pool, held: Held::default() }
     }
 
     /// Grants or refuses; one that becomes large goes on in its turn, before it can touch what it got.
@@ -58,9 +63,20 @@ impl MemoryBudget {
         Ok(granted)
     }
 
-    /// Bytes in use. Memories and tables never shrink, so this is also the most there ever was.
+    /// Bytes in use. Memories and tables never shrink, and handles count by their peak, so this is the most there ever was.
     pub(super) fn used(&self) -> u64 {
-        self.used as u64
+        (self.used + self.handles) as u64
+    }
+
+    /// Whether there is room for so many handles at one time.
+    pub(super) fn holds(&mut self, handles: usize) -> bool {
+        self.handles = self.handles.max(handles.saturating_mul(HANDLE_BYTES));
+        self.used.saturating_add(self.handles) <= self.limit
+    }
+
+    /// The most handles at one time.
+    pub(super) fn handles(&self) -> u64 {
+        (self.handles / HANDLE_BYTES) as u64
     }
 
     /// How many bytes the guest would have had if it had not been refused some.
@@ -70,8 +86,8 @@ impl MemoryBudget {
 
     fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>, unit: usize) -> bool {
         let wanted = self.used.saturating_add(desired.saturating_sub(current).saturating_mul(unit));
-        if wanted > self.limit {
-            self.refused = Some(wanted);
+        if wanted.saturating_add(self.handles) > self.limit {
+            self.refused = Some(wanted.saturating_add(self.handles));
             return false;
         }
         // The guest's own maximum is no refusal of ours.
@@ -149,6 +165,15 @@ mod tests {
         assert!(!budget.grow(40, 61, None, 1));
         assert_eq!((budget.used(), budget.refused()), (80, Some(101)));
         assert!(budget.grow(40, 60, None, 1));
+    }
+
+    #[test]
+    fn handles_count_by_the_most_that_there_were() {
+        let mut budget = MemoryBudget::new(3 * HANDLE_BYTES as u64, CpuMeter::default(), Pool::new(0));
+        assert!(budget.holds(2) && budget.holds(1));
+        assert_eq!((budget.used(), budget.handles()), (2 * HANDLE_BYTES as u64, 2));
+        assert!(!budget.grow(0, HANDLE_BYTES + 1, None, 1) && budget.grow(0, HANDLE_BYTES, None, 1));
+        assert!(budget.holds(2) && !budget.holds(3));
     }
 
     #[test]

@@ -61,6 +61,15 @@ pub(super) struct Requests {
     /// The memory of the answers in them.
     held: Vec<Held>,
     open: Vec<Open>,
+    largest: Largest,
+}
+
+/// The most that one response had of each thing that responses are bounded in.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Largest {
+    pub(super) body_bytes: usize,
+    pub(super) headers: usize,
+    pub(super) header_bytes: usize,
 }
 
 /// A request whose body the guest may still be writing. What becomes of it is written down in the end.
@@ -106,6 +115,7 @@ impl Requests {
             records: Vec::new(),
             held: Vec::new(),
             open: Vec::new(),
+            largest: Largest::default(),
         }
     }
 
@@ -209,6 +219,11 @@ impl Requests {
         record.error = None;
         match &sent.result {
             Ok(response) => {
+                let header_bytes = response.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+                let most = &mut self.largest;
+                most.body_bytes = most.body_bytes.max(response.body.len());
+                most.headers = most.headers.max(response.headers.len());
+                most.header_bytes = most.header_bytes.max(header_bytes);
                 record.status = Some(response.status);
                 record.answer = Bytes::clone(&response.body);
                 record.retry_after_secs = retry_after(&response.headers, now);
@@ -240,7 +255,8 @@ impl Requests {
         (record.began, record.took) = (began.duration_since(self.began), took);
     }
 
-    pub(super) fn into_records(mut self) -> Vec<Exchange> {
+    /// All records, and the most that any response had.
+    pub(super) fn into_records(mut self) -> (Vec<Exchange>, Largest) {
         for Open { record, began, mut ended, .. } in std::mem::take(&mut self.open) {
             match ended.try_recv() {
                 Ok((body, sent)) => {
@@ -251,7 +267,7 @@ impl Requests {
                 Err(_) => self.time(record, began, began.elapsed()),
             }
         }
-        self.records
+        (self.records, self.largest)
     }
 }
 

@@ -16,6 +16,8 @@ use wasmtime::{
 };
 use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, Wizer};
 
+use super::engine::proposals;
+
 /// What loading a file may take: a second or two of it. Counted in instructions, so that every machine decides alike.
 const FUEL: u64 = 2_000_000_000;
 
@@ -61,6 +63,14 @@ pub struct Snapshot {
     pub answer: Vec<u8>,
 }
 
+/// Winch compiles four times as fast as Cranelift. What it makes runs here only, for one file, and without imports.
+fn config() -> Config {
+    let mut config = Config::new();
+    config.strategy(Strategy::Winch).consume_fuel(true).concurrency_support(false).parallel_compilation(true);
+    proposals(&mut config);
+    config
+}
+
 impl Preinitialiser {
     /// Compiles an engine; a fifth of a second.
     ///
@@ -71,10 +81,7 @@ impl Preinitialiser {
         let wizer = Wizer::new();
         let (context, instrumented) =
             wizer.instrument(language).map_err(|error| SnapshotError::Engine(format!("{error:#}")))?;
-        let mut config = Config::new();
-        // Winch compiles four times as fast as Cranelift. What it makes runs here only, for one file, and without imports.
-        config.strategy(Strategy::Winch).consume_fuel(true).concurrency_support(false).parallel_compilation(true);
-        let engine = Engine::new(&config).map_err(failed)?;
+        let engine = Engine::new(&config()).map_err(failed)?;
         let module = Module::new(&engine, &instrumented).map_err(failed)?;
         let mut linker = Linker::new(&engine);
         linker.define_unknown_imports_as_traps(&module).map_err(failed)?;
@@ -169,5 +176,37 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("taking a snapshot does not wait"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_for_loading_is_this_and_changes_only_on_purpose() {
+        let engine = Engine::new(&config()).unwrap();
+        let features: Vec<&str> = engine.get_wasm_features().iter_names().map(|(name, _)| name).collect();
+        assert_eq!(
+            features,
+            [
+                "MUTABLE_GLOBAL",
+                "SATURATING_FLOAT_TO_INT",
+                "SIGN_EXTENSION",
+                "REFERENCE_TYPES",
+                "MULTI_VALUE",
+                "BULK_MEMORY",
+                "SIMD",
+                "FLOATS",
+                "EXTENDED_CONST",
+                "COMPONENT_MODEL",
+            ]
+        );
+        assert_eq!(engine.get_strategy(), Some(Strategy::Winch));
+        assert!(engine.get_consume_fuel() && !engine.get_epoch_interruption());
+        assert!(!engine.get_concurrency_support() && !engine.get_shared_memory());
+        assert!(engine.get_guard_before_linear_memory() && engine.get_signals_based_traps());
+        assert!(engine.get_pooling_config().is_none(), "each file has memory of its own, given back with it");
+        assert_eq!(engine.get_max_wasm_stack(), 512 << 10);
     }
 }

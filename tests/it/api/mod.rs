@@ -11,6 +11,7 @@ mod tracking;
 mod versions;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tidegate::clock::Clock;
 use tidegate::config::Config;
 use tidegate::delivery::Trials;
 use tidegate::egress::{EgressConfig, Gate};
+use tidegate::model::Ceilings;
 use tidegate::sandbox::{Sandbox, SandboxConfig};
 use tidegate::store::{Store, StoreConfig};
 use tidegate::telemetry::Telemetry;
@@ -65,19 +67,31 @@ impl Answer {
 impl Apis {
     /// With these variables over the default configuration.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
+        // The program that runs now is the tests'.
+        Self::start_building_with(variables, crate::host::program()).await
+    }
+
+    /// The same with another program in the place of the one that builds uploads.
+    pub async fn start_building_with(variables: &[(&str, &str)], program: PathBuf) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let config = Config::load(None, variables).unwrap();
         let store = Arc::new(Store::open(dir.path(), &StoreConfig::default(), Clock::System).unwrap());
         let token = store.ensure_operator_key().await.unwrap().unwrap();
         let sandbox = Sandbox::start(&SandboxConfig { max_instances: 1, ..SandboxConfig::in_memory() }).unwrap();
-        // The program that runs now is the tests'.
         let mut workshop = workshop_config(&config);
-        workshop.processes.program = crate::host::program();
+        workshop.processes.program = program;
         let sandbox = Arc::new(sandbox);
         let workshop = Workshop::new(workshop, Arc::clone(&sandbox));
         let gate = Arc::new(Gate::new(&EgressConfig::default()).unwrap());
-        let tried = trials(Trials::new(Arc::clone(&store), sandbox, gate, config.limits.clone()));
+        let guests = tokio::runtime::Handle::current();
+        let tried = trials(Trials::new(
+            Arc::clone(&store),
+            sandbox,
+            gate,
+            Ceilings { all: config.limits.clone(), ..Ceilings::default() },
+            guests,
+        ));
         // Nothing is delivered here, so nobody answers.
         let standing = standing(tidegate::delivery::watch().0);
         let state =

@@ -6,6 +6,7 @@
 
 mod mutation;
 mod targets;
+mod uploads;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,9 +18,6 @@ use targets::Target;
 
 /// How long one target is tried where nobody says: all of them together stay under half a minute on one processor.
 const SECONDS: u64 = 3;
-
-/// Inputs between two looks at the clock.
-const ROUND: u32 = 200;
 
 /// No input may take longer, on however busy a machine.
 const SLOWEST: Duration = Duration::from_secs(20);
@@ -67,11 +65,12 @@ fn fuzz(target: &Target) {
         }
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let config = Config { cases: ROUND, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+        let config =
+            Config { cases: target.round, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
         let ran =
             runner.run(&Mutation::any(seeds.len()), |mutation| tried(target, &mutation.apply(&seeds, target.tokens)));
-        inputs += u64::from(ROUND);
+        inputs += u64::from(target.round);
         if let Err(TestError::Fail(why, mutation)) = ran {
             let input = mutation.apply(&seeds, target.tokens);
             let kept = std::env::temp_dir().join(format!("tidegate-fuzz-{}-{seed}", target.name));
@@ -93,12 +92,15 @@ fn rand_seed() -> u64 {
 }
 
 macro_rules! targets {
-    ($($name:ident)*) => {$(
+    ($($from:ident: $($name:ident)*;)*) => {$($(
         #[test]
         fn $name() {
-            fuzz(&targets::$name());
+            fuzz(&$from::$name());
         }
-    )*};
+    )*)*};
 }
 
-targets! { tracking manifests settings urls components requests gzip responses }
+targets! {
+    targets: tracking manifests settings urls components requests gzip responses;
+    uploads: secrets signatures cases scripts forms links;
+}

@@ -30,10 +30,13 @@ pub struct Target {
     pub tokens: &'static [&'static str],
     /// Seeds that are no files.
     pub more_seeds: fn() -> Vec<Vec<u8>>,
+    /// Inputs between two looks at the clock.
+    pub round: u32,
 }
 
-const fn none() -> Vec<Vec<u8>> {
-    Vec::new()
+impl Target {
+    /// What a target has that says nothing else: no seeds but its files, and inputs that take no time.
+    pub const QUICK: Self = Self { name: "", run: |_| {}, tokens: &[], more_seeds: Vec::new, round: 200 };
 }
 
 static CONFIG: LazyLock<Config> = LazyLock::new(|| Config::load(None, []).expect("the default configuration"));
@@ -77,7 +80,7 @@ pub fn tracking() -> Target {
         "\"properties\":",
         "2026-01-01T00:00:00.000Z",
     ];
-    Target { name: "tracking", run, tokens, more_seeds: none }
+    Target { name: "tracking", run, tokens, ..Target::QUICK }
 }
 
 /// `function.toml`.
@@ -101,7 +104,7 @@ pub fn manifests() -> Target {
         "[batch]",
         "[limits]",
     ];
-    Target { name: "manifests", run, tokens, more_seeds: function_manifests }
+    Target { name: "manifests", run, tokens, more_seeds: function_manifests, ..Target::QUICK }
 }
 
 /// Those of the functions in this repository.
@@ -132,7 +135,7 @@ pub fn settings() -> Target {
         name: "settings",
         run,
         tokens: &["\"region\":", "\"url\":\"https://", "eu-1", "\"tags\":[\"a\"]"],
-        more_seeds: none,
+        ..Target::QUICK
     }
 }
 
@@ -176,7 +179,7 @@ pub fn urls() -> Target {
         "*.",
         "{settings.x}",
     ];
-    Target { name: "urls", run, tokens, more_seeds: none }
+    Target { name: "urls", run, tokens, ..Target::QUICK }
 }
 
 /// Uploaded components.
@@ -200,7 +203,7 @@ pub fn components() -> Target {
         "tidegate:manifest",
         "cm32p2",
     ];
-    Target { name: "components", run, tokens, more_seeds }
+    Target { name: "components", run, tokens, more_seeds, ..Target::QUICK }
 }
 
 /// A request of a guest, each part on a line of its own: method, URL, header fields with a colon.
@@ -243,7 +246,7 @@ pub fn requests() -> Target {
         "\r\nx: y",
         "transfer-encoding: chunked",
     ];
-    Target { name: "requests", run, tokens, more_seeds: none }
+    Target { name: "requests", run, tokens, ..Target::QUICK }
 }
 
 /// Compressed bodies of the tracking API.
@@ -269,7 +272,7 @@ pub fn gzip() -> Target {
         };
         vec![zip(b"{}"), zip(&[b' '; 70_000]), [zip(b"{\"batch\""), zip(b":[]}")].concat(), zip(b"")]
     }
-    Target { name: "gzip", run, tokens: &["\x1f\u{8b}\x08", "\0\0\0\u{ff}\u{ff}"], more_seeds }
+    Target { name: "gzip", run, tokens: &["\x1f\u{8b}\x08", "\0\0\0\u{ff}\u{ff}"], more_seeds, ..Target::QUICK }
 }
 
 /// What a partner's server says, byte for byte, until it closes the connection.
@@ -308,7 +311,7 @@ pub fn responses() -> Target {
         "5\r\nhello\r\n",
         "0\r\n\r\n",
     ];
-    Target { name: "responses", run, tokens, more_seeds: none }
+    Target { name: "responses", run, tokens, ..Target::QUICK }
 }
 
 /// A partner that says whatever it is told, and the gate to it.

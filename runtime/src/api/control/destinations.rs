@@ -225,11 +225,16 @@ async fn unagreed(
 
 /// Checks settings; those that are kept are there and were checked when they were saved.
 pub(super) fn check_settings(
+    state: &ApiState,
     manifest: &Manifest,
     values: &Map<String, Value>,
     kept: &BTreeSet<String>,
 ) -> Result<(), Problem> {
-    settings::validate_with(manifest, values, kept).map_err(|errors| {
+    let named = |()| match settings::unnamed_addresses(manifest, values, &state.opened) {
+        errors if errors.is_empty() => Ok(()),
+        errors => Err(errors),
+    };
+    settings::validate_with(manifest, values, kept).and_then(named).map_err(|errors| {
         let detail = format!("the settings do not fit the function `{}` {}", manifest.name, manifest.version);
         Problem::unprocessable("invalid_settings", detail).with_errors(errors.iter().map(ToString::to_string))
     })
@@ -262,7 +267,7 @@ async fn create(
     }
     let version = state.store.get_version(&actor, function.id, pinned.unwrap_or(function.current)).await?;
     let kept = masking::kept(&version.manifest, &mut new.settings, None)?;
-    check_settings(&version.manifest, &new.settings, &kept)?;
+    check_settings(&state, &version.manifest, &new.settings, &kept)?;
     let secrets = masking::secrets(&version.manifest, &mut new.settings, kept);
     let new = NewDestination {
         name: new.name,
@@ -344,14 +349,19 @@ async fn change(
     };
     if let Some(settings) = &mut patch.settings {
         let kept = masking::kept(&manifest, settings, Some(&old))?;
-        check_settings(&manifest, settings, &kept)?;
+        check_settings(&state, &manifest, settings, &kept)?;
         patch.secrets = masking::secrets(&manifest, settings, kept);
     } else if patch.pinned.is_some() || consent {
         // What another version declared is not for this one, and stays for the way back.
         let declared = |name: &String| manifest.open_settings || manifest.settings.contains_key(name);
         let settings = old.settings.iter().filter(|(name, _)| declared(name));
         let settings = settings.map(|(name, value)| (name.clone(), value.clone())).collect();
-        check_settings(&manifest, &settings, &old.secrets.keys().filter(|name| declared(name)).cloned().collect())?;
+        check_settings(
+            &state,
+            &manifest,
+            &settings,
+            &old.secrets.keys().filter(|name| declared(name)).cloned().collect(),
+        )?;
     }
     patch.rate = change.rate.map(|rate| rate.map(RateView::checked).transpose()).transpose()?;
     let destination = state.store.update_destination(&actor, old.id, patch).await?;

@@ -81,7 +81,7 @@ async fn test(
     let function = find(&state, &actor, &function).await?;
     let (events, batch) = events(&body, state.clock.now())?;
     let version = wanted_version(&state, &actor, &function, body.version.as_deref()).await?;
-    check_settings(&version.manifest, &body.settings, &BTreeSet::new())?;
+    check_settings(&state, &version.manifest, &body.settings, &BTreeSet::new())?;
     let settings = version.manifest.with_defaults(&body.settings);
     let answers = body.answers.map(|answers| Value::from(answers).to_string());
     let (function, now, seed) = (function.id, body.now, body.seed);
@@ -107,7 +107,7 @@ async fn test_destination(
     let event = event.map_err(|error| Problem::unprocessable("invalid_event", error.to_string()))?;
     // They fit when they were saved; the version that is followed may have changed since.
     let manifest = &version.manifest;
-    check_settings(manifest, &destination.settings, &destination.secrets.keys().cloned().collect())?;
+    check_settings(&state, manifest, &destination.settings, &destination.secrets.keys().cloned().collect())?;
     let (defaults, secrets) = (manifest.with_defaults(&destination.settings), state.store.open_secrets(&destination)?);
     let settings = destination
         .with_secrets(manifest, defaults, secrets)

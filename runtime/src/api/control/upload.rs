@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Multipart, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::api::body::ReadError;
 use crate::api::extract::refused;
-use crate::api::{ApiState, Problem, body};
+use crate::api::spool::spool;
+use crate::api::{ApiState, Problem};
 use crate::catalog::cases::{self, Case};
 use crate::catalog::manifest::MAX_NAME;
 pub(super) use crate::catalog::workshop::Made;
-use crate::catalog::workshop::{Job, WorkError, Wrong};
+use crate::catalog::workshop::{Job, Share, Turn, WorkError, Wrong};
 use crate::model::Actor;
 
 /// What stands around the parts in a form, and a manifest: both are kilobytes.
@@ -87,20 +90,25 @@ pub(super) async fn receive(
     }
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let turn = state.workshop.turn(actor.partner).await.map_err(|error| problem(&error))?;
+    let share = state.workshop.share(actor.partner).await.map_err(|error| problem(&error))?;
     let mut cases = Vec::new();
-    let (job, bytes) = match kind.as_str() {
+    let ((job, bytes), turn) = match kind.as_str() {
         "application/wasm" => {
-            let (parts, body) = request.into_parts();
-            (Job::Component, whole(state, &parts.headers, body, state.control.upload_bytes).await?)
+            let (_, bytes, turn) = whole(state, share, request, state.control.upload_bytes).await?;
+            ((Job::Component, bytes), turn)
         }
         "text/javascript" | "application/javascript" | "text/typescript" | "application/typescript" => {
             let ending = if kind.ends_with("typescript") { "ts" } else { "js" };
             let job = Job::Source { file: file(query, ending)?, manifest: None, follows: false };
-            let (parts, body) = request.into_parts();
-            (job, whole(state, &parts.headers, body, state.control.upload_bytes).await?)
+            let (_, bytes, turn) = whole(state, share, request, state.control.upload_bytes).await?;
+            ((job, bytes), turn)
         }
-        "multipart/form-data" => from_form(state, query, request, &mut cases).await?,
+        "multipart/form-data" => {
+            let limit = state.control.upload_bytes.saturating_add(FORM_BYTES + CASES_BYTES);
+            let (parts, bytes, turn) = whole(state, share, request, limit).await?;
+            let form = Request::from_parts(parts, Body::from(bytes));
+            (from_form(state, query, form, &mut cases).await?, turn)
+        }
         _ => {
             let detail = format!(
                 "the body is `{kind}`: send `application/wasm`, `text/javascript` or `text/typescript` with `?name=`, or a \
@@ -115,7 +123,8 @@ pub(super) async fn receive(
 
 /// The function that a job comes to, compiled; nothing of it is stored yet.
 pub(super) async fn build(state: &ApiState, actor: &Actor, job: Job, bytes: Bytes) -> Result<Made, Problem> {
-    let turn = state.workshop.turn(actor.partner).await.map_err(|error| problem(&error))?;
+    let share = state.workshop.share(actor.partner).await.map_err(|error| problem(&error))?;
+    let turn = state.workshop.turn(share).await.map_err(|error| problem(&error))?;
     state.workshop.make(&turn, job, bytes).await.map_err(|error| problem(&error))
 }
 
@@ -141,12 +150,23 @@ fn file(query: &UploadQuery, ending: &str) -> Result<String, Problem> {
     }
 }
 
-async fn whole(state: &ApiState, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let read = body::read(headers, body, limit, state.http().body_timeout).await;
-    read.map(Bytes::from).map_err(|error| refused(&error, "control.upload_bytes", state.control.upload_bytes))
+/// The request's body, and a place to work on it: taken once the body is there, so that whoever sends slowly holds up nobody.
+async fn whole(
+    state: &ApiState,
+    share: Share,
+    request: Request,
+    limit: usize,
+) -> Result<(Parts, Bytes, Turn), Problem> {
+    let (parts, body) = request.into_parts();
+    let shown = |error: &ReadError| refused(error, "control.upload_bytes", state.control.upload_bytes);
+    let spooled = spool(&parts.headers, body, limit, state.http().body_timeout, &state.spool).await;
+    let spooled = spooled.map_err(|error| shown(&error))?;
+    let turn = state.workshop.turn(share).await.map_err(|error| problem(&error))?;
+    let bytes = spooled.bytes().await.map_err(|error| shown(&ReadError::Spool(error)))?;
+    Ok((parts, bytes, turn))
 }
 
-/// The whole form is read first, within the bound, so that nothing in it can be larger than that.
+/// A form that was read within the bound, so that nothing in it can be larger than that.
 async fn from_form(
     state: &Arc<ApiState>,
     query: &UploadQuery,
@@ -154,10 +174,6 @@ async fn from_form(
     cases: &mut Vec<(String, Case)>,
 ) -> Result<(Job, Bytes), Problem> {
     let bad = |why: String| Problem::bad_request("invalid_form", format!("the form cannot be used: {why}"));
-    let (parts, body) = request.into_parts();
-    let limit = state.control.upload_bytes.saturating_add(FORM_BYTES + CASES_BYTES);
-    let bytes = whole(state, &parts.headers, body, limit).await?;
-    let request = Request::from_parts(parts, Body::from(bytes));
     let mut form = Multipart::from_request(request, state).await.map_err(|error| bad(error.body_text()))?;
     let (mut script, mut called, mut manifest, mut component) = (None, SCRIPT, None, None);
     while let Some(field) = form.next_field().await.map_err(|error| bad(error.body_text()))? {

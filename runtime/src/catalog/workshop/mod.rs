@@ -65,9 +65,14 @@ pub struct Workshop {
     patience: Duration,
 }
 
+/// A partner's own place, in which one upload of theirs arrives and is worked on.
+pub struct Share {
+    _own: OwnedSemaphorePermit,
+}
+
 /// The right to have one upload in work.
 pub struct Turn {
-    _partner: OwnedSemaphorePermit,
+    _share: Share,
     _place: OwnedSemaphorePermit,
 }
 
@@ -95,22 +100,36 @@ impl Workshop {
         Self { config, sandbox, places, partners: Mutex::default(), patience: PATIENCE }
     }
 
-    /// Waits for this partner's turn. To be asked for before the upload is read, so that nothing large waits.
+    /// Waits until this partner has no other upload. To be asked for before one is read: one that comes slowly is waited
+    /// for by its partner's others only.
     ///
     /// # Errors
     ///
     /// [`WorkError::Busy`] after a while.
-    pub async fn turn(&self, partner: PartnerId) -> Result<Turn, WorkError> {
+    pub async fn share(&self, partner: PartnerId) -> Result<Share, WorkError> {
         let own = {
             let mut partners = self.partners.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever has an upload holds a second reference; the others need not be remembered.
             partners.retain(|_, own| Arc::strong_count(own) > 1);
             Arc::clone(partners.entry(partner).or_insert_with(|| Arc::new(Semaphore::new(1))))
         };
-        let both =
-            async { Some((own.acquire_owned().await.ok()?, Arc::clone(&self.places).acquire_owned().await.ok()?)) };
-        let both = tokio::time::timeout(self.patience, both).await.ok().flatten();
-        both.map(|(partner, place)| Turn { _partner: partner, _place: place }).ok_or(WorkError::Busy)
+        self.soon(own).await.map(|own| Share { _own: own })
+    }
+
+    /// Waits for one of the places that all partners share. To be asked for when the upload is there, and before it is taken into
+    /// memory, so that nothing large waits in it.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkError::Busy`] after a while.
+    pub async fn turn(&self, share: Share) -> Result<Turn, WorkError> {
+        let place = self.soon(Arc::clone(&self.places)).await?;
+        Ok(Turn { _share: share, _place: place })
+    }
+
+    async fn soon(&self, places: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, WorkError> {
+        let place = tokio::time::timeout(self.patience, places.acquire_owned()).await;
+        place.ok().and_then(Result::ok).ok_or(WorkError::Busy)
     }
 
     /// Makes a function of an upload. Dropping the future ends the process.
@@ -164,12 +183,16 @@ mod tests {
         let workshop = Workshop { patience: Duration::ZERO, ..workshop("/bin/false") };
         let partner = || PartnerId::new(Timestamp::from_millis(1));
         let (one, other) = (partner(), partner());
-        let turn = workshop.turn(one).await.unwrap();
-        assert!(matches!(workshop.turn(one).await, Err(WorkError::Busy)));
-        let second = workshop.turn(other).await.unwrap();
-        assert!(matches!(workshop.turn(partner()).await, Err(WorkError::Busy)), "two in all");
+        let share = workshop.share(one).await.unwrap();
+        assert!(matches!(workshop.share(one).await, Err(WorkError::Busy)));
+        // Uploads that arrive take nobody's place.
+        let shares = [workshop.share(other).await.unwrap(), workshop.share(partner()).await.unwrap()];
+        let turn = workshop.turn(share).await.unwrap();
+        let [second, third] = shares.map(|share| workshop.turn(share));
+        let second = second.await.unwrap();
+        assert!(matches!(third.await, Err(WorkError::Busy)), "two in all");
         drop(turn);
-        drop(workshop.turn(one).await.unwrap());
+        drop(workshop.turn(workshop.share(one).await.unwrap()).await.unwrap());
         drop(second);
         assert_eq!(workshop.places.available_permits(), 2);
     }
@@ -182,7 +205,8 @@ mod tests {
             ("/no/such/program", "No such file"),
         ] {
             let workshop = workshop(program);
-            let turn = workshop.turn(PartnerId::new(Timestamp::from_millis(1))).await.unwrap();
+            let share = workshop.share(PartnerId::new(Timestamp::from_millis(1))).await.unwrap();
+            let turn = workshop.turn(share).await.unwrap();
             let error = workshop.make(&turn, Job::Component, Bytes::from_static(b"x")).await.unwrap_err();
             assert!(error.to_string().contains(expected), "{program}: {error}");
         }

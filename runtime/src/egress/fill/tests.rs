@@ -168,6 +168,26 @@ fn what_is_no_place_for_a_secret_is_sent_as_it_is() {
 }
 
 #[test]
+fn a_part_of_an_answer_in_which_a_secret_could_be_cut_in_two_is_not_asked_for() {
+    let bench = Bench::usual();
+    for name in ["range", "Range", "if-range"] {
+        let ask = |url: &str| bench.ask(url, &[(name, "bytes=0-9")], "").map_err(|denial| denial.reason);
+        let refused =
+            ask("https://a.example/").expect_err("a secret is bound to it, whether this request has it or not");
+        assert!(
+            refused.contains(&format!("`{}`", name.to_lowercase())) && refused.contains("leave it out"),
+            "{refused}"
+        );
+        assert!(ask("https://own.example/").is_err(), "an origin of the settings");
+    }
+    let free = Bench::new(json!({"s": "", "user": "", "pass": "", "path": ""}));
+    assert!(
+        free.ask("https://a.example/", &[("range", "bytes=0-9")], "").is_ok(),
+        "there is nothing to read in pieces"
+    );
+}
+
+#[test]
 fn secrets_go_over_plain_http_to_this_machine_only() {
     let bench = Bench::usual();
     let header = [("authorization", "Bearer {s}")];

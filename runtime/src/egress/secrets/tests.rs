@@ -72,6 +72,25 @@ fn an_answer_that_repeats_a_secret_has_the_handle_in_its_place() {
 }
 
 #[test]
+fn names_of_header_fields_are_searched_too_in_the_lower_case_in_which_they_come() {
+    let (secrets, settings) = take(&json!({"key": "K-1234567890-Ab"}), &HandleKey::random(), "dst_1");
+    let response =
+        InboundResponse { status: 200, headers: vec![("x-k-1234567890-ab-y".into(), "1".into())], body: Bytes::new() };
+    let masked = secrets.masked(&Origin::parse("https://a.example").expect("an origin"), response).expect("readable");
+    assert_eq!(masked.headers[0].0, format!("x-{}-y", settings["key"].as_str().expect("a handle")));
+}
+
+#[test]
+fn what_is_made_of_nothing_but_a_secret_is_no_answer_and_no_text() {
+    let (secrets, _) = take(&json!({"key": "k-12"}), &HandleKey::random(), "dst_1");
+    let text = "k-12".repeat(200_000);
+    let response = InboundResponse { status: 200, headers: Vec::new(), body: Bytes::from(text.clone()) };
+    let error = secrets.masked(&Origin::parse("https://a.example").expect("an origin"), response).expect_err("refused");
+    assert!(matches!(&error, EgressError::Protocol(why) if why.contains("so often")), "{error}");
+    assert_eq!(&*secrets.redacted(text.as_bytes()), b"(not shown: secrets stand in it too often)");
+}
+
+#[test]
 fn an_answer_that_cannot_be_searched_is_refused() {
     let (secrets, _) = take(&json!({"key": "k-1234567890"}), &HandleKey::random(), "dst_1");
     let response = |coding: &str| InboundResponse {

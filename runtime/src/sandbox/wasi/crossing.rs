@@ -9,7 +9,6 @@ use wasmtime_wasi::p2::StreamError;
 use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
 use wasmtime_wasi_http::p2::{HeaderError, HttpError};
 
-use crate::model::Limit;
 use crate::sandbox::budget::LimitHit;
 use crate::sandbox::host::{Run, WORD};
 
@@ -120,11 +119,7 @@ impl Run {
     /// A guest calls with so many bytes.
     pub(super) fn called(&mut self, bytes: usize) -> Result<(), LimitHit> {
         self.budget.host_call(bytes)?;
-        // The engine has the same bound; its error alone does not say which one it is.
-        if self.table.iter_mut().count() >= self.budget.limits().handles as usize {
-            return Err(LimitHit::new(Limit::Handles, self.budget.limits()));
-        }
-        Ok(())
+        self.one_more_handle()
     }
 
     /// The guest is given so many bytes.

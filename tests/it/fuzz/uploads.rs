@@ -1,0 +1,325 @@
+//! The targets around uploads, secrets and links: what a stranger's bytes go through, and what must hold whatever they are.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use serde_json::{Map, Value, json};
+use tidegate::catalog::signature::{PrivateKey, Signature, public_key};
+use tidegate::catalog::{self, build, cases};
+use tidegate::egress::{
+    Answers, CannedAnswer, CannedResponse, EgressConfig, Grant, HandleKey, OutboundRequest, Outlet, Reach, ResponseCaps,
+};
+use tidegate::model::{Digest, Manifest};
+
+use super::targets::Target;
+use crate::api::{Apis, send};
+
+/// Values that a stranger might choose are long enough to stand nowhere by chance.
+const SURE: usize = 12;
+
+static LEAKY: LazyLock<Manifest> = LazyLock::new(|| {
+    let bind =
+        |place: &str, name: Option<&str>| json!({"origin": "https://api.example.com", "place": place, "name": name});
+    let binds = json!([
+        bind("bearer", None),
+        bind("header", Some("x-key")),
+        bind("query", Some("key")),
+        bind("path", None),
+        bind("body", None),
+        bind("basic-user", None),
+        bind("basic-password", None),
+        bind("sign-hmac-sha256", None)
+    ]);
+    let manifest = json!({"name": "f", "version": "1", "events": ["track"], "egress": {"allow": ["https://api.example.com"]},
+        "settings": {"key": {"type": "string", "secret": true, "bind": binds}}});
+    serde_json::from_value(manifest).expect("a manifest")
+});
+
+/// A secret, the URL, a header's value and the body of a request with `{key}` where its handle goes, and an answer with `{key}`
+/// where it stands as it is: in this order, each but the last ended by a byte that is in none of them.
+pub fn secrets() -> Target {
+    fn run(input: &[u8]) {
+        let text = String::from_utf8_lossy(input);
+        let mut parts = text.split('\x1e');
+        let [value, url, header, body] = [(); 4].map(|()| parts.next().unwrap_or_default());
+        let answer = parts.next().unwrap_or_default();
+        let mut settings = Map::from_iter([("key".to_owned(), Value::from(value))]);
+        let (grant, secrets) =
+            Grant::with_secrets(&LEAKY, &mut settings, "fuzz", &HandleKey::random()).expect("settings that fit");
+        let handle = settings["key"].as_str().expect("a text").to_owned();
+        if value.is_empty() {
+            return;
+        }
+        assert!(!handle.contains(value) || value.len() < SURE, "{handle} has the value");
+        // A path's slash is not part of its secret.
+        let value = value.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(value);
+        let json = Value::from(value).to_string();
+        let answer = answer
+            .replace("{key}", value)
+            .replace("{json}", &json[1..json.len() - 1])
+            .replace("{base64}", &STANDARD_NO_PAD.encode(value));
+        let with_handle = |text: &str| text.replace("{key}", &handle);
+        let request = OutboundRequest {
+            method: "POST".to_owned(),
+            url: with_handle(url),
+            headers: vec![("x-key".to_owned(), with_handle(header)), ("authorization".to_owned(), with_handle(header))],
+            body: with_handle(body).into(),
+        };
+        let echo: String = answer.chars().filter(|char| char.is_ascii_graphic()).take(1_000).collect();
+        let canned = CannedResponse {
+            status: None,
+            headers: [("x-echo".to_owned(), echo)].into(),
+            body: Value::from(answer.clone()),
+        };
+        let reach = Reach::new(&EgressConfig::default()).expect("a reach");
+        let outlet =
+            Answers::new(vec![CannedAnswer::Response(canned)], grant, reach, secrets.clone()).expect("an answer");
+        let caps = ResponseCaps { body_bytes: 1 << 20, headers: 20, header_bytes: 10_000 };
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(15);
+        let sent = futures_now(outlet.send(request, deadline, caps));
+        let code = STANDARD_NO_PAD.encode(value);
+        // All but what the bits after it share in.
+        let code = &code[..value.len() * 8 / 6];
+        let clean = |text: &str| value.len() < SURE || !(text.contains(value) || text.contains(code));
+        if let Ok(response) = sent {
+            assert!(clean(&String::from_utf8_lossy(&response.body)), "the guest sees the value");
+            assert!(response.headers.iter().all(|(name, value)| clean(name) && clean(value)), "{:?}", response.headers);
+        } else if let Err(error) = sent {
+            assert!(clean(&error.to_string()), "{error}");
+        }
+        drop(outlet.hmac_sha256(&handle, body.as_bytes()).expect("it is bound to that"));
+        assert!(clean(&String::from_utf8_lossy(&secrets.redacted(answer.as_bytes()))), "people see the value");
+        let most = answer.len() / 2;
+        let Some(kept) = secrets.cut(answer.as_bytes(), most) else { return };
+        assert!(clean(&String::from_utf8_lossy(&kept)));
+        // One that the end would cut in two.
+        for length in 8..value.len().min(200) {
+            let Some(at) = most.checked_sub(length) else { break };
+            if answer.as_bytes()[at..].starts_with(value.as_bytes()) {
+                assert!(!kept.ends_with(&value.as_bytes()[..length]), "{length} bytes of the value are left");
+            }
+        }
+    }
+    let tokens = &[
+        "\x1e",
+        "{key}",
+        "{json}",
+        "{base64}",
+        "https://api.example.com/",
+        "?key={key}",
+        "Bearer {key}",
+        "Basic ",
+        "\\u0026",
+        "%25",
+        "&amp;",
+        "&#38;",
+        "\\\\",
+        "tgs_",
+        "\u{20ac}",
+        "\u{1f600}",
+    ];
+    Target { name: "secrets", run, tokens, ..Target::QUICK }
+}
+
+/// What a canned answer comes to: it waits for nothing.
+fn futures_now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        std::task::Poll::Ready(done) => done,
+        std::task::Poll::Pending => panic!("a canned answer waits"),
+    }
+}
+
+/// Signatures of uploads, as they stand in a header, and keys.
+pub fn signatures() -> Target {
+    static KEY: LazyLock<PrivateKey> =
+        LazyLock::new(|| PrivateKey::read(&PrivateKey::generate()).expect("the key that was made"));
+    fn signed() -> Signature {
+        KEY.sign(Digest([7; 32]), &LEAKY, 1_700_000_000_000)
+    }
+    fn run(input: &[u8]) {
+        let text = String::from_utf8_lossy(input);
+        if let Ok(key) = public_key(&text) {
+            assert_eq!(public_key(&key.to_string()).ok(), Some(key), "its own text means the same");
+        }
+        drop(PrivateKey::read(&text).map(|key| key.public()));
+        let Ok(signature) = text.parse::<Signature>() else { return };
+        let written = signature.to_string();
+        assert_eq!(written.parse::<Signature>().expect("its own text"), signature);
+        // Whatever was changed, only what its owner signed holds.
+        let holds = signature.check(Digest([7; 32]), &LEAKY).is_ok();
+        assert!(!holds || signature == signed(), "{written} was not made by the key's owner");
+        assert!(signature.check(Digest([8; 32]), &LEAKY).is_err());
+    }
+    fn more_seeds() -> Vec<Vec<u8>> {
+        let signature = signed().to_string();
+        vec![
+            KEY.public().to_string().into(),
+            signature.clone().into(),
+            signature.to_uppercase().into(),
+            PrivateKey::generate().as_bytes().to_vec(),
+        ]
+    }
+    let tokens = &[
+        "ed25519 ",
+        "-----BEGIN PUBLIC KEY-----\n",
+        "-----END PUBLIC KEY-----",
+        "MCowBQYDK2VwAyEA",
+        " 18446744073709551615 ",
+    ];
+    Target { name: "signatures", run, tokens, more_seeds, ..Target::QUICK }
+}
+
+/// A file of `cases/`, and what a function may have done.
+pub fn cases() -> Target {
+    fn run(input: &[u8]) {
+        let text = String::from_utf8_lossy(input);
+        let Ok(case) = cases::parse(&text) else { return };
+        let (events, types) = (case.given().count(), case.types());
+        assert!(events > 0 || types.is_empty());
+        // Whatever a report is, it is compared and not believed.
+        let shown = serde_json::from_str::<Value>(&text).expect("a case is JSON");
+        for report in [Value::Null, json!({"requests": 7, "outcome": [], "outcomes": {}}), shown] {
+            for difference in case.differences(&report) {
+                assert!(!difference.is_empty());
+            }
+        }
+    }
+    fn more_seeds() -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions/slack/cases");
+        let entries = std::fs::read_dir(folder).expect("cases");
+        entries.map(|entry| std::fs::read(entry.expect("an entry").path()).expect("a file")).collect()
+    }
+    let tokens = &[
+        "\"event\":",
+        "\"events\":[",
+        "\"outcomes\":[",
+        "\"requests\":[{",
+        "\"body\":",
+        "\"answers\":[",
+        "\"outcome\":{\"code\":",
+    ];
+    Target { name: "cases", run, tokens, more_seeds, ..Target::QUICK }
+}
+
+/// JavaScript and TypeScript, the name of the file before a NUL: built in this process, as the process of an upload does.
+pub fn scripts() -> Target {
+    fn run(input: &[u8]) {
+        let text = String::from_utf8_lossy(input);
+        let (name, source) = text.split_once('\0').unwrap_or(("handler.js", &text));
+        let file = if name.ends_with("ts") { "handler.ts" } else { "handler.js" };
+        match build::build_source(source, Path::new(file), None) {
+            Ok(built) => {
+                let inspected = catalog::inspect(&built.component).expect("what the host builds it takes");
+                assert_eq!(
+                    inspected.manifest.egress.allow,
+                    Vec::<String>::new(),
+                    "without a manifest it reaches nothing"
+                );
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    let tokens = &[
+        "async function onTrack(event, settings) {",
+        "export default ",
+        "import x from 'y';",
+        "interface A<T extends keyof B> { readonly [key: string]: T }",
+        "enum E { A = 1 << 2 }",
+        "namespace N { export const a = 1 }",
+        "@decorator class C { #a?: string = `${1}`; static { for (;;); } }",
+        "for (;;);",
+        "new Array(2 ** 31).fill(0);",
+        "((((((((((((((((((((((((((((((((",
+        "await ",
+        "as unknown as never",
+        "//# sourceMappingURL=data:application/json;base64,",
+        "/(?<a>a+)+$/u",
+        "}",
+    ];
+    // Where one is a function, loading it takes hundreds of milliseconds.
+    Target { name: "scripts", run, tokens, round: 5, ..Target::QUICK }
+}
+
+/// The APIs, for targets that go through a socket. What uploads are built with ends at once.
+struct Live {
+    apis: Apis,
+    runtime: tokio::runtime::Runtime,
+    /// A link that opens a session, as long as nobody has.
+    link: String,
+}
+
+static LIVE: LazyLock<Live> = LazyLock::new(|| {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let many = "1000000000";
+    let variables = [
+        ("TIDEGATE__CONTROL__KEY_REQUESTS_PER_S", many),
+        ("TIDEGATE__CONTROL__KEY_BURST", many),
+        ("TIDEGATE__CONTROL__WRONG_KEYS", many),
+    ];
+    let (apis, link) = runtime.block_on(async {
+        let apis = Apis::start_building_with(&variables, "/bin/false".into()).await;
+        let made = apis.make("/api/v1/links", &json!({"name": "fuzz", "role": "workspace-viewer"})).await;
+        (apis, made["link"].as_str().expect("a link").to_owned())
+    });
+    Live { apis, runtime, link }
+});
+
+/// Forms with a function in them. The boundary is the word `edge`.
+pub fn forms() -> Target {
+    fn run(input: &[u8]) {
+        let live = &*LIVE;
+        let bearer = format!("Bearer {}", live.apis.token);
+        let kind = "multipart/form-data; boundary=edge";
+        let headers = [("authorization", bearer.as_str()), ("content-type", kind)];
+        let answer =
+            live.runtime.block_on(send(live.apis.admin, "POST", "/api/v1/functions?name=fuzz", &headers, input));
+        // Either it is refused for a reason, or it came as far as the process that builds, which does not.
+        assert!(matches!(answer.status, 400 | 413 | 415 | 422 | 500 | 503), "{}: {}", answer.status, answer.text());
+        let code = answer.json()["code"].as_str().expect("a problem").to_owned();
+        assert!(answer.status < 500 || ["internal", "upload_interrupted"].contains(&code.as_str()), "{code}");
+    }
+    let tokens = &[
+        "--edge\r\n",
+        "\r\n--edge--\r\n",
+        "content-disposition: form-data; name=\"component\"\r\n\r\n",
+        "content-disposition: form-data; name=\"handler.js\"\r\n\r\n",
+        "content-disposition: form-data; name=\"function.toml\"; filename=\"function.toml\"\r\n\r\n",
+        "content-disposition: form-data; name=\"cases/a.json\"\r\n\r\n",
+        "content-type: text/plain; charset=utf-16\r\n",
+        "content-transfer-encoding: base64\r\n",
+        "name*=utf-8''handler.js",
+    ];
+    Target { name: "forms", run, tokens, round: 20, ..Target::QUICK }
+}
+
+/// Links that open a session.
+pub fn links() -> Target {
+    fn run(input: &[u8]) {
+        let live = &*LIVE;
+        let text = String::from_utf8_lossy(input);
+        if text == live.link {
+            return;
+        }
+        let body = json!({"link": text}).to_string();
+        let headers = [("content-type", "application/json")];
+        let answer =
+            live.runtime.block_on(send(live.apis.admin, "POST", "/api/v1/sessions", &headers, body.as_bytes()));
+        assert!((400..500).contains(&answer.status), "{text:?}: {} {}", answer.status, answer.text());
+        assert!(!answer.text().contains("tgk_"), "a token for {text:?}");
+    }
+    fn more_seeds() -> Vec<Vec<u8>> {
+        vec![LIVE.link.clone().into()]
+    }
+    Target {
+        name: "links",
+        run,
+        tokens: &["tgl_", "tgk_", "AAAA", "=", "-_", "+/"],
+        more_seeds,
+        round: 20,
+        ..Target::QUICK
+    }
+}
