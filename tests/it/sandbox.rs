@@ -169,7 +169,7 @@ async fn who_has_used_too_much_time_by_the_end_has_met_the_limit_whatever_they_a
     for guest in [guests::SEND, guests::WAIT_ANY] {
         let report = bench.run(&guest, through(Busy(Duration::from_millis(40)))).await;
         assert_eq!(limit(&report.ending).0, Limit::CpuMs, "{}: {:?}", guest.name, report.ending);
-        assert!(report.used.cpu_ms > 30.0 && report.requests.len() == 1, "{}: its request is recorded", guest.name);
+        assert!(report.used.cpu_ms > 30.0 && !report.requests.is_empty(), "{}: its requests are recorded", guest.name);
     }
 }
 

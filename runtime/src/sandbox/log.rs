@@ -36,8 +36,11 @@ impl LogBook {
         }
     }
 
-    /// How many lines and bytes there are.
+    /// How many lines and bytes there are; none in a log that was cut, which says so itself.
     pub(super) fn used(&self, limits: &Limits) -> (u64, u64) {
+        if self.cut {
+            return (0, 0);
+        }
         let bytes = (limits.log_bytes as usize).saturating_sub(self.bytes_left);
         ((limits.log_lines - self.lines_left).into(), bytes as u64)
     }
