@@ -272,11 +272,9 @@ impl World<'_> {
                 return Err("a delivery went to another destination".to_owned());
             }
         }
-        let mut off = self.switches[destination] != Switch::On;
+        let off = self.switches[destination] != Switch::On;
         #[cfg(test)]
-        {
-            off &= !made(Mistake::PauseIgnored);
-        }
+        let off = off && !made(Mistake::PauseIgnored);
         let Some(schedule) = self.schedule.as_mut().filter(|_| off) else { return self.attempt(ticket, items, place) };
         // Deleted, paused or switched off since the claim, as the dispatcher says it.
         let off = Ended { events: items.len(), back: Back::Off(items), ..Ended::default() };

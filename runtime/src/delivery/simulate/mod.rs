@@ -182,6 +182,15 @@ mod tests {
     }
 
     #[test]
+    fn a_promise_that_is_broken_is_told_with_its_seed_and_the_command_that_repeats_it() {
+        use crate::delivery::mistakes::{Mistake, making};
+
+        let told = making(Mistake::LedgerForgets, || simulate(7)).unwrap_err().to_string();
+        assert!(told.starts_with("seed 7: the ledger says"), "{told}");
+        assert!(told.contains("`tidegate bench simulate --first 7 --seeds 1`"), "{told}");
+    }
+
+    #[test]
     fn a_seed_does_the_same_each_time() {
         for seed in [3, 8] {
             assert_eq!(simulate(seed).unwrap(), simulate(seed).unwrap());
