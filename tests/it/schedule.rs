@@ -1,6 +1,7 @@
 //! When deliveries are attempted: lanes, rates, breakers, batches and order, from outside with real functions.
 
 mod batches;
+mod figures;
 mod lanes;
 mod order;
 mod restart;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use super::bench_delivery::Size;
 use super::client::{Client, ServerArgs};
 use super::print::{self, Format};
 use super::{
@@ -127,17 +128,34 @@ pub(super) enum Command {
     #[command(hide = true)]
     Partner,
     /// What destinations do to each other: throughput and latencies with 1, 10 and 100 of them, with one of a hundred
-    /// hanging, and during and after three times as much as the host can deliver. As ratios of one run.
+    /// hanging, and during and after three times as much as the host can deliver; dead letters that come back beside live
+    /// events; a start with pending deliveries; and, simulated, how much reaches a partner that often fails. As ratios of one run.
     #[command(long_flag = "delivery")]
     Delivery {
         /// A component that takes `webhook_path` and `base_url`; `functions/slack-rust`, beside this program, if it is left out.
         component: Option<PathBuf>,
-        /// How many deliveries each greatest rate is measured over.
-        #[arg(long, default_value_t = 20_000)]
-        deliveries: u64,
+        /// With 100,000 dead letters, 1,000,000 pending deliveries and 2,000 seeds, where it is 10,000, 100,000 and 200 otherwise.
+        #[arg(long, conflicts_with = "quick")]
+        full: bool,
+        /// With so few of everything that only its being there is shown: no figure means anything.
+        #[arg(long)]
+        quick: bool,
+        /// How many deliveries each greatest rate is measured over: 20,000.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        deliveries: Option<u64>,
+        /// How many dead letters come back.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        dead: Option<u64>,
+        /// How many deliveries are pending at the start.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        pending: Option<u64>,
+        /// How many seeds are simulated.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        seeds: Option<u64>,
     },
-    /// The delivery core in virtual time, with sick partners, crashes and faults that a seed decides. Ends with 1, and the
-    /// seed, at the first promise that is broken.
+    /// The delivery core in virtual time, with sick partners, crashes at any step, faults of the disk, customers' switches and
+    /// clocks that are set, as a seed decides. Ends with 1, the seed and the command that repeats it at the first promise that is
+    /// broken.
     #[command(long_flag = "simulate")]
     Simulate {
         /// How many seeds.
@@ -169,12 +187,29 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Hostile { samples, only } => bench_hostile::run(samples.max(1), only.as_deref()).await?,
         Command::Soak { invocations } => serde_json::to_value(bench::soak::soak(invocations).await?)?,
         Command::Replay { component, dead, rate, live } => {
-            bench_replay::run(taken(component)?, dead, rate, live).await?
+            let pace = bench_replay::Pace { per_s: rate, live_per_s: live, ..bench_replay::Pace::USUAL };
+            bench_replay::run(taken(component)?, dead, pace).await?
         }
-        Command::Restart { component, pending } => bench_restart::run(taken(component)?, pending).await?,
+        Command::Restart { component, pending } => {
+            bench_restart::run(taken(component)?, pending, bench_restart::WATCHED).await?
+        }
         Command::Path { component, events } => bench_path::run(taken(component)?, events).await?,
         Command::Partner => return bench_path::serve().await.map(|()| 0),
-        Command::Delivery { component, deliveries } => bench_delivery::run(taken(component)?, deliveries).await?,
+        Command::Delivery { component, full, quick, deliveries, dead, pending, seeds } => {
+            let size = match (full, quick) {
+                (true, _) => Size::FULL,
+                (_, true) => Size::QUICK,
+                _ => Size::USUAL,
+            };
+            let size = Size {
+                deliveries: deliveries.unwrap_or(size.deliveries),
+                dead: dead.unwrap_or(size.dead),
+                pending: pending.unwrap_or(size.pending),
+                seeds: seeds.unwrap_or(size.seeds),
+                ..size
+            };
+            bench_delivery::run(taken(component)?, size).await?
+        }
         Command::Simulate { seeds, first } => {
             tokio::task::spawn_blocking(move || bench::simulate::simulate(first, seeds)).await??
         }

@@ -1,7 +1,8 @@
-//! `tidegate bench delivery`: what destinations do to each other, and what too much does to all, as ratios of one run.
+//! `tidegate bench delivery`: what destinations do to each other, what too much does to all, and what comes back or begins beside
+//! live events, as ratios of one run.
 //!
-//! Each case is a host of its own in this process, a stand-in partner beside it, and figures that `run` holds against
-//! each other. A further case is a function that gets a [`Bed`] and gives back JSON.
+//! Each case is a host of its own, a stand-in partner beside it, and figures that `run` holds against each other. A further
+//! case is a function that gets a [`Bed`] and gives back JSON.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,8 @@ use serde_json::{Value, json};
 use super::bench::{event, start};
 use super::client::{Client, ServerArgs};
 use super::partner::{self, HANGS};
+use super::{bench_replay, bench_restart};
+use crate::bench::simulate::simulate;
 
 /// Events in one request to the tracking API while as many as possible are sent.
 const BATCH: u64 = 100;
@@ -20,42 +23,96 @@ const BATCH: u64 = 100;
 /// Requests under way at the same time.
 const SENDERS: u64 = 4;
 
-/// How long a paced case lasts: some hundred events for its percentiles, and over soon.
-const PACED: Duration = Duration::from_secs(5);
-
 /// The part of the greatest rate at which latencies are measured: far from any queue.
 const CALM: f64 = 0.2;
 
 /// How long a case may take. Only a broken host comes near it.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-pub(super) async fn run(component: Vec<u8>, deliveries: u64) -> anyhow::Result<Value> {
+/// How much of everything.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    /// Deliveries that each greatest rate is measured over.
+    pub(super) deliveries: u64,
+    /// How long a paced case lasts: some hundred events for its percentiles, and over soon.
+    pub(super) paced: Duration,
+    /// Dead letters that come back beside live events, and how.
+    pub(super) dead: u64,
+    pub(super) replay: bench_replay::Pace,
+    /// Deliveries that are pending when a host begins, and how long it is watched.
+    pub(super) pending: u64,
+    pub(super) watched: Duration,
+    /// Seeds that are simulated.
+    pub(super) seeds: u64,
+}
+
+impl Size {
+    /// Over in some minutes.
+    pub(super) const USUAL: Self = Self {
+        deliveries: 20_000,
+        paced: Duration::from_secs(5),
+        dead: 10_000,
+        replay: bench_replay::Pace { per_s: 200, ..bench_replay::Pace::USUAL },
+        pending: 100_000,
+        watched: bench_restart::WATCHED,
+        seeds: 200,
+    };
+
+    /// What goals are stated for.
+    pub(super) const FULL: Self =
+        Self { dead: 100_000, replay: bench_replay::Pace::USUAL, pending: 1_000_000, seeds: 2_000, ..Self::USUAL };
+
+    /// Only whether all of it works: its figures mean nothing.
+    pub(super) const QUICK: Self = Self {
+        deliveries: 200,
+        paced: Duration::from_millis(500),
+        dead: 120,
+        replay: bench_replay::Pace::QUICK,
+        pending: 500,
+        watched: Duration::from_secs(1),
+        seeds: 5,
+    };
+}
+
+pub(super) async fn run(component: Vec<u8>, size: Size) -> anyhow::Result<Value> {
     let mut by_destinations = serde_json::Map::new();
     let mut greatest = Vec::new();
     for destinations in [1, 10, 100] {
+        eprintln!("{destinations} destinations: the greatest rate, and latencies far below it");
         let bed = Bed::start(&component, destinations, 0).await?;
-        let per_s = bed.greatest_rate(deliveries).await?;
-        let calm = bed.paced(per_s * CALM, PACED).await?;
+        let per_s = bed.greatest_rate(size.deliveries).await?;
+        let calm = bed.paced(per_s * CALM, size.paced).await?;
         by_destinations
             .insert(destinations.to_string(), json!({ "delivered_per_s": per_s.round(), "calm": calm.json() }));
         greatest.push((per_s, calm));
         bed.end().await?;
     }
-    let hanging = one_hangs(&component, greatest[2].0, &greatest[2].1).await?;
-    let overload = overload(&component, greatest[1].0, &greatest[1].1).await?;
+    eprintln!("one of 100 destinations hangs");
+    let hanging = one_hangs(&component, size, greatest[2].0, &greatest[2].1).await?;
+    eprintln!("three times as much as can be delivered");
+    let overload = overload(&component, size, greatest[1].0, &greatest[1].1).await?;
+    eprintln!("{} dead letters come back beside live events", size.dead);
+    let replay = bench_replay::run(component.clone(), size.dead, size.replay).await?;
+    eprintln!("a host begins with {} pending deliveries", size.pending);
+    let restart = bench_restart::run(component, size.pending, size.watched).await?;
+    eprintln!("a failing destination, in {} simulations", size.seeds);
+    let simulated = tokio::task::spawn_blocking(move || simulate(0, size.seeds)).await??;
     Ok(json!({
         "destinations": by_destinations,
         "throughput_100_to_1": ratio(greatest[2].0, greatest[0].0),
         "one_of_100_hangs": hanging,
         "overload": overload,
+        "replay_beside_live": replay,
+        "cold_start": restart,
+        "failing_destination": simulated["failing_destination"],
     }))
 }
 
 /// Ninety-nine beside one that never answers.
-async fn one_hangs(component: &[u8], per_s: f64, without: &Latencies) -> anyhow::Result<Value> {
+async fn one_hangs(component: &[u8], size: Size, per_s: f64, without: &Latencies) -> anyhow::Result<Value> {
     let bed = Bed::start(component, 100, 1).await?;
     // The first seconds count as well: its breaker is still closed.
-    let with = bed.paced(per_s * CALM, PACED).await?;
+    let with = bed.paced(per_s * CALM, size.paced).await?;
     bed.end().await?;
     Ok(json!({
         "others": with.json(),
@@ -65,23 +122,30 @@ async fn one_hangs(component: &[u8], per_s: f64, without: &Latencies) -> anyhow:
 }
 
 /// Three times as much as can be delivered for some seconds, and what comes after.
-async fn overload(component: &[u8], per_s: f64, before: &Latencies) -> anyhow::Result<Value> {
+async fn overload(component: &[u8], size: Size, per_s: f64, before: &Latencies) -> anyhow::Result<Value> {
     let bed = Bed::start(component, 10, 0).await?;
     let began = Instant::now();
-    let offered = bed.send_for(per_s * 3.0, PACED).await?;
+    let offered = bed.send_for(per_s * 3.0, size.paced).await?;
     let sent = began.elapsed();
-    let during = bed.heard.count();
+    let delivered = bed.heard.count();
     bed.arrived(offered).await?;
     let drained = began.elapsed() - sent;
-    let work = (offered - during) as f64 / per_s;
-    let after = bed.paced(per_s * CALM, PACED).await?;
+    // Of all events that were sent meanwhile, also of those that waited until it was over.
+    let during = bed.heard.latencies();
+    let work = (offered - delivered) as f64 / per_s;
+    let after = bed.paced(per_s * CALM, size.paced).await?;
     bed.end().await?;
     Ok(json!({
         "offered_per_s": (offered as f64 / sent.as_secs_f64()).round(),
-        "delivered_per_s_to_greatest": ratio(during as f64 / sent.as_secs_f64(), per_s),
+        "offered_to_greatest": ratio(offered as f64 / sent.as_secs_f64(), per_s),
+        "delivered_per_s_to_greatest": ratio(delivered as f64 / sent.as_secs_f64(), per_s),
+        "during": during.json(),
+        "p50_during_ratio": ratio(during.at(50), before.at(50)),
+        "p99_during_ratio": ratio(during.at(99), before.at(99)),
         "drained_after_s": (drained.as_secs_f64() * 10.0).round() / 10.0,
         "drained_to_work": ratio(drained.as_secs_f64(), work),
         "after": after.json(),
+        "p50_after_ratio": ratio(after.at(50), before.at(50)),
         "p99_after_ratio": ratio(after.at(99), before.at(99)),
     }))
 }
@@ -108,6 +172,13 @@ impl Heard {
 
     fn count(&self) -> u64 {
         self.with(|inner| inner.count)
+    }
+
+    /// How long those took that arrived of what was sent last.
+    fn latencies(&self) -> Latencies {
+        let mut latencies = self.with(|inner| std::mem::take(&mut inner.latencies));
+        latencies.sort_unstable();
+        Latencies(latencies)
     }
 
     fn request(&self, body: &[u8]) {
@@ -213,9 +284,7 @@ impl Bed {
     async fn paced(&self, per_s: f64, time: Duration) -> anyhow::Result<Latencies> {
         let deliveries = self.send_for(per_s, time).await?;
         self.arrived(deliveries).await?;
-        let mut latencies = self.heard.with(|inner| std::mem::take(&mut inner.latencies));
-        latencies.sort_unstable();
-        Ok(Latencies(latencies))
+        Ok(self.heard.latencies())
     }
 
     /// Sends at this rate of deliveries, and says how many that were.

@@ -14,14 +14,34 @@ use super::client::{Client, ServerArgs};
 use super::partner;
 use crate::store::Settle;
 
-/// How long the replay runs, and stands still, in turns: a disk that is slow for a while is so for both.
-const TURN: Duration = Duration::from_secs(5);
+/// How quickly dead letters come back, beside what, and how that is measured.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    /// Dead letters that come back in a second, at most.
+    pub(super) per_s: u32,
+    /// Live events a second.
+    pub(super) live_per_s: u32,
+    /// How long the replay runs, and stands still, in turns: a disk that is slow for a while is so for both.
+    pub(super) turn: Duration,
+    /// What each turn needs to be itself: it is not measured.
+    pub(super) between: Duration,
+    /// Turns of each kind; then the replay runs to its end.
+    pub(super) turns: usize,
+}
 
-/// What each turn needs to be itself: it is not measured.
-const BETWEEN: Duration = Duration::from_secs(1);
+impl Pace {
+    pub(super) const USUAL: Self =
+        Self { per_s: 500, live_per_s: 100, turn: Duration::from_secs(5), between: Duration::from_secs(1), turns: 12 };
 
-/// Turns of each kind; then the replay runs to its end.
-const TURNS: usize = 12;
+    /// Only whether it works.
+    pub(super) const QUICK: Self = Self {
+        per_s: 20,
+        live_per_s: 20,
+        turn: Duration::from_millis(500),
+        between: Duration::from_millis(100),
+        turns: 2,
+    };
+}
 
 /// When each live event was sent, and how long those took that arrived.
 #[derive(Default)]
@@ -61,10 +81,10 @@ impl Live {
     }
 
     /// How long those take that arrive in one turn.
-    async fn turn(&self) -> Vec<f64> {
-        tokio::time::sleep(BETWEEN).await;
+    async fn turn(&self, pace: &Pace) -> Vec<f64> {
+        tokio::time::sleep(pace.between).await;
         self.taken();
-        tokio::time::sleep(TURN).await;
+        tokio::time::sleep(pace.turn).await;
         self.taken()
     }
 }
@@ -77,7 +97,7 @@ fn figures(mut took: Vec<f64>) -> (f64, f64) {
 }
 
 /// Measures live events beside a replay of that many dead letters, and while it stands still.
-pub(super) async fn run(component: Vec<u8>, dead: u64, rate: u32, live_per_s: u32) -> anyhow::Result<Value> {
+pub(super) async fn run(component: Vec<u8>, dead: u64, pace: Pace) -> anyhow::Result<Value> {
     let live = Arc::new(Live::default());
     let heard = Arc::clone(&live);
     let partner = partner::start(move |request| heard.arrived(&request.body)).await?;
@@ -91,9 +111,9 @@ pub(super) async fn run(component: Vec<u8>, dead: u64, rate: u32, live_per_s: u3
 
     let (listen, api, stop, host) = super::bench::start_again(data.path(), partner, &token).await?;
     let tracking = Arc::new(Client::new(ServerArgs::of(format!("http://{listen}"), None)));
-    let traffic = tokio::spawn(traffic(Arc::clone(&live), tracking, write_key, live_per_s));
+    let traffic = tokio::spawn(traffic(Arc::clone(&live), tracking, write_key, pace.live_per_s));
     let began = Instant::now();
-    let made = api.post("/api/v1/replays", &json!({ "events_per_s": rate })).await?;
+    let made = api.post("/api/v1/replays", &json!({ "events_per_s": pace.per_s })).await?;
     let planned = began.elapsed();
     let path = format!("/api/v1/replays/{}", made["id"].as_str().context("the replay has no id")?);
     let (mut alone, mut beside, mut stood) = (Vec::new(), Vec::new(), Duration::ZERO);
@@ -103,18 +123,18 @@ pub(super) async fn run(component: Vec<u8>, dead: u64, rate: u32, live_per_s: u3
             break replay;
         }
         ensure!(!traffic.is_finished(), "the live events ended");
-        if replay["state"] == "done" || alone.len() >= TURNS {
+        if replay["state"] == "done" || alone.len() >= pace.turns {
             tokio::time::sleep(Duration::from_millis(250)).await;
             continue;
         }
         // The first seconds fill caches, and are no turn's.
-        beside.push(live.turn().await);
+        beside.push(live.turn(&pace).await);
         let stands = Instant::now();
         if api.post(&format!("{path}/pause"), &json!({})).await.is_err() {
             // It came to its end in this turn.
             continue;
         }
-        alone.push(live.turn().await);
+        alone.push(live.turn(&pace).await);
         api.post(&format!("{path}/resume"), &json!({})).await?;
         stood += stands.elapsed();
     };
@@ -130,14 +150,16 @@ pub(super) async fn run(component: Vec<u8>, dead: u64, rate: u32, live_per_s: u3
     ensure!(replay["delivered"] == dead, "not all came back: {replay}");
     Ok(json!({
         "dead_letters": dead,
-        "asked_per_s": rate,
+        "asked_per_s": pace.per_s,
         "replayed_per_s": (dead as f64 / took.as_secs_f64()).round(),
         "replay_s": (took.as_secs_f64() * 10.0).round() / 10.0,
         "planning_ms": planned.as_millis() as u64,
-        "live_per_s": live_per_s,
+        "live_per_s": pace.live_per_s,
         "live_alone": { "events": counts.0, "p50_ms": alone_p50, "p99_ms": alone_p99 },
         "live_beside": { "events": counts.1, "p50_ms": p50, "p99_ms": p99 },
+        "p50_ratio": (p50 / alone_p50 * 100.0).round() / 100.0,
         "p99_ratio": (p99 / alone_p99 * 100.0).round() / 100.0,
+        "p99_ratio_goal": 1.2,
         "ledger": ledger,
     }))
 }

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::store::Settle;
 
 /// How long the host is watched while it delivers.
-const WATCHED: Duration = Duration::from_secs(15);
+pub(super) const WATCHED: Duration = Duration::from_secs(15);
 
 /// A host in a process of its own, ended with this.
 pub(super) struct Host(Child);
@@ -71,7 +71,7 @@ impl Host {
 }
 
 /// Measures the start of a host on that many pending deliveries, a tenth of which were tried before and are due.
-pub(super) async fn run(component: Vec<u8>, pending: u64) -> anyhow::Result<Value> {
+pub(super) async fn run(component: Vec<u8>, pending: u64, watched: Duration) -> anyhow::Result<Value> {
     let served = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&served);
     let partner = partner::start(move |_| {
@@ -99,7 +99,7 @@ pub(super) async fn run(component: Vec<u8>, pending: u64) -> anyhow::Result<Valu
     }
     let delivering = began.elapsed();
     let (at_start, _) = host.memory()?;
-    tokio::time::sleep(WATCHED).await;
+    tokio::time::sleep(watched).await;
     let (_, most) = host.memory()?;
     let ledger = control.get("/api/v1/ledger").await?;
     let ms = |time: Duration| (time.as_secs_f64() * 1e4).round() / 10.0;
@@ -111,8 +111,8 @@ pub(super) async fn run(component: Vec<u8>, pending: u64) -> anyhow::Result<Valu
         "start_to_first_delivery_ms": ms(delivering),
         "memory_at_first_delivery_mb": mb(at_start),
         "highest_memory_mb": mb(most),
-        "watched_s": WATCHED.as_secs(),
-        "delivered_meanwhile_per_s": (served.load(Ordering::Relaxed) as f64 / WATCHED.as_secs_f64()).round(),
+        "watched_s": watched.as_secs(),
+        "delivered_meanwhile_per_s": (served.load(Ordering::Relaxed) as f64 / watched.as_secs_f64()).round(),
         "ledger": ledger,
     }))
 }

@@ -40,6 +40,40 @@ pub(super) enum Mistake {
     CapIgnored,
     /// A destination takes places as long as there are any.
     PlacesUnshared,
+    /// A destination that waits until a moment is not looked at then.
+    WaitForgotten,
+    /// A destination has one attempt under way and no more.
+    OneAtATime,
+    /// The dispatcher is not told that events came.
+    FeedForgets,
+    /// A client gets its answer before its event is on disk.
+    AcknowledgedEarly,
+    /// An event that finds no room on the disk is acknowledged all the same.
+    FullDiskAcknowledged,
+    /// What became of deliveries is forgotten when it finds no room on the disk.
+    FullDiskForgets,
+    /// Events for a destination that is paused are filtered.
+    PausedFiltered,
+    /// What is paused or off is claimed and tried all the same.
+    PauseIgnored,
+    /// What a lane gives back of a destination that is off is not given to the store.
+    ReleaseForgotten,
+    /// What is filtered is not counted.
+    FilteredUncounted,
+    /// What was tried before stays owed when its destination is deleted.
+    DeletedStillOwed,
+    /// The window of what waited begins with its acceptance.
+    SinceForgotten,
+    /// The process goes by a clock that somebody sets.
+    WallClock,
+    /// After the clock was set back, new deliveries sort before older ones.
+    IdsGoBack,
+    /// After the clock was set back, what is due stays as far ahead as it was.
+    DueStaysAhead,
+    /// After the clock was set back, a batch waits for the time in which its first event was accepted.
+    BatchWaitsAhead,
+    /// What was due while nothing ran is due in one moment.
+    BacklogAtOnce,
 }
 
 thread_local! {

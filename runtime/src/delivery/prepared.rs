@@ -153,7 +153,8 @@ impl Prepared {
         let grouped = self.terms.batch.as_ref().map(|batch| &batch.group_by[..]).filter(|fields| !fields.is_empty());
         Item {
             group: grouped.map_or(0, |fields| OrderKey::of_all(fields, &delivery.event).0),
-            since: if delivery.again { now } else { delivery.accepted_at },
+            // Not in times to come, where the clock was set back since.
+            since: if delivery.again { now } else { delivery.accepted_at.min(now) },
             delivery,
         }
     }

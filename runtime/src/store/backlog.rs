@@ -13,9 +13,23 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Below this, spreading would only delay.
 const LEAST: Duration = Duration::from_secs(1);
 
+/// What is due further ahead than this when a process begins comes nearer: nothing waits longer, so the clock was set back.
+const FARTHEST: Duration = Duration::from_secs(3600);
+
+/// When a retry is due for a process that begins now. After a clock was set back by hours, what was due within minutes would be
+/// due within hours: it comes within one minute instead, spread as it was. `set_back`: it is known that it was.
+pub(crate) fn nearer(due: Timestamp, now: Timestamp, set_back: bool) -> Timestamp {
+    let ahead = due.since(now);
+    if ahead <= if set_back { LONGEST } else { FARTHEST } {
+        return due;
+    }
+    let ms = ahead.as_millis() % LONGEST.as_millis();
+    now.plus(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+}
+
 /// The retries of one destination that were due before the process began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Backlog {
+pub(crate) struct Backlog {
     /// When the first of them was due.
     oldest: Timestamp,
     /// When the process began.
@@ -66,6 +80,24 @@ mod tests {
 
     fn at(ms: u64) -> Timestamp {
         Timestamp::from_millis(1_000_000_000 + ms)
+    }
+
+    #[test]
+    fn after_the_clock_was_set_back_what_is_due_comes_within_a_minute_and_otherwise_when_it_was_to() {
+        let (minute, hour) = (60_000, 3_600_000);
+        let cases = [
+            (0, true, 0),
+            (minute, true, minute),
+            (minute + 1, true, 1),
+            (minute + 1, false, minute + 1),
+            (hour, false, hour),
+            (3 * hour + 500, false, 500),
+            (3 * hour + 500, true, 500),
+        ];
+        for (ahead, set_back, wanted) in cases {
+            assert_eq!(nearer(at(ahead), at(0), set_back), at(wanted), "{ahead} ms ahead, {set_back}");
+        }
+        assert_eq!(nearer(at(0), at(5), true), at(0), "what was due stays due");
     }
 
     #[test]

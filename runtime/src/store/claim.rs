@@ -9,12 +9,13 @@ use bytes::Bytes;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, nearer};
 use super::cache::Cache;
 use super::codec::{self, BadBlock};
 use super::error::StoreError;
 use super::lanes::{Candidate, Cursor, Found, Lanes, Start};
 use super::rows::{count, id, ms, time, uuid};
+use super::settle::HELD;
 use super::states;
 use super::types::Want;
 use super::work::{Events, block_of, delivery_at};
@@ -308,6 +309,24 @@ pub(super) fn stored_keys(sql: &Connection, destination: DestinationId) -> rusql
         Ok((OrderKey(row.get::<_, i64>(0)?.cast_unsigned()), row.get(1)?))
     })?
     .collect()
+}
+
+/// After the clock was set back: retries that would be due hours later than they should come nearer, and no retry window begins
+/// in times to come. Nothing changes otherwise.
+pub(super) fn bring_nearer(sql: &Connection, now: Timestamp, newest_id: Timestamp) -> rusqlite::Result<()> {
+    sql.execute("UPDATE retries SET since = ?1 WHERE since > ?1", [ms(now)])?;
+    let ahead: Vec<([u8; 16], Timestamp)> = sql
+        .prepare("SELECT delivery, due_at FROM retries WHERE due_at > ?1 AND due_at < ?2")?
+        .query_map([ms(now), HELD], |row| Ok((row.get(0)?, time(row, 1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut set = sql.prepare("UPDATE retries SET due_at = ?2 WHERE delivery = ?1")?;
+    for (delivery, due) in ahead {
+        let near = nearer(due, now, newest_id > now);
+        if near != due {
+            set.execute(params![delivery, ms(near)])?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells the lanes what an earlier process left: where something fresh is, and when retries are due.

@@ -90,12 +90,15 @@ impl Store {
             suppressed: Suppressed::default(),
         });
         shared.suppressed.load(&sql)?;
+        let newest_id = open::newest_id(&sql)?;
+        claim::bring_nearer(&sql, now, newest_id)?;
         claim::refill(&sql, &shared.lanes, now)?;
         let keys = Keys::default();
         keys.load(&sql, tenants)?;
         let memory = open::memory(&sql)?;
         let checkpoints = Checkpoints::start(&mut sql, &places)?;
-        let writer = Writer { checkpoints, sql, shared: Arc::clone(&shared), memory, pruner: Default::default() };
+        let (shared_too, pruner) = (Arc::clone(&shared), Default::default());
+        let writer = Writer { checkpoints, sql, shared: shared_too, memory, pruner, newest_id };
         let writer = start(writer, lock)?;
         Ok(Self {
             readers: Arc::new(Readers::new(places, config.readers, sealing)),

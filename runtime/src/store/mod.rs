@@ -74,6 +74,7 @@ mod work;
 mod writer;
 
 pub use audit::AuditVerdict;
+pub(crate) use backlog::{Backlog, nearer};
 pub use backup::{BackupError, BackupFile, BackupRecord, backup, restore};
 pub use candidates::{Candidate, Candidates, Wanted};
 pub use destroy::Destroyed;

@@ -151,6 +151,14 @@ pub(super) fn tenants(sql: &mut Connection, now: Timestamp) -> Result<(Workspace
     Ok((WorkspaceId::from_uuid(workspace), PartnerId::from_uuid(partner)))
 }
 
+/// The newest moment in a delivery's id, of which the order of events is read.
+pub(super) fn newest_id(sql: &Connection) -> rusqlite::Result<Timestamp> {
+    let newest: Option<[u8; 16]> = sql.query_row("SELECT max(id) FROM delivery_blocks", [], |row| row.get(0))?;
+    // The first 48 bits of such a UUID are its milliseconds.
+    let ms = newest.map_or(0, |id| u128::from_be_bytes(id) >> 80);
+    Ok(Timestamp::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)))
+}
+
 /// What the writer keeps in memory.
 pub(super) fn memory(sql: &Connection) -> rusqlite::Result<Memory> {
     let mut memory = Memory::default();

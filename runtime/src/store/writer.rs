@@ -27,6 +27,7 @@ use super::suppressions::Suppressed;
 use super::types::{Places, StoreConfig};
 use super::work::{Call, Commit, Done, Memory, Work};
 use crate::clock::Clock;
+use crate::model::{DeliveryId, Timestamp};
 use crate::telemetry::StoreMetrics;
 use crate::vault::Vault;
 
@@ -66,6 +67,8 @@ pub(super) struct Writer {
     pub shared: Arc<Shared>,
     pub memory: Memory,
     pub pruner: Pruner,
+    /// The newest moment in an id that an earlier process made.
+    pub newest_id: Timestamp,
 }
 
 /// Stops the queue when the writer's thread ends, however it ends.
@@ -85,6 +88,9 @@ impl Writer {
     /// Writes until the queue is closed or something fails.
     pub fn run(mut self) {
         let stop = StopOnDrop(Arc::clone(&self.shared));
+        // Ids of one thread sort as they were made: with this one the ids of earlier processes are among them, also if the clock
+        // was set back since.
+        let _before = DeliveryId::new(self.newest_id);
         let mut pruned = Instant::now();
         loop {
             let work = match self.shared.queue.take(IDLE) {

@@ -56,6 +56,34 @@ async fn a_destination_that_hangs_leaves_others_as_they_were_and_is_served_again
     assert_eq!(bed.health(&hanging).await["breaker"], "closed");
 }
 
+/// Destinations of one function, of which one hangs.
+const MANY: usize = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_one_of_a_hundred_destinations_hangs_all_others_get_everything() {
+    let partner = Partner::answering(|one| (if one.path == "/hangs" { 0 } else { 200 }, vec![])).await;
+    // Nothing that hangs is given up before all others are through, however slow the machine is.
+    let patient = [("TIDEGATE__LIMITS__DEADLINE_MS", "600000")];
+    let bed = Bed::start(partner, POSTS, "", &patient).await;
+    let hanging = bed.destination("/hangs", json!({})).await;
+    let mut others = Vec::new();
+    for n in 1..MANY {
+        others.push(bed.destination(&format!("/{n}"), json!({})).await);
+    }
+    bed.send_many(10).await;
+    let tried = || async { json!(bed.arrived("/hangs").len()) };
+    bed.until("the one that hangs", tried, |tried| tried != 0).await;
+    // Still more come while it is held.
+    bed.send((0..10).map(|n| (format!("n{n}"), format!("u{n}")))).await;
+    for (n, other) in (1..).zip(&others) {
+        let ledger = bed.until("the others", || bed.ledger(other), |ledger| ledger["pending"] == 0).await;
+        assert_eq!((&ledger["delivered"], bed.arrived(&format!("/{n}")).len()), (&json!(20), 20), "{ledger}");
+    }
+    let (ledger, health) = (bed.ledger(&hanging).await, bed.health(&hanging).await);
+    assert_eq!((&ledger["pending"], &ledger["delivered"]), (&json!(20), &json!(0)), "{ledger}");
+    assert!(health["in_flight"].as_u64() > Some(0), "it is held all the while: {health}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_costs_no_attempts_beyond_its_beginning_and_ends_as_a_ramp() {
     let up = Arc::new(AtomicBool::new(false));

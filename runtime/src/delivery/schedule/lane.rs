@@ -256,6 +256,8 @@ impl Lane {
     pub fn gate(&mut self, cap: usize, now: Timestamp) -> Gate {
         #[cfg(test)]
         let cap = if made(Mistake::CapIgnored) { usize::MAX } else { cap };
+        #[cfg(test)]
+        let cap = if made(Mistake::OneAtATime) { 1 } else { cap };
         if self.waiting.is_empty() || self.in_flight >= cap {
             return Gate::Shut;
         }

@@ -497,6 +497,10 @@ impl Schedule {
 
     fn leave_until(&mut self, destination: DestinationId, at: Timestamp) {
         self.leave(destination);
+        #[cfg(test)]
+        if made(Mistake::WaitForgotten) {
+            return;
+        }
         if let Some(lane) = self.lanes.get_mut(&destination)
             && lane.timer.is_none_or(|timer| at < timer)
         {

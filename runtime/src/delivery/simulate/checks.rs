@@ -1,14 +1,15 @@
 //! Checks: what must be true at every step, whatever happens.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::delivery::schedule::{Change, Item, LaneState, SAVED_RETRIES, ScheduleConfig};
-use crate::model::{Ending, InvocationReport, OrderKey, Rate, Timestamp};
+use crate::model::{DeliveryId, Ending, InvocationReport, OrderKey, Rate, Timestamp};
 
 use super::partner::Kind;
 use super::scenario::Place;
 use super::store::{State, Store};
+use super::tally::Switch;
 
 /// What is watched of one destination.
 struct Watched {
@@ -35,6 +36,8 @@ struct Watched {
     second: (u64, u64),
     /// Milliseconds from acceptance to the end of the attempt that delivered.
     latencies: Vec<u64>,
+    /// When the first retry was due that an earlier process left, if it was before this one began.
+    left: Option<Timestamp>,
 }
 
 /// One set rate, measured on its own.
@@ -120,12 +123,25 @@ const RAMP_FIRST: u64 = 6;
 /// The longest that a partner's wish to be left alone is granted for all of its deliveries.
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
 
+/// How long what was due while nothing ran takes at most until all of it is let through, and what is too short to be spread.
+const SPREAD: Duration = Duration::from_secs(60);
+const UNSPREAD: Duration = Duration::from_secs(1);
+
 /// All checks of one run.
 pub(super) struct Checks {
     config: ScheduleConfig,
     watched: Vec<Watched>,
     /// Deliveries of a key that are not over, by number, which is the order of acceptance.
     open: HashMap<(usize, OrderKey), BTreeSet<usize>>,
+    /// Deliveries that had to be filtered.
+    filtered: u64,
+    /// Deliveries whose window went by while nobody could try them.
+    blameless: HashSet<usize>,
+    /// When this process began, and how many there were before it.
+    opened: Timestamp,
+    restarts: u64,
+    /// The attempt that began last at each delivery, in this process.
+    begun: HashMap<DeliveryId, u32>,
 }
 
 impl Checks {
@@ -145,8 +161,18 @@ impl Checks {
             peak: 0,
             second: (0, 0),
             latencies: Vec::new(),
+            left: None,
         };
-        Self { config, watched: places.iter().map(watch).collect(), open: HashMap::new() }
+        Self {
+            config,
+            watched: places.iter().map(watch).collect(),
+            open: HashMap::new(),
+            filtered: 0,
+            blameless: HashSet::new(),
+            opened: now,
+            restarts: 0,
+            begun: HashMap::new(),
+        }
     }
 
     /// The process begins anew: promises about rates and shares are those of one process, order is for ever.
@@ -158,28 +184,92 @@ impl Checks {
             watched.rates.iter_mut().for_each(|meter| *meter = Meter::new(meter.rate, now));
         }
         self.open.clear();
-        for number in 0..store.owed.len() {
-            self.accepted(store, number);
+        (self.opened, self.restarts) = (now, self.restarts + 1);
+        self.begun.clear();
+        self.watched.iter_mut().for_each(|watched| watched.left = None);
+        for (number, owed) in store.owed.iter().enumerate() {
+            self.note_key(store, number);
+            if let State::Again(Some(at)) = owed.state()
+                && now.since(at) >= UNSPREAD
+            {
+                let left = &mut self.watched[owed.sent.destination].left;
+                *left = Some(left.map_or(at, |before| before.min(at)));
+            }
         }
     }
 
-    pub fn accepted(&mut self, store: &Store, number: usize) {
+    fn note_key(&mut self, store: &Store, number: usize) {
         let owed = &store.owed[number];
-        if let (Some(key), State::Fresh | State::Again(_)) = (owed.key, owed.state) {
-            self.open.entry((owed.destination, key)).or_default().insert(number);
+        if let Some(key) = owed.sent.key.filter(|_| owed.state().is_open()) {
+            self.open.entry((owed.sent.destination, key)).or_default().insert(number);
         }
+    }
+
+    /// An event is on disk, with what its destination is owed while its customer has made this of it.
+    pub fn accepted(&mut self, store: &Store, number: usize, switch: Switch) -> Result<(), String> {
+        self.note_key(store, number);
+        let waits = matches!(switch, Switch::On | Switch::Paused);
+        self.filtered += u64::from(!waits);
+        if store.owed[number].state().is_open() == waits {
+            return Ok(());
+        }
+        let state = store.owed[number].state();
+        Err(format!("switch: delivery {number} to a destination that is {switch:?} is {state:?}"))
+    }
+
+    /// A customer has made something else of a destination, which was owed so much before and is now.
+    pub fn switched(&mut self, destination: usize, (to, owed): (Switch, u64), left: u64) -> Result<(), String> {
+        let all = to == Switch::Deleted;
+        self.filtered += if all { owed } else { 0 };
+        if all {
+            self.open.retain(|(of, _), _| *of != destination);
+        }
+        let wanted = if all { 0 } else { owed };
+        if left == wanted {
+            return Ok(());
+        }
+        Err(format!("switch: destination {destination} is owed {left} after it was made {to:?}, not {wanted}"))
+    }
+
+    /// What is filtered is counted, and nothing else is.
+    pub fn filtered_as_counted(&self, counted: u64) -> Result<(), String> {
+        let wanted = self.filtered;
+        if counted == wanted { Ok(()) } else { Err(format!("switch: {counted} are counted as filtered, not {wanted}")) }
+    }
+
+    /// Whether the partner asked to be left alone.
+    pub fn is_held(&self, destination: usize, now: Timestamp) -> bool {
+        self.watched[destination].hold.is_some_and(|until| now < until)
+    }
+
+    /// What was due while nothing ran is let through with the distances that there were, shortened alike.
+    fn spread(&self, store: &Store, item: &Item, destination: usize, now: Timestamp) -> Result<(), String> {
+        let number = store.ids[&item.delivery.id];
+        let State::Again(Some(at)) = store.owed[number].state() else { return Ok(()) };
+        let Some(oldest) = self.watched[destination].left.filter(|_| at <= self.opened) else { return Ok(()) };
+        let behind = self.opened.since(oldest);
+        let share = at.since(oldest).as_secs_f64() / behind.as_secs_f64();
+        let from = self.opened.plus(behind.min(SPREAD).mul_f64(share));
+        if now.plus(Duration::from_millis(2)) >= from {
+            return Ok(());
+        }
+        Err(format!("stormed: delivery {number} was due at {at}, begins at {now}, and was to wait until {from}"))
     }
 
     /// An attempt begins. `after` is how its lane stands then.
     pub fn started(
         &mut self,
         store: &Store,
-        (destination, place): (usize, &Place),
+        (destination, place, switch): (usize, &Place, Switch),
         items: &[Item],
         after: &LaneState,
         now: Timestamp,
     ) -> Result<(), String> {
+        if switch != Switch::On {
+            return Err(format!("switch: an attempt begins at destination {destination}, which is {switch:?}"));
+        }
         for item in items {
+            self.spread(store, item, destination, now)?;
             let number = store.ids[&item.delivery.id];
             let Some(key) = item.delivery.key else { continue };
             let first = self.open.get(&(destination, key)).and_then(|open| open.first().copied());
@@ -195,8 +285,15 @@ impl Checks {
                 return Err(format!("rate: destination {destination} exceeded {:?}", meter.rate));
             }
         }
-        let retries = items.iter().filter(|item| item.delivery.again).count() as u64;
-        watched.fresh += items.len() as u64 - retries;
+        // A batch that failed as a whole begins again in halves, within the same attempt.
+        let begun = &mut self.begun;
+        let mut first =
+            |item: &&Item| begun.insert(item.delivery.id, item.delivery.attempt) != Some(item.delivery.attempt);
+        let (mut fresh, mut retries) = (0, 0);
+        for item in items.iter().filter(|item| first(item)) {
+            *if item.delivery.again { &mut retries } else { &mut fresh } += 1;
+        }
+        watched.fresh += fresh;
         if after.fresh > 0 {
             watched.retries += retries;
         }
@@ -208,17 +305,24 @@ impl Checks {
     }
 
     /// A delivery is over, as far as this process knows.
-    pub fn over(&mut self, store: &Store, number: usize, delivered: bool, now: Timestamp) {
-        let owed = &store.owed[number];
-        if let Some(key) = owed.key
-            && let Some(open) = self.open.get_mut(&(owed.destination, key))
+    pub fn over(&mut self, store: &Store, number: usize, (delivered, blameless): (bool, bool), now: Timestamp) {
+        let sent = &store.owed[number].sent;
+        if let Some(key) = sent.key
+            && let Some(open) = self.open.get_mut(&(sent.destination, key))
         {
             open.remove(&number);
         }
         if delivered {
-            let latency = now.since(owed.delivery.accepted_at).as_millis();
-            self.watched[owed.destination].latencies.push(u64::try_from(latency).unwrap_or(u64::MAX));
+            let latency = now.since(sent.delivery.accepted_at).as_millis();
+            self.watched[sent.destination].latencies.push(u64::try_from(latency).unwrap_or(u64::MAX));
+        } else if blameless {
+            self.blameless.insert(number);
         }
+    }
+
+    /// Whether a delivery was given up whose window went by while nobody could try it.
+    pub fn is_blameless(&self, number: usize) -> bool {
+        self.blameless.contains(&number)
     }
 
     /// An attempt ended, with what the partner asked for.
@@ -271,21 +375,25 @@ impl Checks {
     /// Everything has come to its end: to the right one.
     pub fn ended(&self, store: &Store, places: &[Place]) -> Result<(), String> {
         for (destination, (place, watched)) in places.iter().zip(&self.watched).enumerate() {
-            // A rate that is learned comes near to what the partner takes, and now and then above it.
-            if place.kind == Kind::Throttling && watched.throttled * 4 > watched.answered + 40 {
+            // A rate that is learned comes near to what the partner takes, and now and then above it; each process learns it,
+            // from what it has under way when the first "no" comes.
+            let learning = 40 + (self.restarts - 1) * self.config.in_flight_per_destination as u64 * 4;
+            if place.kind == Kind::Throttling && watched.throttled * 4 > watched.answered + learning {
                 let Watched { throttled, answered, .. } = watched;
                 return Err(format!("throttled: {throttled} of {answered} attempts at destination {destination}"));
             }
         }
         for (number, owed) in store.owed.iter().enumerate() {
-            let kind = places[owed.destination].kind;
-            let wrong = |what: &str| Err(format!("delivery {number} to {kind:?} {what}: {:?}", owed.state));
-            match owed.state {
+            let kind = places[owed.sent.destination].kind;
+            let wrong = |what: &str| Err(format!("delivery {number} to {kind:?} {what}: {:?}", owed.state()));
+            // A lie can be told for as long as the window lasts.
+            let must_arrive =
+                kind.takes_all() && kind != Kind::Lying && !owed.sent.poison && !self.is_blameless(number);
+            match owed.state() {
                 State::Fresh | State::Again(_) => return wrong("is still open"),
                 State::Delivered if owed.taken == 0 => return wrong("was never taken"),
-                // A lie can be told for as long as the window lasts.
-                State::Dead if kind.takes_all() && kind != Kind::Lying && !owed.poison => return wrong("was given up"),
-                State::Delivered | State::Dead => {}
+                State::Dead if must_arrive => return wrong("was given up"),
+                State::Delivered | State::Dead | State::Filtered => {}
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::delivery::dice::Dice;
 use crate::model::{Answer, Ending, Exchange, InvocationReport, Limit, Limits, Timestamp, Used};
 
 /// How long an attempt may take: the deadline of the default limits.
-const DEADLINE_MS: u64 = 5_000;
+pub(super) const DEADLINE_MS: u64 = 5_000;
 
 /// How a partner behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,5 +1,7 @@
 //! Deliveries that are held until those before them are over.
 
+use std::time::Duration;
+
 use super::*;
 use crate::model::OrderKey;
 use crate::store::Settled;
@@ -65,4 +67,38 @@ async fn another_key_and_a_revived_delivery_wait_for_nobody() {
     bed.settle(&other, Settle::Dead).await;
     bed.store.retry(&bed.actor, other.id).await.unwrap();
     assert_eq!(bed.claim(9, NOW).await.remove(0).key, None, "its key went on without it");
+}
+
+#[tokio::test]
+async fn after_the_clock_was_set_back_what_comes_later_still_waits_behind_what_came_before() {
+    let mut bed = Bed::new(1).await;
+    bed.accept(&["a"]).await;
+    let first = keyed(&bed, 9, 7).await.remove(0);
+    bed.settle(&first, Settle::RetryAt(later(500))).await;
+    let back = NOW.minus(Duration::from_secs(3 * 3600));
+    bed = bed.reopen_at(back);
+    bed.accept(&["b"]).await;
+    let mut second = bed.claim(9, back).await.remove(0);
+    assert_eq!(second.event.message_id, "b", "a is not due yet");
+    assert!(second.id > first.id, "ids tell who came first");
+    second.key = Some(OrderKey(7));
+    holding(&bed, &second).await;
+    let soon = back.plus(Duration::from_secs(60));
+    for wanted in ["a", "b"] {
+        let next = bed.claim(9, soon).await;
+        assert_eq!(ids(&next), [wanted]);
+        bed.settle(&next[0], Settle::Delivered).await;
+    }
+}
+
+#[tokio::test]
+async fn after_the_clock_was_set_back_a_retry_is_due_within_a_minute_and_its_window_has_not_begun_in_times_to_come() {
+    let mut bed = Bed::new(1).await;
+    bed.accept(&["a"]).await;
+    let first = bed.claim(9, NOW).await.remove(0);
+    bed.settle(&first, Settle::RetryAt(later(90_000))).await;
+    let back = NOW.minus(Duration::from_secs(74 * 365 * 86_400));
+    bed = bed.reopen_at(back);
+    let again = bed.claim(9, back.plus(Duration::from_secs(60))).await.remove(0);
+    assert_eq!((again.attempt, again.accepted_at), (2, back));
 }
