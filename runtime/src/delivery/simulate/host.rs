@@ -180,6 +180,8 @@ impl World<'_> {
         if !self.is_window_over(begun_us, policy.window) {
             return Err("a delivery expired before its window was over".to_owned());
         }
+        // Whoever comes next begins to wait now.
+        self.progress.stands(number(&self.ids, item.delivery.destination));
         self.over(item, Settle::Dead, begun_us);
         Ok(())
     }
