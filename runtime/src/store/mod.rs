@@ -72,7 +72,7 @@ mod work;
 mod writer;
 
 pub use audit::AuditVerdict;
-pub use backup::{BackupError, BackupFile, BackupRecord, backup, restore};
+pub use backup::{BackupError, BackupFile, BackupRecord, BackupStep, backup, restore};
 pub use candidates::{Candidate, Candidates, Wanted};
 pub use destroy::Destroyed;
 pub use error::{AcceptError, KeyError, LinkError, StoreError};

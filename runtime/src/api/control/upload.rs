@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::numbers;
 use crate::api::extract::refused;
 use crate::api::{ApiState, Problem, body};
 use crate::catalog::cases::{self, Case};
@@ -96,11 +97,13 @@ pub(super) async fn receive(
         }
         "text/javascript" | "application/javascript" | "text/typescript" | "application/typescript" => {
             let ending = if kind.ends_with("typescript") { "ts" } else { "js" };
-            let job = Job::Source { file: file(query, ending)?, manifest: None, follows: false };
+            let file = file(query, ending)?;
             let (parts, body) = request.into_parts();
-            (job, whole(state, &parts.headers, body, state.control.upload_bytes).await?)
+            let script = whole(state, &parts.headers, body, state.control.upload_bytes).await?;
+            let version = Some(numbers::of_script(state, actor, &file, &script).await?);
+            (Job::Source { file, manifest: None, version, follows: false }, script)
         }
-        "multipart/form-data" => from_form(state, query, request, &mut cases).await?,
+        "multipart/form-data" => from_form(state, actor, query, request, &mut cases).await?,
         _ => {
             let detail = format!(
                 "the body is `{kind}`: send `application/wasm`, `text/javascript` or `text/typescript` with `?name=`, or a \
@@ -149,6 +152,7 @@ async fn whole(state: &ApiState, headers: &HeaderMap, body: Body, limit: usize) 
 /// The whole form is read first, within the bound, so that nothing in it can be larger than that.
 async fn from_form(
     state: &Arc<ApiState>,
+    actor: &Actor,
     query: &UploadQuery,
     request: Request,
     cases: &mut Vec<(String, Case)>,
@@ -184,7 +188,11 @@ async fn from_form(
     }
     let ending = if called == SCRIPT { "js" } else { "ts" };
     let file = if manifest.is_some() { called.to_owned() } else { file(query, ending)? };
-    Ok((Job::Source { file, manifest, follows: false }, script))
+    let version = match manifest {
+        Some(_) => None,
+        None => Some(numbers::of_script(state, actor, &file, &script).await?),
+    };
+    Ok((Job::Source { file, manifest, version, follows: false }, script))
 }
 
 /// One case, if there is room for one more.
