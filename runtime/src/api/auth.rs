@@ -55,16 +55,17 @@ pub(super) async fn authorise(
     if policy::WITHOUT_KEY.contains(&path.as_str()) {
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
-    let action = policy::action(&parts.method, path.as_str()).ok_or_else(Problem::method_not_allowed)?;
+    let Some(action) = policy::action(&parts.method, path.as_str()) else {
+        return Ok(unrouted(&state, &parts, Problem::method_not_allowed()).await);
+    };
     if policy::is_open(action) {
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
     let peer = peer(&parts);
     let mut actor = authenticate(&state, &parts.headers, peer).await?;
-    let left = state.rates.take(actor.key, state.clock.now());
-    let rate = rate_headers(&state, &left);
-    let answer = match left {
-        Ok(_) => {
+    let (rate, may) = counted(&state, &actor);
+    let answer = match may {
+        Ok(()) => {
             let admitted = admit(&state, &mut actor, action, &parts, path.as_str()).await;
             match admitted {
                 Ok(()) => {
@@ -74,13 +75,37 @@ pub(super) async fn authorise(
                 Err(problem) => problem.into_response(),
             }
         }
-        Err(wait) => {
-            let most = state.control.key_requests_per_s;
-            let detail = format!("this key calls more than {most} times a second (`control.key_requests_per_s`)");
-            Problem::too_many("too_many_requests", detail, wait).into_response()
-        }
+        Err(too_many) => too_many.into_response(),
     };
     Ok((rate, answer).into_response())
+}
+
+/// The answer to a call that nothing takes. It counts as a call of its key as any other, and says what the key has left; whoever shows
+/// none is answered all the same.
+pub(super) async fn unrouted(state: &ApiState, call: &Parts, problem: Problem) -> Response {
+    if credentials(&call.headers, "bearer").is_none() {
+        return problem.into_response();
+    }
+    match authenticate(state, &call.headers, peer(call)).await {
+        Ok(actor) => match counted(state, &actor) {
+            (rate, Ok(())) => (rate, problem).into_response(),
+            (rate, Err(too_many)) => (rate, too_many).into_response(),
+        },
+        Err(too_many) if too_many.is_too_many() => too_many.into_response(),
+        Err(_) => problem.into_response(),
+    }
+}
+
+/// Counts a call of a key: what it has left, and whether it may.
+fn counted(state: &ApiState, actor: &Actor) -> ([(HeaderName, HeaderValue); 3], Result<(), Problem>) {
+    let left = state.rates.take(actor.key, state.clock.now());
+    let rate = rate_headers(state, &left);
+    let may = left.map(drop).map_err(|wait| {
+        let most = state.control.key_requests_per_s;
+        let detail = format!("this key calls more than {most} times a second (`control.key_requests_per_s`)");
+        Problem::too_many("too_many_requests", detail, wait)
+    });
+    (rate, may)
 }
 
 /// From which address a call comes.

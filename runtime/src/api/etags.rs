@@ -33,7 +33,7 @@ pub(super) async fn etags(
         return Ok(match (known, tag) {
             (Some(known), Some(tag)) if names(&known, &tag) => {
                 let tag = HeaderMap::from_iter([(header::ETAG, tag_value(&tag))]);
-                (StatusCode::NOT_MODIFIED, tag).into_response()
+                (StatusCode::NOT_MODIFIED, rates(&answer), tag).into_response()
             }
             _ => answer,
         });
@@ -55,9 +55,16 @@ pub(super) async fn etags(
     }
     if !tag.is_some_and(|tag| names(&wanted, &tag)) {
         let detail = "it was changed since you read it (`if-match` names another `etag`): read it again";
-        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail));
+        let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail);
+        return Ok((rates(&found), problem).into_response());
     }
     Ok(tagged_change(&method, next.run(Request::from_parts(parts, body)).await).await?.1)
+}
+
+/// What an answer says of the calls that are left: it holds for the one that is given instead of it.
+fn rates(answer: &Response) -> HeaderMap {
+    let is_rate = |(name, _): &(&HeaderName, &HeaderValue)| name.as_str().starts_with("ratelimit-");
+    answer.headers().iter().filter(is_rate).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {

@@ -147,6 +147,11 @@ impl Problem {
         Self { wait_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail) }
     }
 
+    /// Whether whoever asks is told to wait.
+    pub(super) fn is_too_many(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// `422`: well-formed, but what it says cannot be.
     pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
@@ -164,8 +169,11 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::NotFound { .. } => Self::not_found(detail),
             StoreError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "name_taken", detail),
-            StoreError::NotNow { .. } => Self::new(StatusCode::CONFLICT, "not_now", detail),
+            StoreError::Changed { .. } | StoreError::NotNow { .. } => {
+                Self::new(StatusCode::CONFLICT, "not_now", detail)
+            }
             StoreError::Unsigned { .. } => Self::unprocessable("signature_required", detail),
+            StoreError::VersionTaken { .. } => Self::new(StatusCode::CONFLICT, "version_taken", detail),
             StoreError::Replayed { .. } => Self::new(StatusCode::CONFLICT, "signature_replayed", detail),
             StoreError::BadCursor(_) => Self::bad_request("bad_cursor", detail),
             StoreError::DiskFull => Self::new(StatusCode::SERVICE_UNAVAILABLE, "disk_full", detail),

@@ -9,6 +9,12 @@ use super::Problem;
 /// Every code: its name, the usual status, what it means and what helps.
 const CODES: &[(&str, u16, &str, &str)] = &[
     (
+        "ambiguous_version",
+        409,
+        "Several versions of the function have this version text, which older hosts allowed.",
+        "Give the id of the one that is meant, or its digest; `errors` has both.",
+    ),
+    (
         "approval_needed",
         409,
         "The version may do more than what was approved, and customers run this function.",
@@ -37,7 +43,7 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "breaking_settings",
         409,
         "Destinations follow this function, and their settings may not fit the version.",
-        "Tell the customers first, let them pin, or promote with `force=true`.",
+        "Tell the customers first, let them pin, or promote with `force=true` (`tidegate function promote --force`).",
     ),
     ("busy", 503, "As many such things are under way as may be.", "Try again after the time in `retry-after`."),
     (
@@ -50,7 +56,7 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "consent_needed",
         409,
         "The version may do more than the customer agreed to.",
-        "Read the errors; `\"consent\": true` in the change agrees to it.",
+        "Read the errors; `\"consent\": true` in the change (`tidegate destination update --consent`) agrees to it.",
     ),
     (
         "disk_full",
@@ -369,6 +375,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         422,
         "The version that a replay is to run belongs to another function than the destination's.",
         "Name a version of the function that the destination runs.",
+    ),
+    (
+        "version_taken",
+        409,
+        "Another version of the function has this version text: it names one thing, for whoever promotes, pins or reads it.",
+        "Raise `version` in `function.toml`, and upload that.",
     ),
 ];
 

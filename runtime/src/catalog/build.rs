@@ -231,15 +231,15 @@ fn build_bundle(folder: &Path, file: &str, exports: &str, manifest_toml: Option<
         let part = if name == file { Part::Entry } else { Part::Other };
         findings.extend(javascript_check::check(&read_text(&folder.join(name))?, name, part, given.as_ref()));
     }
-    let described = manifest_toml.map_or(Description::None, Description::Whole);
+    let described = manifest_toml.map_or(Description::Version(javascript::FIRST_VERSION), Description::Whole);
     finish(&bundle.code, Some(&bundle.map), Path::new(file), described, findings)
 }
 
 /// What there is of a script's manifest.
 #[derive(Clone, Copy, Debug)]
 pub enum Description<'a> {
-    /// Nothing: it is named after the file, for the events that it has handlers for, and reaches nothing.
-    None,
+    /// Its version and no more: it is named after the file, for the events that it has handlers for, and reaches nothing.
+    Version(&'a str),
     /// All of it.
     Whole(&'a str),
     /// All but what follows the code: the events that it has handlers for, and the hosts that it names.
@@ -251,7 +251,11 @@ pub enum Description<'a> {
 /// # Errors
 /// If it does not load, imports others, or would be refused as an upload.
 pub fn build_source(source: &str, file: &Path, manifest_toml: Option<&str>) -> Result<Built, BuildError> {
-    build_described(source, file, manifest_toml.map_or(Description::None, Description::Whole))
+    build_described(
+        source,
+        file,
+        manifest_toml.map_or(Description::Version(javascript::FIRST_VERSION), Description::Whole),
+    )
 }
 
 /// The same with any description.
@@ -268,7 +272,7 @@ pub fn build_described(source: &str, file: &Path, described: Description<'_>) ->
         plain => plain,
     };
     let given = match described {
-        Description::None => None,
+        Description::Version(_) => None,
         Description::Whole(toml) | Description::Following(toml) => Some(manifest::parse(toml)?),
     };
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -299,9 +303,12 @@ fn finish(
         loaded => loaded?,
     };
     let manifest_toml = match described {
-        Description::None => javascript::manifest_of(file, &script.handlers),
+        Description::Version(version) => javascript::manifest_of(file, version, &script.handlers),
         Description::Whole(toml) => toml.to_owned(),
-        Description::Following(toml) => manifest::handling(toml, &javascript::manifest_of(file, &script.handlers))?,
+        Description::Following(toml) => {
+            let own = javascript::manifest_of(file, javascript::FIRST_VERSION, &script.handlers);
+            manifest::handling(toml, &own)?
+        }
     };
     let mut component = component_from_core(&script.module, &manifest_toml)?;
     if let Some(map) = map {

@@ -15,7 +15,7 @@ pub fn checklist(manifest: &Manifest, checks: Option<&Checks>, inspected: bool) 
         inspection(checks, inspected),
         passing(checks),
         covering(manifest, checks),
-        metadata("description", manifest.description.as_deref(), "`description`, one line for people"),
+        described(manifest.description.as_deref()),
         metadata("category", listing.category.as_deref(), "`category` below `[listing]`, such as \"Messaging\""),
         metadata("docs", listing.docs.as_deref(), "`docs` below `[listing]`, the https URL of a page for customers"),
         metadata("logo", listing.logo.as_deref(), "`logo` below `[listing]`, the https URL of an image"),
@@ -68,8 +68,35 @@ fn covering(manifest: &Manifest, checks: &Checks) -> CheckItem {
     }
 }
 
+/// What `function new` writes where the author has to.
+const TEMPLATE: &str = "Sends events to the API of Example";
+
+fn described(given: Option<&str>) -> CheckItem {
+    match given {
+        Some(TEMPLATE) => {
+            let why =
+                format!("`{TEMPLATE}` is what `tidegate function new` wrote: say in `description` what yours does");
+            item("description", false, why)
+        }
+        given => metadata("description", given, "`description`, one line for people"),
+    }
+}
+
+/// Whether an https URL or an address of email is at a name that is for examples (RFC 2606), where nobody finds anything.
+fn is_example(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").unwrap_or(text);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = host.split(':').next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let names = ["example.com", "example.net", "example.org", "example", "test", "invalid", "localhost"];
+    names.iter().any(|name| host.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.')))
+}
+
 fn metadata(check: &str, given: Option<&str>, what: &str) -> CheckItem {
     match given {
+        Some(text) if (text.starts_with("https://") || text.contains('@')) && is_example(text) => {
+            item(check, false, format!("`{text}` is an example and not filled in: give {what}"))
+        }
         Some(text) => item(check, true, text.to_owned()),
         None => item(check, false, format!("`function.toml` has no {what}")),
     }
@@ -81,8 +108,8 @@ mod tests {
     use crate::model::CaseResult;
 
     const GOOD: &str = "name = \"f\"\nversion = \"1\"\ndescription = \"D\"\nevents = [\"track\", \"page\"]\n[listing]\n\
-        category = \"Messaging\"\ndocs = \"https://example.com/docs\"\nlogo = \"https://example.com/logo.svg\"\n\
-        support = \"help@example.com\"\n";
+        category = \"Messaging\"\ndocs = \"https://mail.partner.dev/docs\"\nlogo = \"https://mail.partner.dev/logo.svg\"\n\
+        support = \"help@partner.dev\"\n";
 
     fn case(event: EventType, passed: bool) -> CaseResult {
         CaseResult {
@@ -99,6 +126,28 @@ mod tests {
         let found = checklist(&manifest, checks, true);
         assert_eq!(found.len(), 8, "every item is in every answer");
         found.into_iter().filter(|item| !item.ok).map(|item| item.check).collect()
+    }
+
+    #[test]
+    fn what_the_template_wrote_is_not_filled_in() {
+        let template = include_str!("../../templates/function.toml").replace("{{name}}", "f");
+        assert!(template.contains(TEMPLATE), "the template has another description");
+        let good =
+            Checks { findings: vec![], cases: vec![case(EventType::Track, true), case(EventType::Identify, true)] };
+        assert_eq!(wrong(&template, Some(&good)), ["description", "docs", "logo", "support"]);
+        for (text, example) in [
+            ("https://example.com/docs", true),
+            ("https://docs.EXAMPLE.org:443", true),
+            ("support@example.com", true),
+            ("https://user@mail.example/x", true),
+            ("https://partner.test", true),
+            ("https://example.com.partner.dev", false),
+            ("https://myexample.com", false),
+            ("https://partner.dev/example.com", false),
+            ("a@latest.dev", false),
+        ] {
+            assert_eq!(is_example(text), example, "{text}");
+        }
     }
 
     #[test]

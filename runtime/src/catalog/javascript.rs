@@ -178,9 +178,12 @@ pub fn name_of(file: &Path) -> String {
     if name.is_empty() { "function".to_owned() } else { name.to_owned() }
 }
 
-/// The manifest of a file that has none: named after the file, for the events that it has handlers for, reaching
+/// The version of a function whose file has no manifest, where nobody counts them.
+pub const FIRST_VERSION: &str = "0.1.0";
+
+/// The manifest of a file that has none: named after the file, of this version, for the events that it has handlers for, reaching
 /// nothing, with settings that nobody checks.
-pub fn manifest_of(file: &Path, handlers: &[String]) -> String {
+pub fn manifest_of(file: &Path, version: &str, handlers: &[String]) -> String {
     let name = name_of(file);
     let all = ["track", "identify", "page", "screen", "group", "alias", "delete"];
     let is_for =
@@ -191,7 +194,7 @@ pub fn manifest_of(file: &Path, handlers: &[String]) -> String {
     let events = if single.is_empty() { all.to_vec() } else { single };
     // What single calls of a batch handler's function need is its own affair: twenty events are Segment's default.
     let batch = if batch { "[batch]\nmax_events = 20\nmax_wait_ms = 10000\n" } else { "" };
-    format!("name = \"{name}\"\nversion = \"0.1.0\"\nevents = {events:?}\nopen_settings = true\n{batch}")
+    format!("name = \"{name}\"\nversion = \"{version}\"\nevents = {events:?}\nopen_settings = true\n{batch}")
 }
 
 #[cfg(test)]
@@ -202,7 +205,7 @@ mod tests {
     fn a_file_without_a_manifest_gets_one_that_reaches_nothing() {
         let manifest = |file: &str, handlers: &[&str]| {
             let handlers: Vec<String> = handlers.iter().map(|&handler| handler.to_owned()).collect();
-            super::super::manifest::parse(&manifest_of(Path::new(file), &handlers)).unwrap()
+            super::super::manifest::parse(&manifest_of(Path::new(file), FIRST_VERSION, &handlers)).unwrap()
         };
         let made = manifest("a/My Function.js", &["onTrack", "onDelete"]);
         assert_eq!((&*made.name, made.events.len(), made.egress.allow.len()), ("my-function", 2, 0));

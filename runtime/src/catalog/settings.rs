@@ -38,7 +38,7 @@ pub enum SettingError {
         expected: &'static str,
     },
     /// A value of the wrong type.
-    #[error("`{name}` is `{value}`: it must be {expected}")]
+    #[error("`{name}` is `{value}`: it must be {expected}{hint}")]
     WrongType {
         /// Which.
         name: String,
@@ -46,6 +46,8 @@ pub enum SettingError {
         value: String,
         /// What it would have to be.
         expected: &'static str,
+        /// What to write instead, where that is plain; else nothing.
+        hint: String,
     },
     /// A text that is none of those that the function takes, or of another form.
     #[error("`{name}` is `{value}`: it must {expected}")]
@@ -145,7 +147,8 @@ fn problem(name: &str, setting: &Setting, value: Option<&Value>) -> Option<Setti
         return missing.then_some(SettingError::Missing { name, expected });
     };
     if !fits(setting.kind, value) {
-        return Some(SettingError::WrongType { name, value: shown(setting, value), expected });
+        let hint = hint(&name, setting, value);
+        return Some(SettingError::WrongType { name, value: shown(setting, value), expected, hint });
     }
     if setting.required && value.as_str() == Some("") {
         return Some(SettingError::Missing { name, expected });
@@ -156,6 +159,26 @@ fn problem(name: &str, setting: &Setting, value: Option<&Value>) -> Option<Setti
     }
     let expected = unmet(setting, value)?;
     Some(SettingError::Unfit { name, value: shown(setting, value), expected })
+}
+
+/// How the same value would be of the right type: quoted for a text, and without quotes for what is none.
+fn hint(name: &str, setting: &Setting, value: &Value) -> String {
+    let meant = match (setting.kind, value) {
+        (SettingType::String, Value::Number(_) | Value::Bool(_)) => Some(Value::from(value.to_string())),
+        (SettingType::Boolean | SettingType::Number, Value::String(text)) => {
+            serde_json::from_str(text).ok().filter(|meant| fits(setting.kind, meant))
+        }
+        (SettingType::Array, Value::String(_)) => Some(Value::from(vec![value.clone()])),
+        _ => None,
+    };
+    match meant {
+        Some(_) if setting.secret => ", in JSON in quotes".to_owned(),
+        Some(meant) => {
+            let meant: String = meant.to_string().chars().take(200).collect();
+            format!(", such as {meant} (--set '{name}={meant}')")
+        }
+        None => String::new(),
+    }
 }
 
 fn shown(setting: &Setting, value: &Value) -> String {

@@ -42,10 +42,10 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
                 value.map(|value| format!("&{name}={}", encode(&value))).unwrap_or_default()
             };
             let query = format!("{}{}{}", args.query(), given("action", action), given("id", id));
-            page(format, &Client::new(server).get(&format!("/api/v1/audit{query}")).await?, COLUMNS);
+            page(format, &Client::new(server)?.get(&format!("/api/v1/audit{query}")).await?, COLUMNS);
             Ok(0)
         }
-        Command::Verify { expect, server } => verify(expect, &Client::new(server), format).await,
+        Command::Verify { expect, server } => verify(expect, &Client::new(server)?, format).await,
     }
 }
 

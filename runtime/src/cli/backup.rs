@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::Exit;
 use super::print::{self, Format};
+use super::progress::Progress;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::store::{self, BackupRecord};
+use crate::store::{self, BackupRecord, BackupStep};
 
 #[derive(clap::Args)]
 pub(super) struct BackupArgs {
@@ -48,17 +49,39 @@ impl DataArgs {
 }
 
 pub(super) fn backup(args: BackupArgs, format: Format) -> anyhow::Result<u8> {
-    let record = store::backup(&args.data.dir()?, &args.to, Clock::System.now())?;
+    let data = args.data.dir()?;
+    let record = watched(format, |tell| store::backup(&data, &args.to, Clock::System.now(), tell))?;
     show(&record, &args.to, format);
     Ok(0)
 }
 
 pub(super) fn restore(args: RestoreArgs, format: Format) -> anyhow::Result<u8> {
     let data = args.data.dir()?;
-    let record = store::restore(&args.from, &data)?;
+    let record = watched(format, |tell| store::restore(&args.from, &data, tell))?;
     show(&record, &data, format);
     eprintln!("tidegate serve --data {} starts it; functions are compiled anew as they are used", data.display());
     Ok(0)
+}
+
+/// Shows how far it is while it is done.
+fn watched<T>(format: Format, work: impl FnOnce(&mut dyn FnMut(BackupStep)) -> T) -> T {
+    let progress = Progress::new(format);
+    let mut before = None;
+    let done = work(&mut |step| {
+        match step {
+            BackupStep::Database => progress.awaits("reading the database"),
+            BackupStep::Check => progress.awaits("checking what was restored"),
+            BackupStep::Copied { done, total } => {
+                if !matches!(before, Some(BackupStep::Copied { .. })) {
+                    progress.bytes("copying", total);
+                }
+                progress.moved(done);
+            }
+        }
+        before = Some(step);
+    });
+    progress.done();
+    done
 }
 
 fn show(record: &BackupRecord, folder: &Path, format: Format) {

@@ -10,7 +10,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::bench_delivery::Size;
-use super::client::{Client, ServerArgs};
+use super::client::Client;
 use super::print::{self, Format};
 use super::{
     bench_delivery, bench_hostile, bench_idle, bench_path, bench_push, bench_replay, bench_restart, demo, local, once,
@@ -359,7 +359,7 @@ async fn host(data: &std::path::Path, partner: SocketAddr, token: Option<&str>) 
     let (listen, server) = (app.listen, format!("http://{}", app.admin_listen));
     let stop = tokio_util::sync::CancellationToken::new();
     let host = tokio::spawn(app.run(stop.clone()));
-    Ok((listen, Client::new(ServerArgs::of(server, token)), stop, host))
+    Ok((listen, Client::at(server, token)?, stop, host))
 }
 
 pub(super) async fn wire(api: &Client, component: Vec<u8>, partner: SocketAddr) -> anyhow::Result<String> {

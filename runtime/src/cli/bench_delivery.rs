@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
 use super::bench::{event, start};
-use super::client::{Client, ServerArgs};
+use super::client::Client;
 use super::partner::{self, HANGS};
 use super::{bench_replay, bench_restart};
 use crate::bench::simulate::simulate;
@@ -299,7 +299,7 @@ impl Bed {
 
     /// Sends events, in batches as fast as possible, or one after the other at a rate. Ids begin at a number that is new each time.
     async fn send(&self, first: u64, events: u64, per_s: Option<f64>) -> anyhow::Result<()> {
-        let client = Arc::new(Client::new(ServerArgs::of(format!("http://{}", self.listen), None)));
+        let client = Arc::new(Client::at(format!("http://{}", self.listen), None)?);
         let run = uuid::Uuid::new_v4();
         let post = |batch: Vec<Value>| {
             let (client, body) = (Arc::clone(&client), json!({ "writeKey": self.write_key, "batch": batch }));

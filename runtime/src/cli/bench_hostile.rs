@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, ServerArgs};
+use super::client::Client;
 use super::{Exit, partner};
 use crate::app::App;
 use crate::bench::attacks::{self, Attack};
@@ -63,8 +63,8 @@ pub(super) async fn run(samples: usize, only: Option<&str>) -> anyhow::Result<Va
     let (listen, server, token) = (app.listen, format!("http://{}", app.admin_listen), app.operator_token.clone());
     let stop = CancellationToken::new();
     let host = tokio::spawn(app.run(stop.clone()));
-    let api = Client::new(ServerArgs::of(server, token));
-    let tracking = Client::new(ServerArgs::of(format!("http://{listen}"), None));
+    let api = Client::at(server, token)?;
+    let tracking = Client::at(format!("http://{listen}"), None)?;
     let (neighbour, _) = wire(&api, "neighbour", &attacks::poster(&origin(partner)), partner).await?;
     let mut bench = Bench { api, tracking, neighbour, heard, sent: 0 };
 

@@ -18,7 +18,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinSet;
 
 use super::bench::{event, start, wire};
-use super::client::{Client, ServerArgs};
+use super::client::Client;
 use super::partner;
 
 /// Events in one request to the tracking API: what stock server clients send at most.
@@ -134,7 +134,7 @@ fn batches(write_key: &str, events: u64) -> Vec<Bytes> {
 /// Sends all batches over several connections, and waits for each acknowledgement.
 async fn ingest(listen: SocketAddr, batches: Vec<Bytes>) -> anyhow::Result<()> {
     let batches = Arc::new(std::sync::Mutex::new(batches.into_iter()));
-    let client = Arc::new(Client::new(ServerArgs::of(format!("http://{listen}"), None)));
+    let client = Arc::new(Client::at(format!("http://{listen}"), None)?);
     let next = move || batches.lock().map_or(None, |mut batches| batches.next());
     each(8, move || {
         let (next, client) = (next.clone(), Arc::clone(&client));

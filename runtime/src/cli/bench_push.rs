@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::bench::start;
-use super::client::{Client, ServerArgs};
+use super::client::Client;
 use super::{partner, push};
 use crate::app::AppError;
 use crate::catalog::component::renamed;
@@ -92,7 +92,7 @@ impl Bench {
         let partner = partner::start(move |request| drop(heard.send(request.path))).await?;
         let data = tempfile::tempdir()?;
         let (listen, api, stop, host) = start(data.path(), partner).await?;
-        let tracking = Client::new(ServerArgs::of(format!("http://{listen}"), None));
+        let tracking = Client::at(format!("http://{listen}"), None)?;
         Ok(Self { api, tracking, partner: format!("http://{partner}"), paths, stop, host, _data: data })
     }
 

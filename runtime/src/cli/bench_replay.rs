@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::bench::start;
 use super::bench_stock::{Way, fill};
-use super::client::{Client, ServerArgs};
+use super::client::Client;
 use super::partner;
 use crate::store::Settle;
 
@@ -110,7 +110,7 @@ pub(super) async fn run(component: Vec<u8>, dead: u64, pace: Pace) -> anyhow::Re
     fill(data.path(), &token, way, dead, (dead, Settle::Dead)).await?;
 
     let (listen, api, stop, host) = super::bench::start_again(data.path(), partner, &token).await?;
-    let tracking = Arc::new(Client::new(ServerArgs::of(format!("http://{listen}"), None)));
+    let tracking = Arc::new(Client::at(format!("http://{listen}"), None)?);
     let traffic = tokio::spawn(traffic(Arc::clone(&live), tracking, write_key, pace.live_per_s));
     let began = Instant::now();
     let made = api.post("/api/v1/replays", &json!({ "events_per_s": pace.per_s })).await?;

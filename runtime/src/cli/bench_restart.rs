@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::bench::start;
 use super::bench_replay::way;
 use super::bench_stock::fill;
-use super::client::{Client, ServerArgs};
+use super::client::Client;
 use super::partner;
 use crate::clock::Clock;
 use crate::store::Settle;
@@ -53,7 +53,7 @@ impl Host {
         let ready: Value = serde_json::from_str(&first)?;
         let at = |name: &str| -> anyhow::Result<Client> {
             let address = ready[name].as_str().with_context(|| format!("no `{name}` in {ready}"))?;
-            Ok(Client::new(ServerArgs::of(format!("http://{address}"), Some(token.to_owned()))))
+            Client::at(format!("http://{address}"), Some(token.to_owned()))
         };
         let (tracking, control) = (at("listen")?, at("admin_listen")?);
         Ok((host, tracking, control))

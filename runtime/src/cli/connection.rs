@@ -74,23 +74,23 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
     match command {
         Command::Create { source, destination, ordered_by, server } => {
             let body = json!({ "source": source, "destination": destination, "ordered_by": ordered_by });
-            print::one(format, &Client::new(server).post("/api/v1/connections", &body).await?);
+            print::one(format, &Client::new(server)?.post("/api/v1/connections", &body).await?);
         }
         Command::List { page: args, server } => {
-            let answer = Client::new(server).get(&format!("/api/v1/connections{}", args.query())).await?;
+            let answer = Client::new(server)?.get(&format!("/api/v1/connections{}", args.query())).await?;
             page(format, &answer, COLUMNS);
         }
         Command::Show { id, server } => {
-            print::one(format, &Client::new(server).get(&format!("/api/v1/connections/{}", encode(&id))).await?);
+            print::one(format, &Client::new(server)?.get(&format!("/api/v1/connections/{}", encode(&id))).await?);
         }
         Command::Update { id, enabled, ordered_by, no_order, server } => {
             let path = format!("/api/v1/connections/{}", encode(&id));
             let ordered_by = if no_order { Some(Value::Null) } else { ordered_by.map(Value::from) };
             let change = changes([("enabled", enabled.map(Value::from)), ("ordered_by", ordered_by)]);
-            print::one(format, &Client::new(server).patch(&path, &change).await?);
+            print::one(format, &Client::new(server)?.patch(&path, &change).await?);
         }
         Command::Delete { id, server } => {
-            Client::new(server).delete(&format!("/api/v1/connections/{}", encode(&id))).await?;
+            Client::new(server)?.delete(&format!("/api/v1/connections/{}", encode(&id))).await?;
             eprintln!("deleted {id}");
         }
     }

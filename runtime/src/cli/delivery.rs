@@ -1,5 +1,7 @@
 //! `tidegate delivery`: what is owed to destinations, and what became of it.
 
+use serde_json::Value;
+
 use super::client::{Client, ServerArgs, encode};
 use super::print::{self, Format};
 use super::source::{PageArgs, page};
@@ -72,7 +74,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("attempts", "/attempts"),
     ("type", "/event_type"),
     ("message id", "/message_id"),
-    ("outcome", "/last_outcome/code"),
+    ("outcome", "/why"),
     ("next attempt", "/next_due"),
 ];
 
@@ -99,15 +101,15 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
     match command {
         Command::List(args) => list(*args, format).await?,
         Command::Show { id, server } => {
-            print::one(format, &Client::new(server).get(&format!("/api/v1/deliveries/{}", encode(&id))).await?);
+            print::one(format, &Client::new(server)?.get(&format!("/api/v1/deliveries/{}", encode(&id))).await?);
         }
         Command::Attempts { id, server } => {
             let path = format!("/api/v1/deliveries/{}/attempts", encode(&id));
-            page(format, &Client::new(server).get(&path).await?, ATTEMPTS);
+            page(format, &Client::new(server)?.get(&path).await?, ATTEMPTS);
         }
         Command::Retry { id, server } => {
             let path = format!("/api/v1/deliveries/{}/retry", encode(&id));
-            print::one(format, &Client::new(server).post(&path, &serde_json::json!({})).await?);
+            print::one(format, &Client::new(server)?.post(&path, &serde_json::json!({})).await?);
         }
     }
     Ok(0)
@@ -132,7 +134,41 @@ async fn list(args: ListArgs, format: Format) -> anyhow::Result<()> {
             query.push_str(&format!("&{name}={}", encode(&value)));
         }
     }
-    let answer = Client::new(args.server).get(&format!("/api/v1/deliveries{query}")).await?;
+    let mut answer = Client::new(args.server)?.get(&format!("/api/v1/deliveries{query}")).await?;
+    if format == Format::Table {
+        answer["items"].as_array_mut().into_iter().flatten().for_each(|delivery| delivery["why"] = why(delivery));
+    }
     page(format, &answer, columns);
     Ok(())
+}
+
+/// How a delivery stands in a word: how its last attempt ended, or why it was filtered, which mostly takes no attempt.
+fn why(delivery: &Value) -> Value {
+    let filtered = delivery["filter_reason"].as_str().map(|reason| format!("filtered: {reason}"));
+    filtered.map_or_else(|| delivery["last_outcome"]["code"].clone(), Value::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_says_how_the_last_attempt_ended_or_why_an_event_was_filtered() {
+        for (delivery, expected) in [
+            (
+                json!({"filter_reason": "destination_disabled", "last_outcome": null}),
+                json!("filtered: destination_disabled"),
+            ),
+            (json!({"filter_reason": null, "last_outcome": {"code": "timeout"}}), json!("timeout")),
+            (json!({"filter_reason": null, "last_outcome": null}), Value::Null),
+            (
+                json!({"filter_reason": "unsupported", "last_outcome": {"code": "unsupported"}}),
+                json!("filtered: unsupported"),
+            ),
+        ] {
+            assert_eq!(why(&delivery), expected);
+        }
+    }
 }

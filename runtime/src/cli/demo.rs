@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, ServerArgs};
+use super::client::Client;
 use super::partner::{self, Received};
 use crate::app::App;
 use crate::clock::Clock;
@@ -53,7 +53,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
 
     println!("host      http://{listen} (tracking), http://{admin} (control), data in {}", data.path().display());
     println!("partner   http://{partner}, a stand-in for hooks.slack.com");
-    let api = Client::new(ServerArgs::of(format!("http://{admin}"), token));
+    let api = Client::at(format!("http://{admin}"), token)?;
     let shown = async {
         let write_key = set_up(&api, component, partner).await?;
         send_samples(listen, &write_key, &mut received).await?;
@@ -126,7 +126,7 @@ async fn send_samples(
         json!({"type": "identify", "userId": "019mr8mf4r", "traits": {"name": "Ada Lovelace", "email": "ada@example.com"}}),
         json!({"type": "track", "userId": "019mr8mf4r", "event": "Order Completed", "properties": {"revenue": 39.95, "currency": "EUR"}}),
     ];
-    let tracking = Client::new(ServerArgs::of(format!("http://{listen}"), None));
+    let tracking = Client::at(format!("http://{listen}"), None)?;
     for event in &events {
         println!("→ in      {event}");
     }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-use super::Exit;
 use super::client::{Client, ServerArgs, encode};
 use super::print::{self, Format};
+use super::settings::{Changes, ChangesArgs, Schema, SettingsArgs};
 use super::source::{PageArgs, changes, page};
 
 #[derive(clap::Subcommand)]
@@ -57,7 +57,7 @@ pub(super) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Change a destination. Settings that are given replace all former ones.
+    /// Change a destination. What is not named stays as it is.
     Update {
         /// Its id, `dst_…`.
         id: String,
@@ -77,7 +77,7 @@ pub(super) enum Command {
         #[arg(long)]
         consent: bool,
         #[command(flatten)]
-        settings: SettingsArgs,
+        settings: ChangesArgs,
         #[command(flatten)]
         rate: RateArgs,
         /// Take the limit of your own away; the partner's stays.
@@ -140,18 +140,6 @@ pub(super) enum Command {
     },
 }
 
-/// The customer's values for a function.
-#[derive(clap::Args)]
-pub(super) struct SettingsArgs {
-    /// One setting; the value is JSON where it is valid JSON, else text. Repeat for more.
-    /// Anybody who lists this machine's processes can read it: give secrets by --settings.
-    #[arg(long = "set", value_name = "NAME=VALUE")]
-    set: Vec<String>,
-    /// A file with a JSON object of settings; `-` reads standard input.
-    #[arg(long, value_name = "FILE")]
-    settings: Option<PathBuf>,
-}
-
 /// A limit of the customer's own. It tightens the partner's and cannot loosen it.
 #[derive(clap::Args)]
 pub(super) struct RateArgs {
@@ -175,25 +163,6 @@ impl RateArgs {
             ("burst", self.burst.map(Value::from)),
         ]);
         rate.as_object().is_some_and(|rate| !rate.is_empty()).then_some(rate)
-    }
-}
-
-impl SettingsArgs {
-    /// The settings, if any were given.
-    pub(super) fn read(&self) -> anyhow::Result<Option<Value>> {
-        let mut settings = match &self.settings {
-            Some(file) => json_object(file)?,
-            None if self.set.is_empty() => return Ok(None),
-            None => Map::new(),
-        };
-        for pair in &self.set {
-            let (name, text) = pair
-                .split_once('=')
-                .ok_or_else(|| Exit::Misuse(format!("`--set {pair}` has no `=`: write --set name=value")))?;
-            let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-            settings.insert(name.to_owned(), value);
-        }
-        Ok(Some(Value::Object(settings)))
     }
 }
 
@@ -222,8 +191,9 @@ const COLUMNS: &[(&str, &str)] = &[
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
         Command::Create { name, function, pin, off, dry_run, settings, rate, server } => {
-            let client = Client::new(server);
-            let (settings, version) = (settings.read()?, pin.clone());
+            let client = Client::new(server)?;
+            let settings = settings.read(Schema::Function(&client, &function, pin.as_deref())).await?;
+            let version = pin.clone();
             if dry_run {
                 access(&client, &function, version.as_deref(), format).await?;
             }
@@ -246,35 +216,49 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
             }
         }
         Command::List { page: args, server } => {
-            let answer = Client::new(server).get(&format!("/api/v1/destinations{}", args.query())).await?;
+            let answer = Client::new(server)?.get(&format!("/api/v1/destinations{}", args.query())).await?;
             page(format, &answer, COLUMNS);
         }
-        Command::Show { id, server } => show(&Client::new(server), &id, format).await?,
+        Command::Show { id, server } => show(&Client::new(server)?, &id, format).await?,
         Command::Consent { id, server } => {
-            print::one(format, &Client::new(server).patch(&at(&id), &json!({"consent": true})).await?);
+            let client = Client::new(server)?;
+            let before = client.get(&at(&id)).await?;
+            print::one(format, &client.patch(&at(&id), &json!({"consent": true})).await?);
+            if before["held"].is_null() {
+                eprintln!("there was nothing to agree to: {id} runs the version that it is to run");
+            }
         }
         Command::Update { id, name, enabled, pin, follow, consent, settings, rate, no_rate, server } => {
+            let client = Client::new(server)?;
+            let (all, some) = match settings.read(Schema::Destination(&client, &id)).await? {
+                Changes::None => (None, None),
+                Changes::All(settings) => (Some(Value::Object(settings)), None),
+                Changes::Some(settings) => (None, Some(Value::Object(settings))),
+            };
             let body = changes([
                 ("name", name.map(Value::from)),
                 ("pinned", pin.map(Value::from).or(follow.then_some(Value::Null))),
                 ("enabled", enabled.map(Value::from)),
                 ("consent", consent.then_some(Value::from(true))),
-                ("settings", settings.read()?),
+                ("settings", all),
+                ("settings_patch", some),
                 ("rate", if no_rate { Some(Value::Null) } else { rate.read() }),
             ]);
-            print::one(format, &Client::new(server).patch(&at(&id), &body).await?);
+            print::one(format, &client.patch(&at(&id), &body).await?);
         }
         Command::Test { id, event, server } => {
-            let tested = test(&Client::new(server), &id, event.as_ref()).await?;
+            let tested = test(&Client::new(server)?, &id, event.as_ref()).await?;
             print::json(&tested["report"]);
             return Ok(u8::from(tested["ok"] != true));
         }
         Command::Choices { id, setting, settings, server } => {
-            let body = changes([("setting", Some(Value::from(setting))), ("settings", settings.read()?)]);
-            print_choices(format, &Client::new(server).post(&format!("{}/choices", at(&id)), &body).await?);
+            let client = Client::new(server)?;
+            let settings = settings.read(Schema::Destination(&client, &id)).await?;
+            let body = changes([("setting", Some(Value::from(setting))), ("settings", settings)]);
+            print_choices(format, &client.post(&format!("{}/choices", at(&id)), &body).await?);
         }
         Command::Enable { id, test: first, server } => {
-            let client = Client::new(server);
+            let client = Client::new(server)?;
             if first {
                 let tested = test(&client, &id, None).await?;
                 let outcome = &tested["report"]["outcome"];
@@ -286,13 +270,13 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
             print::one(format, &client.patch(&at(&id), &json!({"enabled": true, "paused": false})).await?);
         }
         Command::Pause { id, server } => {
-            print::one(format, &Client::new(server).patch(&at(&id), &json!({"paused": true})).await?);
+            print::one(format, &Client::new(server)?.patch(&at(&id), &json!({"paused": true})).await?);
         }
         Command::Disable { id, server } => {
-            print::one(format, &Client::new(server).patch(&at(&id), &json!({"enabled": false})).await?);
+            print::one(format, &Client::new(server)?.patch(&at(&id), &json!({"enabled": false})).await?);
         }
         Command::Delete { id, server } => {
-            Client::new(server).delete(&format!("/api/v1/destinations/{}", encode(&id))).await?;
+            Client::new(server)?.delete(&format!("/api/v1/destinations/{}", encode(&id))).await?;
             eprintln!("deleted {id}");
         }
     }
@@ -333,18 +317,4 @@ fn at(id: &str) -> String {
 async fn test(client: &Client, id: &str, event: Option<&PathBuf>) -> anyhow::Result<Value> {
     let event = event.map(json_object).transpose()?.map(Value::Object);
     client.post(&format!("{}/test", at(id)), &changes([("event", event)])).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setting_is_json_where_it_can_be_and_text_otherwise() {
-        let args = |set: &[&str]| SettingsArgs { set: set.iter().map(|s| (*s).to_owned()).collect(), settings: None };
-        let read = args(&["a=1", "b=true", "c=x=y", "d=\"1\""]).read().unwrap();
-        assert_eq!(read, Some(serde_json::json!({"a": 1, "b": true, "c": "x=y", "d": "1"})));
-        assert!(args(&["broken"]).read().is_err());
-        assert_eq!(args(&[]).read().unwrap(), None);
-    }
 }

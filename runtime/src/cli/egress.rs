@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Exit,
     print::{self, Format},
+    target::ServerArgs,
 };
 use crate::{
     egress::{Denial, EgressConfig, Gate, Grant, Range, Rule, Target, Verdict, ranges},
@@ -20,7 +21,7 @@ use crate::{
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Say whether a request for a URL would be sent, and which rule says so.
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
     /// List the addresses that are closed although a name may lead there, each range with its source. An IPv6 address outside
     /// of 2000::/3, or one that carries an IPv4 address, is closed too.
     Ranges,
@@ -44,6 +45,8 @@ pub(super) struct CheckArgs {
     /// The URL that a function would ask for; origins before it belong to `--allow`.
     #[arg(value_name = "URL", required = true)]
     urls: Vec<String>,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// One `--resolve`.
@@ -74,14 +77,14 @@ pub(super) async fn run(
     command: Command,
     output: Format,
     config: &EgressConfig,
-    load: impl AsyncFnOnce(&str) -> anyhow::Result<Manifest>,
+    load: impl AsyncFnOnce(&str, ServerArgs) -> anyhow::Result<Manifest>,
 ) -> anyhow::Result<u8> {
     let args = match command {
-        Command::Check(args) => args,
+        Command::Check(args) => *args,
         Command::Ranges => return Ok(closed(output)),
     };
     let manifest = match &args.function {
-        Some(function) => Some(load(function).await?),
+        Some(function) => Some(load(function, args.server.clone()).await?),
         None => None,
     };
     check(args, output, config, manifest.as_ref()).await
@@ -193,8 +196,8 @@ mod tests {
 
     async fn code(arguments: &[&str]) -> u8 {
         let args = line(arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
-        let nothing = async |_: &str| anyhow::bail!("there are no functions");
-        run(Command::Check(args), Format::Json, &EgressConfig::default(), nothing).await.expect("a verdict")
+        let nothing = async |_: &str, _: ServerArgs| anyhow::bail!("there are no functions");
+        run(Command::Check(Box::new(args)), Format::Json, &EgressConfig::default(), nothing).await.expect("a verdict")
     }
 
     #[tokio::test]

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, ServerArgs, encode};
 use super::local;
 use super::print::{self, Format};
+use super::progress::Progress;
+use super::settings::{Schema, SettingsArgs};
 use super::source::{PageArgs, changes, page};
 use super::{cases, destination, lifecycle, logs, new, once, push, signing};
 use crate::catalog::access::access;
@@ -61,7 +63,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "VERSION")]
         version: Option<String>,
         #[command(flatten)]
-        settings: destination::SettingsArgs,
+        settings: SettingsArgs,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -206,36 +208,41 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Run(args) => return once::run(args).await,
         Command::Logs(args) => return logs::run(args, format).await,
         Command::Push { path, sign_key, signature, server } => {
-            let client = Client::new(server);
+            let client = Client::new(server)?;
+            let progress = Progress::new(format);
             let answer = match (sign_key, signature) {
-                (None, None) => push::push(&path, &client).await?,
-                (Some(key), _) => push::push_signed(&path, &push::With::Key(key), &client).await?,
-                (None, Some(file)) => push::push_signed(&path, &push::With::Signature(file), &client).await?,
+                (None, None) => push::push(&path, &client, &progress).await?,
+                (Some(key), _) => push::push_signed(&path, &push::With::Key(key), &client, &progress).await?,
+                (None, Some(file)) => {
+                    push::push_signed(&path, &push::With::Signature(file), &client, &progress).await?
+                }
             };
             push::show(format, &answer);
         }
         Command::Choices { function, setting, version, settings, server } => {
+            let client = Client::new(server)?;
+            let settings = settings.read(Schema::Function(&client, &function, version.as_deref())).await?;
             let body = changes([
                 ("setting", Some(Value::from(setting))),
                 ("version", version.map(Value::from)),
-                ("settings", settings.read()?),
+                ("settings", settings),
             ]);
             let path = format!("{}/choices", at(&function));
-            destination::print_choices(format, &Client::new(server).post(&path, &body).await?);
+            destination::print_choices(format, &client.post(&path, &body).await?);
         }
         Command::Sign(args) => signing::sign(&args, format)?,
         Command::List { page: args, server } => {
-            page(format, &Client::new(server).get(&format!("/api/v1/functions{}", args.query())).await?, COLUMNS);
+            page(format, &Client::new(server)?.get(&format!("/api/v1/functions{}", args.query())).await?, COLUMNS);
         }
         Command::Show { function, version, server } => {
-            show(&function, version.as_deref(), &Client::new(server), format).await?;
+            show(&function, version.as_deref(), &Client::new(server)?, format).await?;
         }
         Command::Versions { function, page: args, server } => {
             let path = format!("{}/versions{}", at(&function), args.query());
-            page(format, &Client::new(server).get(&path).await?, VERSIONS);
+            page(format, &Client::new(server)?.get(&path).await?, VERSIONS);
         }
         Command::Script { function, version, server } => {
-            let client = Client::new(server);
+            let client = Client::new(server)?;
             let version = match version {
                 Some(version) => version,
                 None => client.get(&at(&function)).await?["current"].as_str().unwrap_or_default().to_owned(),
@@ -249,7 +256,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Diff { function, version, from, server } => {
             let from = from.map(|from| format!("?from={}", encode(&from))).unwrap_or_default();
             let path = at_version(&function, &version, &format!("/diff{from}"));
-            let diff = Client::new(server).get(&path).await?;
+            let diff = Client::new(server)?.get(&path).await?;
             match format {
                 Format::Json => print::json(&diff),
                 Format::Table => print::facts(&filled(diff)),
@@ -257,24 +264,24 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         }
         Command::Promote { function, version, force, server } => {
             let path = at_version(&function, &version, if force { "/promote?force=true" } else { "/promote" });
-            print::one(format, &Client::new(server).post(&path, &json!({})).await?);
+            print::one(format, &Client::new(server)?.post(&path, &json!({})).await?);
         }
         Command::Yank { function, version, reason, server } => {
             let path = at_version(&function, &version, "/yank");
-            print_version(format, Client::new(server).post(&path, &json!({ "reason": reason })).await?);
+            print_version(format, Client::new(server)?.post(&path, &json!({ "reason": reason })).await?);
         }
         Command::Deprecate { function, version, reason, server } => {
             let path = at_version(&function, &version, "/deprecate");
-            print_version(format, Client::new(server).post(&path, &json!({ "reason": reason })).await?);
+            print_version(format, Client::new(server)?.post(&path, &json!({ "reason": reason })).await?);
         }
         Command::Restore { function, version, server } => {
             let path = at_version(&function, &version, "/restore");
-            print_version(format, Client::new(server).post(&path, &json!({})).await?);
+            print_version(format, Client::new(server)?.post(&path, &json!({})).await?);
         }
         Command::Lifecycle(command) => return lifecycle::run(command, format).await,
         Command::Rollback { function, server } => {
             let path = format!("{}/rollback", at(&function));
-            print::one(format, &Client::new(server).post(&path, &json!({})).await?);
+            print::one(format, &Client::new(server)?.post(&path, &json!({})).await?);
         }
     }
     Ok(0)
@@ -362,8 +369,11 @@ async fn check(path: &Path, format: Format) -> anyhow::Result<u8> {
 }
 
 async fn build(dir: &Path, out: Option<PathBuf>, format: Format) -> anyhow::Result<()> {
-    eprintln!("building {} …", dir.display());
-    let component = local::component(dir).await?;
+    let progress = Progress::new(format);
+    progress.spin(format, &format!("building {}", dir.display()));
+    let component = local::component(dir).await;
+    progress.done();
+    let component = component?;
     let inspected = catalog::inspect(&component)?;
     let out = out.unwrap_or_else(|| PathBuf::from(format!("{}.wasm", inspected.manifest.name)));
     if let Some(parent) = out.parent() {

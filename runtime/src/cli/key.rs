@@ -64,6 +64,9 @@ pub(super) enum Command {
     Revoke {
         /// Its id, `key_…`.
         id: String,
+        /// Also if it is the last operator's key, or your own last admin's key, after which you make no others.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -104,14 +107,14 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
                 ("role", Some(Value::from(role.as_str()))),
                 ("expires_at", days.map(ends).map(Value::from)),
             ]);
-            print::one(format, &Client::new(server).post(KEYS, &body).await?);
+            print::one(format, &Client::new(server)?.post(KEYS, &body).await?);
             eprintln!("The token is shown this once, and stored nowhere.");
         }
         Command::List { page: args, server } => {
-            page(format, &Client::new(server).get(&format!("{KEYS}{}", args.query())).await?, COLUMNS);
+            page(format, &Client::new(server)?.get(&format!("{KEYS}{}", args.query())).await?, COLUMNS);
         }
         Command::Show { id, server } => {
-            print::one(format, &Client::new(server).get(&format!("{KEYS}/{}", encode(&id))).await?);
+            print::one(format, &Client::new(server)?.get(&format!("{KEYS}/{}", encode(&id))).await?);
         }
         Command::Rotate { id: None, overlap_hours: _, server } => {
             print::one(format, &super::vault::rotate(server).await?)
@@ -119,14 +122,15 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Rotate { id: Some(id), overlap_hours, server } => {
             let body = json!({ "overlap_s": overlap_hours * 3600 });
             let path = format!("{KEYS}/{}/rotate", encode(&id));
-            print::one(format, &Client::new(server).post(&path, &body).await?);
+            print::one(format, &Client::new(server)?.post(&path, &body).await?);
             eprintln!("The token is shown this once, and stored nowhere. {id} works for {overlap_hours} more hours.");
         }
-        Command::Revoke { id, server } => {
-            Client::new(server).delete(&format!("{KEYS}/{}", encode(&id))).await?;
+        Command::Revoke { id, force, server } => {
+            let force = if force { "?force=true" } else { "" };
+            Client::new(server)?.delete(&format!("{KEYS}/{}{force}", encode(&id))).await?;
             eprintln!("revoked {id}");
         }
-        Command::Whoami { server } => print::one(format, &Client::new(server).get("/api/v1/whoami").await?),
+        Command::Whoami { server } => print::one(format, &Client::new(server)?.get("/api/v1/whoami").await?),
         Command::Recover { config, data } => recover(config, data, format).await?,
     }
     Ok(0)

@@ -21,6 +21,6 @@ pub(super) async fn run(args: Args, format: Format) -> anyhow::Result<u8> {
         .filter_map(|(name, value)| Some(format!("{name}={}", encode(&value?))))
         .collect();
     let query = if scope.is_empty() { String::new() } else { format!("?{}", scope.join("&")) };
-    print::one(format, &Client::new(args.server).get(&format!("/api/v1/ledger{query}")).await?);
+    print::one(format, &Client::new(args.server)?.get(&format!("/api/v1/ledger{query}")).await?);
     Ok(0)
 }

@@ -93,7 +93,7 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
     match command {
         Command::Checklist { function, version, server } => {
             let query = version.map(|version| format!("?version={}", encode(&version))).unwrap_or_default();
-            let found = Client::new(server).get(&at(&function, &format!("checklist{query}"))).await?;
+            let found = Client::new(server)?.get(&at(&function, &format!("checklist{query}"))).await?;
             match format {
                 Format::Json => print::json(&found),
                 Format::Table => checklist(&found["items"]),
@@ -106,32 +106,32 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
                 ("stage", stage.map(Value::from)),
                 ("comment", comment.map(Value::from)),
             ]);
-            let review = Client::new(server).post(&at(&function, "submit"), &body).await?;
+            let review = Client::new(server)?.post(&at(&function, "submit"), &body).await?;
             show_review(format, &review);
             let id = review["id"].as_str().unwrap_or_default();
             eprintln!("submitted for {}: `tidegate review show {id}` says how it goes", print::cell(&review["stage"]));
         }
         Command::Stage { function, stage, server } => {
-            print::one(format, &Client::new(server).post(&at(&function, "stage"), &json!({ "stage": stage })).await?);
+            print::one(format, &Client::new(server)?.post(&at(&function, "stage"), &json!({ "stage": stage })).await?);
         }
         Command::Invite { function, days, server } => {
             let body = changes([("days", days.map(Value::from))]);
-            let made = Client::new(server).post(&at(&function, "invitations"), &body).await?;
+            let made = Client::new(server)?.post(&at(&function, "invitations"), &body).await?;
             print::one(format, &made);
             let code = made["code"].as_str().unwrap_or_default();
             eprintln!("The code is shown this once. Customers follow it by: tidegate function redeem {code}");
         }
         Command::Invitations { function, page: args, server } => {
             let path = at(&function, &format!("invitations{}", args.query()));
-            page(format, &Client::new(server).get(&path).await?, INVITATIONS);
+            page(format, &Client::new(server)?.get(&path).await?, INVITATIONS);
         }
         Command::Uninvite { function, id, server } => {
-            Client::new(server).delete(&at(&function, &format!("invitations/{}", encode(&id)))).await?;
+            Client::new(server)?.delete(&at(&function, &format!("invitations/{}", encode(&id)))).await?;
             eprintln!("taken back: {id}");
         }
         Command::Redeem { code, server } => {
             let body = json!({ "code": code });
-            print::one(format, &Client::new(server).post("/api/v1/invitations/redeem", &body).await?);
+            print::one(format, &Client::new(server)?.post("/api/v1/invitations/redeem", &body).await?);
         }
     }
     Ok(0)

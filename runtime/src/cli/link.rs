@@ -80,23 +80,23 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
                 ("expires_in_s", Some(Value::from(minutes * 60))),
                 ("session_s", Some(Value::from(session_minutes * 60))),
             ]);
-            print::one(format, &Client::new(server).post(LINKS, &body).await?);
+            print::one(format, &Client::new(server)?.post(LINKS, &body).await?);
             eprintln!("The link is shown this once, and stored nowhere. It opens once: `tidegate link open`, or");
             eprintln!("POST /api/v1/sessions {{\"link\":\"tgl_…\"}}, which answers the token of a session.");
         }
         Command::List { page: args, server } => {
-            page(format, &Client::new(server).get(&format!("{LINKS}{}", args.query())).await?, COLUMNS);
+            page(format, &Client::new(server)?.get(&format!("{LINKS}{}", args.query())).await?, COLUMNS);
         }
         Command::Show { id, server } => {
-            print::one(format, &Client::new(server).get(&format!("{LINKS}/{}", encode(&id))).await?);
+            print::one(format, &Client::new(server)?.get(&format!("{LINKS}/{}", encode(&id))).await?);
         }
         Command::Revoke { id, server } => {
-            Client::new(server).delete(&format!("{LINKS}/{}", encode(&id))).await?;
+            Client::new(server)?.delete(&format!("{LINKS}/{}", encode(&id))).await?;
             eprintln!("revoked {id}");
         }
         Command::Open { link, server } => {
             // No key is needed, and one that is set belongs to somebody else.
-            let client = Client::new(ServerArgs { token: None, workspace: None, partner: None, ..server });
+            let client = Client::without_key(server)?;
             print::one(format, &client.post("/api/v1/sessions", &json!({ "link": link })).await?);
             eprintln!("The token is shown this once, and stored nowhere: export TIDEGATE_TOKEN=tgk_…");
         }

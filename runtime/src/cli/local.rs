@@ -133,9 +133,8 @@ pub(super) async fn built(path: &Path) -> anyhow::Result<(Vec<u8>, Vec<Finding>)
     Ok((read, Vec::new()))
 }
 
-/// The manifest of a folder (which need not build), of a component, or of a function on the host that `TIDEGATE_SERVER` and
-/// `TIDEGATE_TOKEN` name.
-pub(super) async fn manifest(function: &str) -> anyhow::Result<Manifest> {
+/// The manifest of a folder (which need not build), of a component, or of a function on a host.
+pub(super) async fn manifest(function: &str, server: ServerArgs) -> anyhow::Result<Manifest> {
     let path = Path::new(function);
     if path.is_dir() {
         let file = path.join("function.toml");
@@ -145,7 +144,7 @@ pub(super) async fn manifest(function: &str) -> anyhow::Result<Manifest> {
     if path.is_file() {
         return Ok(catalog::inspect(&component(path).await?)?.manifest);
     }
-    let client = Client::new(ServerArgs::from_environment());
+    let client = Client::new(server)?;
     let function = client.get(&format!("/api/v1/functions/{}", encode(function))).await.with_context(|| {
         format!("`{function}` is neither a folder nor a component here, and the host gives no function of this name")
     })?;

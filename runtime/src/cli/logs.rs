@@ -42,7 +42,7 @@ pub(super) async fn run(args: Args, format: Format) -> anyhow::Result<u8> {
             base.push_str(&format!("{name}={}&", encode(value)));
         }
     }
-    let client = Client::new(args.server);
+    let client = Client::new(args.server)?;
     let all = async {
         let (past, newest) = past(&client, &base, args.limit).await?;
         let mut open = show(past.iter().rev(), format);

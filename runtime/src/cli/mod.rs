@@ -40,13 +40,18 @@ mod new;
 mod once;
 mod partner;
 mod print;
+mod profile;
+mod profiles;
+mod progress;
 mod push;
 mod replay;
 mod review;
 mod serve;
+mod settings;
 mod signing;
 mod source;
 mod suppression;
+mod target;
 mod tenant;
 mod vault;
 mod watch;
@@ -56,6 +61,9 @@ mod worker;
 /// Runs partner-written destination functions in sandboxes, and delivers customers' events through them.
 #[derive(Parser)]
 #[command(name = "tidegate", version, max_term_width = 110, arg_required_else_help = true)]
+// Read where it counts, in `target::ServerArgs` and `profile`; here it is one for all commands.
+#[command(arg = clap::Arg::new("profile").long("profile").global(true).value_name("NAME")
+    .help("Ask the host, and as whom, that `tidegate login` stored under this name [env: TIDEGATE_PROFILE]"))]
 struct Cli {
     /// How to print data.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
@@ -68,6 +76,17 @@ struct Cli {
 enum Command {
     /// Show the whole thing on this machine, with nothing set up.
     Demo(demo::Args),
+    /// Store a host's address and a key for it under a name, and use them from here on.
+    ///
+    /// The token comes from standard input, or is asked for without being shown; the host is asked whether it is good before it is stored, in
+    /// `tidegate/profiles.toml` of your configuration folder, which nobody else may read. Flags come before the environment
+    /// (TIDEGATE_SERVER, TIDEGATE_TOKEN), and that before the profile; a profile that --profile names comes before the environment too.
+    Login(profile::LoginArgs),
+    /// Forget a profile and its token.
+    Logout(profile::LogoutArgs),
+    /// Hosts and keys that `tidegate login` stored.
+    #[command(subcommand)]
+    Profile(profile::Command),
     /// Run the host.
     Serve(serve::Args),
     /// Copy a host's data directory into a folder, also while the host runs.
@@ -185,10 +204,13 @@ pub fn run() -> anyhow::Result<u8> {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match command {
         Command::Demo(args) => runtime()?.block_on(demo::run(args)),
+        Command::Login(args) => runtime()?.block_on(profile::login(args, output)),
+        Command::Logout(args) => profile::logout(args, output),
+        Command::Profile(command) => profile::run(command, output),
         Command::Serve(args) => serve::run(args),
         Command::Backup(args) => backup::backup(args, output),
         Command::Restore(args) => backup::restore(args, output),
-        Command::Config(command) => config::run(command),
+        Command::Config(command) => config::run(command, output),
         Command::Function(command) => runtime()?.block_on(function::run(command, output)),
         Command::Review(command) => runtime()?.block_on(review::run(command, output)),
         Command::Suppression(command) => runtime()?.block_on(suppression::run(command, output)),
@@ -229,7 +251,8 @@ pub fn run() -> anyhow::Result<u8> {
 /// Hands the gate's question the operator's configuration and the way to a function's manifest.
 async fn check(command: egress::Command, output: print::Format) -> anyhow::Result<u8> {
     let config = Config::from_process(None).map_err(|error| Exit::BadConfig(error.to_string()))?;
-    egress::run(command, output, &app::egress_config(&config), async |name| local::manifest(name).await).await
+    egress::run(command, output, &app::egress_config(&config), async |name, server| local::manifest(name, server).await)
+        .await
 }
 
 #[cfg(test)]
@@ -239,5 +262,66 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// What is wrong with a command that a text names.
+    fn flaw(root: &clap::Command, mention: &str) -> Option<String> {
+        let mut command = root;
+        for word in mention.split_whitespace().skip(1) {
+            let name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+            if let Some(flag) = word.strip_prefix("--") {
+                let flag = flag.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap_or_default();
+                let known = command.get_arguments().any(|arg| arg.get_long() == Some(flag));
+                if !known && !flag.is_empty() {
+                    return Some(format!("`{}` has no --{flag}", command.get_name()));
+                }
+            } else if word.starts_with('{') {
+                // Filled in as it is said.
+                break;
+            } else if let Some(found) = command.find_subcommand(name) {
+                command = found;
+            } else if command.has_subcommands()
+                && !name.is_empty()
+                && name.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+            {
+                return Some(format!("`{}` has no `{name}`", command.get_name()));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn every_command_and_flag_that_a_text_names_is_there() {
+        let mut root = Cli::command();
+        root.build();
+        let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (mut folders, mut files) = (vec![here.join("src"), here.join("templates")], vec![]);
+        files
+            .extend(["../README.md", "README.md", "SECURITY.md", "../guest-sdk/README.md"].map(|file| here.join(file)));
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        let (mut seen, mut wrong) = (0, Vec::new());
+        for file in files {
+            // A text that goes on in the next line of the source is one text.
+            let text = std::fs::read_to_string(&file).unwrap().replace("\\\n", " ");
+            let lines = text.lines().map(|line| line.trim_start().trim_start_matches(['/', '!', ' ']));
+            let text = lines.collect::<Vec<_>>().join(" ");
+            for (at, _) in text.match_indices(concat!('`', "tidegate ")) {
+                let Some(mention) = text[at + 1..].split('`').next() else { continue };
+                // What is signed begins like a command and is none.
+                if mention.starts_with("tidegate function signature ") {
+                    continue;
+                }
+                seen += 1;
+                wrong.extend(flaw(&root, mention).map(|flaw| format!("{}: `{mention}`: {flaw}", file.display())));
+            }
+        }
+        assert!(seen > 50, "{seen} mentions");
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(flaw(&root, "tidegate key revoke --consent").is_some() && flaw(&root, "tidegate nothing").is_some());
     }
 }

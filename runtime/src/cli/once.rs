@@ -150,7 +150,7 @@ async fn remote(args: Args, given: Value) -> anyhow::Result<u8> {
     let others = others.into_iter().chain([("seed", args.seed.map(Value::from))]);
     body.extend(others.filter_map(|(name, value)| Some((name.to_owned(), value?))));
     let path = format!("/api/v1/functions/{}/test", encode(&args.path.to_string_lossy()));
-    print::json(&Client::new(args.server).post(&path, &Value::Object(body)).await?);
+    print::json(&Client::new(args.server)?.post(&path, &Value::Object(body)).await?);
     Ok(0)
 }
 

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::Method;
 use serde_json::Value;
 
 use super::client::{Client, encode, findings};
 use super::print::{self, Format};
+use super::progress::Progress;
 use super::{local, signing};
 use crate::catalog::build::lone_script;
 use crate::catalog::javascript::name_of;
@@ -18,16 +18,26 @@ use crate::catalog::signature::Signature;
 const PATH: &str = "/api/v1/functions";
 
 /// Uploads what is at this path; the host's answer. What the author should look at goes to standard error.
-pub(super) async fn push(path: &Path, client: &Client) -> anyhow::Result<Value> {
+pub(super) async fn push(path: &Path, client: &Client, progress: &Progress) -> anyhow::Result<Value> {
     let answer = match lone_script(path)? {
-        Some(script) => push_script(path, &script, client).await?,
+        Some(script) => push_script(path, &script, client, progress).await?,
         None => {
-            let (kind, body) = with_cases(local::component(path).await?, path)?;
-            client.call(Method::POST, PATH, &kind, body).await?
+            let (kind, body) = with_cases(component(path, progress).await?, path)?;
+            client.upload(PATH, &kind, &[], body, progress).await?
         }
     };
     tell(&answer);
     Ok(answer)
+}
+
+/// A component, which is built first if it is none.
+async fn component(path: &Path, progress: &Progress) -> anyhow::Result<Vec<u8>> {
+    if !path.is_file() {
+        progress.awaits(&format!("building {}", path.display()));
+    }
+    let component = local::component(path).await;
+    progress.done();
+    component
 }
 
 /// What the author should look at.
@@ -48,8 +58,13 @@ pub(super) enum With {
 
 /// Uploads the component at this path, which is built here if it is none, with its signature. What is signed must be what is uploaded,
 /// so that nothing is left for the host to build.
-pub(super) async fn push_signed(path: &Path, with: &With, client: &Client) -> anyhow::Result<Value> {
-    let component = local::component(path).await?;
+pub(super) async fn push_signed(
+    path: &Path,
+    with: &With,
+    client: &Client,
+    progress: &Progress,
+) -> anyhow::Result<Value> {
+    let component = component(path, progress).await?;
     let signature = match with {
         With::Key(key) => signing::signature(&component, key, None)?.to_string(),
         With::Signature(file) => {
@@ -59,13 +74,13 @@ pub(super) async fn push_signed(path: &Path, with: &With, client: &Client) -> an
     };
     let headers = [("tidegate-signature", signature.as_str())];
     let (kind, body) = with_cases(component, path)?;
-    let answer = client.call_with(Method::POST, PATH, &kind, &headers, body).await?;
+    let answer = client.upload(PATH, &kind, &headers, body, progress).await?;
     tell(&answer);
     Ok(answer)
 }
 
 /// Uploads a script, which stands in the folder `path` or is `path` itself.
-async fn push_script(path: &Path, script: &Path, client: &Client) -> anyhow::Result<Value> {
+async fn push_script(path: &Path, script: &Path, client: &Client, progress: &Progress) -> anyhow::Result<Value> {
     let read = |path: &Path| std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()));
     let source = read(script)?;
     let manifest = if path.is_dir() { path.join("function.toml") } else { script.with_file_name("function.toml") };
@@ -73,12 +88,12 @@ async fn push_script(path: &Path, script: &Path, client: &Client) -> anyhow::Res
     if !manifest.is_file() {
         let kind = if typed { "text/typescript" } else { "text/javascript" };
         let query = format!("{PATH}?name={}", encode(&name_of(script)));
-        return client.call(Method::POST, &query, kind, source.into()).await;
+        return client.upload(&query, kind, &[], source.into(), progress).await;
     }
     let field = if typed { "handler.ts" } else { "handler.js" };
     let own = vec![("function.toml".to_owned(), read(&manifest)?), (field.to_owned(), source)];
     let (kind, form) = form(&[own, cases(path)?].concat());
-    client.call(Method::POST, PATH, &kind, form.into()).await
+    client.upload(PATH, &kind, &[], form.into(), progress).await
 }
 
 /// A component and the cases of the folder that it was made of, if there are some: what kind of body that is, and the body.

@@ -124,18 +124,18 @@ const EVERY: Duration = Duration::from_millis(500);
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     let change = async |verb: &str, id: String, server: ServerArgs| -> anyhow::Result<()> {
         let path = format!("/api/v1/replays/{}/{verb}", encode(&id));
-        print::one(format, &Client::new(server).post(&path, &json!({})).await?);
+        print::one(format, &Client::new(server)?.post(&path, &json!({})).await?);
         Ok(())
     };
     match command {
         Command::Create(args) => create(*args, format).await?,
         Command::List { state, page: args, server } => {
             let state = state.map(|state| format!("&state={state}")).unwrap_or_default();
-            let answer = Client::new(server).get(&format!("/api/v1/replays{}{state}", args.query())).await?;
+            let answer = Client::new(server)?.get(&format!("/api/v1/replays{}{state}", args.query())).await?;
             page(format, &answer, COLUMNS);
         }
-        Command::Show { id, follow: true, server } => follow(&Client::new(server), &id, format).await?,
-        Command::Show { id, follow: false, server } => print::one(format, &show(&Client::new(server), &id).await?),
+        Command::Show { id, follow: true, server } => follow(&Client::new(server)?, &id, format).await?,
+        Command::Show { id, follow: false, server } => print::one(format, &show(&Client::new(server)?, &id).await?),
         Command::Pause { id, server } => change("pause", id, server).await?,
         Command::Resume { id, server } => change("resume", id, server).await?,
         Command::Cancel { id, server } => change("cancel", id, server).await?,
@@ -161,7 +161,7 @@ async fn create(args: CreateArgs, format: Format) -> anyhow::Result<()> {
         texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?)))).collect();
     body.extend(args.rate.map(|rate| ("events_per_s".to_owned(), rate.into())));
     body.insert("dry_run".to_owned(), args.dry_run.into());
-    let client = Client::new(args.server);
+    let client = Client::new(args.server)?;
     let made = client.post("/api/v1/replays", &Value::Object(body)).await?;
     match made["id"].as_str().filter(|_| args.follow) {
         Some(id) => follow(&client, id, format).await?,

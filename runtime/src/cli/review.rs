@@ -77,13 +77,13 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
     match command {
         Command::List { state, page: args, server } => {
             let state = state.map(|state| format!("&state={}", encode(&state))).unwrap_or_default();
-            let answer = Client::new(server).get(&format!("/api/v1/reviews{}{state}", args.query())).await?;
+            let answer = Client::new(server)?.get(&format!("/api/v1/reviews{}{state}", args.query())).await?;
             page(format, &answer, COLUMNS);
         }
-        Command::Show { id, server } => show(&Client::new(server), &id, format).await?,
+        Command::Show { id, server } => show(&Client::new(server)?, &id, format).await?,
         Command::Comment { id, text, server } => {
             let body = json!({ "text": text });
-            print::one(format, &Client::new(server).post(&at(&id, "comments"), &body).await?);
+            print::one(format, &Client::new(server)?.post(&at(&id, "comments"), &body).await?);
         }
         Command::Approve { id, comment, server } => decide("approve", &id, comment, server, format).await?,
         Command::Reject { id, comment, server } => decide("reject", &id, comment, server, format).await?,
@@ -103,7 +103,7 @@ async fn decide(
     server: ServerArgs,
     format: Format,
 ) -> anyhow::Result<()> {
-    let decided = Client::new(server).post(&at(id, how), &json!({ "comment": comment })).await?;
+    let decided = Client::new(server)?.post(&at(id, how), &json!({ "comment": comment })).await?;
     match format {
         Format::Json => print::json(&decided),
         Format::Table => println!("{id} is {}", print::cell(&decided["state"])),

@@ -106,17 +106,17 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
                 (None, None) => return Err(Exit::Misuse("give --key or --public".to_owned()).into()),
             };
             let body = json!({ "name": name, "public_key": key });
-            print::one(format, &Client::new(server).post(KEYS, &body).await?);
+            print::one(format, &Client::new(server)?.post(KEYS, &body).await?);
         }
         Command::List { page: args, server } => {
-            page(format, &Client::new(server).get(&format!("{KEYS}{}", args.query())).await?, COLUMNS);
+            page(format, &Client::new(server)?.get(&format!("{KEYS}{}", args.query())).await?, COLUMNS);
         }
         Command::Revoke { id, server } => {
-            Client::new(server).delete(&format!("{KEYS}/{}", encode(&id))).await?;
+            Client::new(server)?.delete(&format!("{KEYS}/{}", encode(&id))).await?;
             eprintln!("revoked {id}");
         }
         Command::Require { what, server } => {
-            let client = Client::new(server);
+            let client = Client::new(server)?;
             let policy = match what {
                 Some(what) => client.patch(POLICY, &json!({ "required": what == Switch::On })).await?,
                 None => client.get(POLICY).await?,

@@ -84,23 +84,23 @@ const COLUMNS: &[(&str, &str)] =
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
         Command::Create { name, server } => {
-            let made = Client::new(server).post("/api/v1/sources", &json!({ "name": name })).await?;
+            let made = Client::new(server)?.post("/api/v1/sources", &json!({ "name": name })).await?;
             print::one(format, &made);
         }
         Command::List { page: args, server } => {
-            let answer = Client::new(server).get(&format!("/api/v1/sources{}", args.query())).await?;
+            let answer = Client::new(server)?.get(&format!("/api/v1/sources{}", args.query())).await?;
             page(format, &answer, COLUMNS);
         }
         Command::Show { id, server } => {
-            print::one(format, &Client::new(server).get(&format!("/api/v1/sources/{}", encode(&id))).await?);
+            print::one(format, &Client::new(server)?.get(&format!("/api/v1/sources/{}", encode(&id))).await?);
         }
         Command::Update { id, name, enabled, server } => {
             let change = changes([("name", name.map(Value::from)), ("enabled", enabled.map(Value::from))]);
             let path = format!("/api/v1/sources/{}", encode(&id));
-            print::one(format, &Client::new(server).patch(&path, &change).await?);
+            print::one(format, &Client::new(server)?.patch(&path, &change).await?);
         }
         Command::Delete { id, server } => {
-            Client::new(server).delete(&format!("/api/v1/sources/{}", encode(&id))).await?;
+            Client::new(server)?.delete(&format!("/api/v1/sources/{}", encode(&id))).await?;
             eprintln!("deleted {id}");
         }
     }

@@ -39,13 +39,13 @@ const COLUMNS: &[(&str, &str)] = &[("id", "/id"), ("user", "/user_id"), ("since"
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
         Command::List { page: args, server } => {
-            page(format, &Client::new(server).get(&format!("{SUPPRESSIONS}{}", args.query())).await?, COLUMNS);
+            page(format, &Client::new(server)?.get(&format!("{SUPPRESSIONS}{}", args.query())).await?, COLUMNS);
         }
         Command::Add { users, server } => {
-            page(format, &Client::new(server).post(SUPPRESSIONS, &json!({ "user_ids": users })).await?, COLUMNS);
+            page(format, &Client::new(server)?.post(SUPPRESSIONS, &json!({ "user_ids": users })).await?, COLUMNS);
         }
         Command::Remove { user, server } => {
-            let client = Client::new(server);
+            let client = Client::new(server)?;
             let found = client.get(&format!("{SUPPRESSIONS}?user_id={}", encode(&user))).await?;
             let Some(id) = found.pointer("/items/0/id").and_then(serde_json::Value::as_str) else {
                 anyhow::bail!("`{user}` is not suppressed: `tidegate suppression list` shows who is");

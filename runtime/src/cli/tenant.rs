@@ -76,7 +76,7 @@ pub(super) async fn run_workspace(command: WorkspaceCommand, format: Format) -> 
         WorkspaceCommand::Tenant(command) => run("workspaces", command, format).await,
         WorkspaceCommand::Destroy { key, confirm, server } => {
             let path = format!("/api/v1/workspaces/{}/destroy", encode(&key));
-            print::one(format, &Client::new(server).post(&path, &json!({ "confirm": confirm })).await?);
+            print::one(format, &Client::new(server)?.post(&path, &json!({ "confirm": confirm })).await?);
             Ok(0)
         }
     }
@@ -87,20 +87,20 @@ pub(super) async fn run(collection: &str, command: Command, format: Format) -> a
     let at = |key: &str| format!("/api/v1/{collection}/{}", encode(key));
     match command {
         Command::Create { name, server } => {
-            let made = Client::new(server).post(&format!("/api/v1/{collection}"), &json!({ "name": name })).await?;
+            let made = Client::new(server)?.post(&format!("/api/v1/{collection}"), &json!({ "name": name })).await?;
             print::one(format, &made);
         }
         Command::List { page: args, server } => {
-            let answer = Client::new(server).get(&format!("/api/v1/{collection}{}", args.query())).await?;
+            let answer = Client::new(server)?.get(&format!("/api/v1/{collection}{}", args.query())).await?;
             page(format, &answer, COLUMNS);
         }
-        Command::Show { key, server } => print::one(format, &Client::new(server).get(&at(&key)).await?),
+        Command::Show { key, server } => print::one(format, &Client::new(server)?.get(&at(&key)).await?),
         Command::Update { key, name, server } => {
             let change = changes([("name", Some(name.into()))]);
-            print::one(format, &Client::new(server).patch(&at(&key), &change).await?);
+            print::one(format, &Client::new(server)?.patch(&at(&key), &change).await?);
         }
         Command::Delete { key, server } => {
-            Client::new(server).delete(&at(&key)).await?;
+            Client::new(server)?.delete(&at(&key)).await?;
             eprintln!("deleted {key}");
         }
     }

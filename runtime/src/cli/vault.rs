@@ -22,7 +22,7 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     let vault = match command {
-        Command::Show { server } => Client::new(server).get("/api/v1/vault").await?,
+        Command::Show { server } => Client::new(server)?.get("/api/v1/vault").await?,
         Command::Rotate { server } => rotate(server).await?,
     };
     print::one(format, &vault);
@@ -31,5 +31,5 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
 
 /// Turns the master key; what the vault is then.
 pub(super) async fn rotate(server: ServerArgs) -> anyhow::Result<Value> {
-    Client::new(server).post("/api/v1/vault/rotate", &json!({})).await
+    Client::new(server)?.post("/api/v1/vault/rotate", &json!({})).await
 }

@@ -46,16 +46,19 @@ const COLUMNS: &[(&str, &str)] =
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
         Command::List { page: args, server } => {
-            page(format, &Client::new(server).get(&format!("{WISHES}{}", args.query())).await?, COLUMNS);
+            page(format, &Client::new(server)?.get(&format!("{WISHES}{}", args.query())).await?, COLUMNS);
         }
         Command::Create { name, server } => {
-            print::one(format, &Client::new(server).post(WISHES, &json!({ "name": name })).await?);
+            print::one(format, &Client::new(server)?.post(WISHES, &json!({ "name": name })).await?);
         }
         Command::Vote { id, server } => {
-            print::one(format, &Client::new(server).post(&format!("{WISHES}/{}/vote", encode(&id)), &json!({})).await?);
+            print::one(
+                format,
+                &Client::new(server)?.post(&format!("{WISHES}/{}/vote", encode(&id)), &json!({})).await?,
+            );
         }
         Command::Unvote { id, server } => {
-            print::one(format, &Client::new(server).delete(&format!("{WISHES}/{}/vote", encode(&id))).await?);
+            print::one(format, &Client::new(server)?.delete(&format!("{WISHES}/{}/vote", encode(&id))).await?);
         }
     }
     Ok(0)

@@ -13,6 +13,7 @@
 mod addresses;
 mod answers;
 mod body;
+mod caller;
 mod collector;
 mod config;
 mod connection;
@@ -38,6 +39,7 @@ mod verdict;
 
 pub use addresses::{Range, ranges};
 pub use answers::{Answers, AnswersError, CannedAnswer, CannedError, CannedResponse};
+pub use caller::{Caller, caller, is_tls_error, is_untrusted};
 pub use collector::Collector;
 pub use config::EgressConfig;
 pub use gate::{Gate, GateError, GrantedGate};

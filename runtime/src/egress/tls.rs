@@ -16,7 +16,12 @@ use rustls::{
 
 /// Reads the operator's certificates of authorities from a PEM file.
 pub fn extra_roots(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let problem = |reason: String| format!("`extra_roots` has `{}`: {reason}", file.display());
+    certificates(file).map_err(|reason| format!("`extra_roots` has {reason}"))
+}
+
+/// Reads certificates of authorities from a PEM file.
+pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let problem = |reason: String| format!("`{}`: {reason}", file.display());
     let certificates = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| problem(error.to_string()))?;

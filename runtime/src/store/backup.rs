@@ -110,38 +110,71 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupEr
     move |error| BackupError::Io { what, path, error }
 }
 
-/// Copies a data directory into a folder, also while a host runs on it. Blocks for as long as the copying takes.
+/// How far a backup or a restore is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BackupStep {
+    /// The database is read as of one moment, which has no measure.
+    Database,
+    /// So many of so many bytes are copied.
+    Copied {
+        /// How many so far.
+        done: u64,
+        /// How many in all.
+        total: u64,
+    },
+    /// What was restored is looked through.
+    Check,
+}
+
+/// Counts what is copied, and tells it.
+struct Copying<'a> {
+    done: u64,
+    total: u64,
+    tell: &'a mut dyn FnMut(BackupStep),
+}
+
+impl Copying<'_> {
+    fn moved(&mut self, bytes: usize) {
+        self.done += bytes as u64;
+        (self.tell)(BackupStep::Copied { done: self.done, total: self.total });
+    }
+}
+
+/// Copies a data directory into a folder, also while a host runs on it, and tells how far it is. Blocks for as long as the copying takes.
 ///
 /// # Errors
 /// See [`BackupError`]. What was written has no record then, and is no backup.
-pub fn backup(data: &Path, to: &Path, now: Timestamp) -> Result<BackupRecord, BackupError> {
+pub fn backup(
+    data: &Path,
+    to: &Path,
+    now: Timestamp,
+    tell: &mut dyn FnMut(BackupStep),
+) -> Result<BackupRecord, BackupError> {
     if !data.join(DATABASE).is_file() {
         return Err(BackupError::NoData(data.to_owned()));
     }
     make_empty(to)?;
+    tell(BackupStep::Database);
     // One moment of the database. Components come after it: each is on disk before a row names it, and stays.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sql = Connection::open_with_flags(data.join(DATABASE), flags)?;
     sql.execute("VACUUM INTO ?1", [to.join(DATABASE).to_string_lossy()])?;
     drop(sql);
-    let mut files = BTreeMap::from([(DATABASE.to_owned(), measured(&to.join(DATABASE))?)]);
-    let mut folders = vec![PathBuf::new()];
-    while let Some(folder) = folders.pop() {
-        let at = data.join(&folder);
-        for entry in fs::read_dir(&at).map_err(failed("read the folder", &at))? {
-            let path = folder.join(entry.map_err(failed("read the folder", &at))?.file_name());
-            let name = path.to_string_lossy().into_owned();
-            if name == DATABASE || LEFT.contains(&name.as_str()) {
-                continue;
-            }
-            if data.join(&path).is_dir() {
-                fs::create_dir(to.join(&path)).map_err(failed("make the folder", &to.join(&path)))?;
-                folders.push(path);
-                continue;
-            }
-            let file = copied(&data.join(&path), &to.join(&path))?;
-            files.insert(name, file);
-        }
+    let (folders, found) = found(data)?;
+    for folder in folders {
+        fs::create_dir(to.join(&folder)).map_err(failed("make the folder", &to.join(&folder)))?;
+    }
+    let database = to.join(DATABASE);
+    let size = |path: &Path| fs::metadata(path).map(|metadata| metadata.len()).map_err(failed("read", path));
+    let mut total = size(&database)?;
+    for path in &found {
+        total += size(&data.join(path))?;
+    }
+    let mut copying = Copying { done: 0, total, tell };
+    let mut files = BTreeMap::from([(DATABASE.to_owned(), measured(&database, &mut copying)?)]);
+    for path in found {
+        let file = copied(&data.join(&path), &to.join(&path), &mut copying)?;
+        files.insert(path.to_string_lossy().into_owned(), file);
     }
     let record = BackupRecord { format: FORMAT, made_at: now, files };
     // It has only texts and numbers.
@@ -153,11 +186,33 @@ pub fn backup(data: &Path, to: &Path, now: Timestamp) -> Result<BackupRecord, Ba
     Ok(record)
 }
 
-/// Makes a data directory of a backup.
+/// What of a data directory belongs into a backup beside the database: folders, the outer ones first, and files.
+fn found(data: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), BackupError> {
+    let (mut folders, mut files, mut next) = (Vec::new(), Vec::new(), vec![PathBuf::new()]);
+    while let Some(folder) = next.pop() {
+        let at = data.join(&folder);
+        for entry in fs::read_dir(&at).map_err(failed("read the folder", &at))? {
+            let path = folder.join(entry.map_err(failed("read the folder", &at))?.file_name());
+            let name = path.to_string_lossy();
+            if name == DATABASE || LEFT.contains(&&*name) {
+                continue;
+            }
+            if data.join(&path).is_dir() {
+                folders.push(path.clone());
+                next.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    Ok((folders, files))
+}
+
+/// Makes a data directory of a backup, and tells how far it is.
 ///
 /// # Errors
 /// See [`BackupError`]. The folder is as it was then, or has files that no host should be started on, and the error says so.
-pub fn restore(from: &Path, data: &Path) -> Result<BackupRecord, BackupError> {
+pub fn restore(from: &Path, data: &Path, tell: &mut dyn FnMut(BackupStep)) -> Result<BackupRecord, BackupError> {
     let path = from.join(RECORD);
     if !path.is_file() {
         return Err(BackupError::NoBackup(from.to_owned()));
@@ -166,7 +221,7 @@ pub fn restore(from: &Path, data: &Path) -> Result<BackupRecord, BackupError> {
     let record: BackupRecord = serde_json::from_slice(&text).map_err(|error| BackupError::Record(error.to_string()))?;
     check(&record)?;
     make_empty(data)?;
-    let written = copy_all(&record, from, data);
+    let written = copy_all(&record, from, data, tell);
     if written.is_err() {
         // Half a data directory must not look like a whole one. What cannot be removed was said in the error already.
         for name in record.files.keys() {
@@ -190,7 +245,13 @@ fn check(record: &BackupRecord) -> Result<(), BackupError> {
     }
 }
 
-fn copy_all(record: &BackupRecord, from: &Path, data: &Path) -> Result<(), BackupError> {
+fn copy_all(
+    record: &BackupRecord,
+    from: &Path,
+    data: &Path,
+    tell: &mut dyn FnMut(BackupStep),
+) -> Result<(), BackupError> {
+    let mut copying = Copying { done: 0, total: record.bytes(), tell };
     for (name, expected) in &record.files {
         let (source, target) = (from.join(name), data.join(name));
         if let Some(folder) = target.parent() {
@@ -199,12 +260,13 @@ fn copy_all(record: &BackupRecord, from: &Path, data: &Path) -> Result<(), Backu
         if !source.is_file() {
             return Err(BackupError::Damaged { file: name.clone(), why: "it is missing".to_owned() });
         }
-        let found = copied(&source, &target)?;
+        let found = copied(&source, &target, &mut copying)?;
         if found != *expected {
             let why = format!("it has the digest {} instead of {}", found.sha256, expected.sha256);
             return Err(BackupError::Damaged { file: name.clone(), why });
         }
     }
+    (copying.tell)(BackupStep::Check);
     let database = data.join(DATABASE);
     let sql = Connection::open_with_flags(&database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let sound: String = sql.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
@@ -223,24 +285,29 @@ fn make_empty(folder: &Path) -> Result<(), BackupError> {
     if entries.next().is_some() { Err(BackupError::NotEmpty(folder.to_owned())) } else { Ok(()) }
 }
 
-fn copied(from: &Path, to: &Path) -> Result<BackupFile, BackupError> {
+fn copied(from: &Path, to: &Path, copying: &mut Copying<'_>) -> Result<BackupFile, BackupError> {
     let mode = fs::metadata(from).map_err(failed("read", from))?.permissions();
     let mut source = File::open(from).map_err(failed("read", from))?;
     let mut target = File::create_new(to).map_err(failed("make", to))?;
     // Before the first byte: what only the host's user may read is never readable for others.
     target.set_permissions(mode).map_err(failed("protect", to))?;
-    let file = through(&mut source, from, Some((&mut target, to)))?;
+    let file = through(&mut source, from, Some((&mut target, to)), copying)?;
     target.sync_all().map_err(failed("write", to))?;
     Ok(file)
 }
 
-fn measured(path: &Path) -> Result<BackupFile, BackupError> {
+fn measured(path: &Path, copying: &mut Copying<'_>) -> Result<BackupFile, BackupError> {
     let mut file = File::open(path).map_err(failed("read", path))?;
     file.sync_all().map_err(failed("write", path))?;
-    through(&mut file, path, None)
+    through(&mut file, path, None, copying)
 }
 
-fn through(source: &mut File, from: &Path, mut to: Option<(&mut File, &Path)>) -> Result<BackupFile, BackupError> {
+fn through(
+    source: &mut File,
+    from: &Path,
+    mut to: Option<(&mut File, &Path)>,
+    copying: &mut Copying<'_>,
+) -> Result<BackupFile, BackupError> {
     let (mut hash, mut bytes, mut piece) = (Sha256::new(), 0, vec![0; PIECE]);
     loop {
         let read = source.read(&mut piece).map_err(failed("read", from))?;
@@ -249,6 +316,7 @@ fn through(source: &mut File, from: &Path, mut to: Option<(&mut File, &Path)>) -
         }
         hash.update(&piece[..read]);
         bytes += read as u64;
+        copying.moved(read);
         if let Some((target, path)) = &mut to {
             target.write_all(&piece[..read]).map_err(failed("write", path))?;
         }

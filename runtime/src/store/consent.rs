@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 
 use super::error::StoreError;
 use super::rows::{id, uuid};
+use super::secrets;
 use super::types::Turn;
 use super::work::Commit;
 use crate::model::{Function, FunctionId, VersionId};
@@ -47,5 +48,5 @@ pub(super) fn turn(commit: &mut Commit<'_>, before: &Function, turn: &Turn) -> R
             )?
             .execute(params![function, uuid(agreed.uuid()), agrees, uuid(before.current.uuid())])?;
     }
-    Ok(())
+    secrets::seal_turned(commit, secrets::Of { function: Some(before.id), destination: None })
 }

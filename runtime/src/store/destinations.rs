@@ -115,6 +115,11 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
     Ok(destination)
 }
 
+/// Whether a destination's settings are still what somebody made new ones of, for the version that they looked at.
+fn is_as_read(now: &Destination, read: &Destination) -> bool {
+    now.settings == read.settings && now.secrets == read.secrets && (now.pinned, now.held) == (read.pinned, read.held)
+}
+
 /// Changes a destination. While it is off or paused, what it already owes stays owed and is not claimed.
 pub(super) fn update(
     commit: &mut Commit<'_>,
@@ -123,6 +128,9 @@ pub(super) fn update(
     patch: DestinationPatch,
 ) -> Result<Destination, StoreError> {
     let before = get(commit.sql, actor, id)?;
+    if patch.based_on.is_some_and(|read| !is_as_read(&before, &read)) {
+        return Err(StoreError::Changed { kind: "destination", id: id.to_string() });
+    }
     let mut destination = before.clone();
     destination.name = patch.name.unwrap_or(destination.name);
     destination.pinned = patch.pinned.unwrap_or(destination.pinned);
@@ -161,6 +169,11 @@ pub(super) fn update(
         .map_err(|error| unique(error, "destination", &destination.name))?;
     if let Some(new) = new_secrets {
         secrets::replace(commit.sql, &commit.shared.vault, &mut destination, new)?;
+    }
+    if (destination.pinned, destination.held) != (before.pinned, before.held) {
+        let of = secrets::Of { function: Some(destination.function), destination: Some(id) };
+        secrets::seal_turned(commit, of)?;
+        destination = get(commit.sql, actor, id)?;
     }
     let owner = Owner::Workspace(destination.workspace);
     let action = if patch.consented.is_some() { "destination.consent" } else { "destination.update" };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{KeyId, Timestamp};
+use crate::model::{Digest, KeyId, Timestamp};
 use crate::vault::VaultError;
 
 /// Why the store did not do what was asked. Nothing of the call has happened then.
@@ -50,11 +50,19 @@ pub enum StoreError {
         name: String,
     },
     /// There is no such thing for this actor.
-    #[error("there is no {kind} `{id}` here: `{kind} list` shows those there are")]
+    #[error("there is no {kind} `{id}` here: {} shows those there are", listing(kind))]
     NotFound {
         /// What kind of thing.
         kind: &'static str,
         /// The id that was given.
+        id: String,
+    },
+    /// Somebody changed it between the look and the change.
+    #[error("the {kind} `{id}` was changed by others at the same moment, and nothing was done: do it again")]
+    Changed {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Which one.
         id: String,
     },
     /// It cannot be done in the state in which the thing is.
@@ -74,6 +82,19 @@ pub enum StoreError {
     Unsigned {
         /// The function's name.
         function: String,
+    },
+    /// Another version of the function has the version text of an upload.
+    #[error(
+        "`{function}` has a version {version} already, of other bytes ({taken}): raise `version` in function.toml, and upload that; \
+         a script without one gets its own number"
+    )]
+    VersionTaken {
+        /// The function's name.
+        function: String,
+        /// The version text.
+        version: String,
+        /// The digest of the version that has it.
+        taken: Digest,
     },
     /// A signed upload is not newer than one that was taken before.
     #[error(
@@ -109,6 +130,15 @@ pub enum StoreError {
     /// The store stopped after a failed commit, or is closing.
     #[error("the store has stopped: {0}; nothing is taken until the process is started again")]
     Stopped(Arc<str>),
+}
+
+/// The command that lists things of a kind.
+fn listing(kind: &str) -> String {
+    match kind {
+        "function version" => "`tidegate function versions NAME`".to_owned(),
+        "invitation" => "`tidegate function invitations NAME`".to_owned(),
+        _ => format!("`tidegate {} list`", kind.replace(' ', "-")),
+    }
 }
 
 /// Why a token opens nothing.
@@ -154,11 +184,13 @@ impl StoreError {
     /// Whether only this call is at fault, so that what was committed with it may stand.
     pub(super) fn is_callers(&self) -> bool {
         match self {
-            Self::Conflict { .. }
+            Self::Changed { .. }
+            | Self::Conflict { .. }
             | Self::NotFound { .. }
             | Self::NotNow { .. }
             | Self::BadCursor(_)
             | Self::Unsigned { .. }
+            | Self::VersionTaken { .. }
             | Self::Replayed { .. }
             // Nothing of it was written, and nobody else needs that key.
             | Self::Vault(_) => true,
@@ -181,11 +213,13 @@ impl StoreError {
             Self::Locked(_)
             | Self::File { .. }
             | Self::TooNew { .. }
+            | Self::Changed { .. }
             | Self::Conflict { .. }
             | Self::NotFound { .. }
             | Self::NotNow { .. }
             | Self::BadCursor(_)
             | Self::Unsigned { .. }
+            | Self::VersionTaken { .. }
             | Self::Replayed { .. }
             | Self::Damaged { .. }
             | Self::Vault(_)

@@ -203,7 +203,8 @@ pub(super) fn get_version(
     }
 }
 
-/// A new version of the function that the manifest names; the first one becomes its current one. The same bytes again are the same version.
+/// A new version of the function that the manifest names; the first one becomes its current one. The same bytes again are the same
+/// version, and other bytes need another version text.
 pub(super) fn put(
     commit: &mut Commit<'_>,
     actor: &Actor,
@@ -222,6 +223,9 @@ pub(super) fn put(
             .optional()?;
         if let Some(same) = same {
             return Ok((function.clone(), same));
+        }
+        if let Some(taken) = of_text(sql, function.id, &manifest.version)? {
+            return Err(StoreError::VersionTaken { function: manifest.name, version: manifest.version, taken });
         }
     }
     signing::admit(sql, actor, known.as_ref(), &manifest.name, signed.as_ref())?;
@@ -266,6 +270,15 @@ pub(super) fn put(
     let owner = Owner::Partner(function.partner);
     audit::write(commit, actor, owner, "function.upload", version.id, None, Some(&version))?;
     Ok((function, version))
+}
+
+/// The digest of a version with this text, if there is one. Whether it may be chosen does not matter: who reads the text means one thing.
+fn of_text(sql: &Connection, function: FunctionId, text: &str) -> rusqlite::Result<Option<Digest>> {
+    sql.prepare_cached(
+        "SELECT digest FROM function_versions WHERE function = ?1 AND json_extract(manifest, '$.version') = ?2 LIMIT 1",
+    )?
+    .query_row(params![uuid(function.uuid()), text], |row| Ok(Digest(row.get(0)?)))
+    .optional()
 }
 
 fn insert(

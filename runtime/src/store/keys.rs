@@ -251,21 +251,35 @@ fn cannot(what: &'static str, id: KeyId, why: &str) -> StoreError {
     StoreError::NotNow { what, id: id.to_string(), why: why.to_owned() }
 }
 
-/// Takes a key back. A key that is taken back already stays so.
-pub(super) fn revoke(commit: &mut Commit<'_>, actor: &Actor, id: KeyId) -> Result<(), StoreError> {
+/// Takes a key back. A key that is taken back already stays so. The last key with which somebody can make others for themselves is taken
+/// back only by `force`.
+pub(super) fn revoke(commit: &mut Commit<'_>, actor: &Actor, id: KeyId, force: bool) -> Result<(), StoreError> {
     let key = get(commit.sql, actor, id)?;
     if key.revoked_at.is_some() {
         return Ok(());
     }
-    let others = commit
-        .sql
-        .prepare_cached(
-            "SELECT 1 FROM keys WHERE role = 'operator' AND id <> ?1 AND revoked_at IS NULL
-               AND (expires_at IS NULL OR expires_at > ?2)",
-        )?
-        .exists(params![uuid(id.uuid()), ms(commit.now)])?;
-    if key.role == Role::Operator && !others {
-        return Err(cannot("revoke key", id, "it is the last operator's key: make another one first"));
+    if !force && let Some(without) = locked_out(actor.role, key.role) {
+        let others = commit
+            .sql
+            .prepare_cached(
+                "SELECT 1 FROM keys WHERE role = ?1 AND workspace IS ?2 AND partner IS ?3 AND id <> ?4 AND revoked_at IS NULL
+                   AND (expires_at IS NULL OR expires_at > ?5)",
+            )?
+            .exists(params![
+                key.role.as_str(),
+                key.workspace.map(|workspace| uuid(workspace.uuid())),
+                key.partner.map(|partner| uuid(partner.uuid())),
+                uuid(id.uuid()),
+                ms(commit.now)
+            ])?;
+        if !others {
+            let why = format!(
+                "it is the last key of its kind ({}), and without it {without}: make another one first (`tidegate key create`), or \
+                 take it back all the same by `force=true` (`tidegate key revoke --force`)",
+                key.role
+            );
+            return Err(cannot("revoke key", id, &why));
+        }
     }
     commit
         .sql
@@ -273,6 +287,19 @@ pub(super) fn revoke(commit: &mut Commit<'_>, actor: &Actor, id: KeyId) -> Resul
         .execute(params![uuid(id.uuid()), ms(commit.now)])?;
     let after = Key { revoked_at: Some(commit.now), ..key.clone() };
     audit::write(commit, actor, owner(&key), "key.revoke", id, Some(&key), Some(&after))
+}
+
+/// What nobody could do any more without the last key of this role, if whoever takes it back cannot make another one afterwards.
+const fn locked_out(actor: Role, key: Role) -> Option<&'static str> {
+    match key {
+        Role::Operator => {
+            Some("nobody is the operator, until somebody runs `tidegate key recover` where the data directory is")
+        }
+        Role::WorkspaceAdmin | Role::PartnerAdmin if !matches!(actor, Role::Operator) => {
+            Some("nobody here makes keys any more, until an operator does")
+        }
+        _ => None,
+    }
 }
 
 /// Writes down that a key was used.

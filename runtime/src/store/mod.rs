@@ -75,7 +75,7 @@ mod writer;
 
 pub use audit::AuditVerdict;
 pub(crate) use backlog::{Backlog, nearer};
-pub use backup::{BackupError, BackupFile, BackupRecord, backup, restore};
+pub use backup::{BackupError, BackupFile, BackupRecord, BackupStep, backup, restore};
 pub use candidates::{Candidate, Candidates, Wanted};
 pub use destroy::Destroyed;
 pub use error::{AcceptError, KeyError, LinkError, StoreError};

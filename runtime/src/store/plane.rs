@@ -135,7 +135,7 @@ impl Store {
     /// partner's to build.
     ///
     /// # Errors
-    /// [`StoreError::Unsigned`] and [`StoreError::Replayed`]; [`StoreError::Damaged`] if `digest` is not that of `bytes`.
+    /// [`StoreError::VersionTaken`], [`StoreError::Unsigned`] and [`StoreError::Replayed`]; [`StoreError::Damaged`] if `digest` is not that of `bytes`.
     pub async fn put_function_version(
         &self,
         actor: &Actor,

@@ -4,6 +4,7 @@
 //! opened only by [`opened`], for deliveries.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
@@ -11,7 +12,8 @@ use serde_json::{Map, Value};
 use super::error::StoreError;
 use super::rows::{self, id, json, uuid};
 use super::types::NewSecret;
-use crate::model::{Destination, DestinationId, Manifest, Sealed, Secret, WorkspaceId};
+use super::work::Commit;
+use crate::model::{Destination, DestinationId, FunctionId, Manifest, Sealed, Secret, WorkspaceId};
 use crate::vault::{DataKey, Slot, Vault, VaultError, Wrapped};
 
 /// Data keys that are rewrapped in one transaction: each takes microseconds, and others wait for it.
@@ -156,31 +158,44 @@ type SecretSettings = HashMap<[u8; 16], Vec<(String, bool)>>;
 /// A destination as it is stored: whose, with which settings, and the version that it runs.
 type Stored = (DestinationId, WorkspaceId, Map<String, Value>, [u8; 16]);
 
-/// The secret settings of every version that has some, and whether it reads them itself. Each manifest is read once, however many
-/// destinations run it.
-fn secret_settings(sql: &Connection) -> rusqlite::Result<SecretSettings> {
-    sql.prepare("SELECT id, manifest FROM function_versions WHERE manifest LIKE '%\"secret\":true%'")?
-        .query_map([], |row| {
-            let manifest: Manifest = json(row, 1)?;
-            let secret = manifest.settings.into_iter().filter(|(_, setting)| setting.secret);
-            Ok((row.get(0)?, secret.map(|(name, setting)| (name, setting.reveal)).collect()))
-        })?
-        .collect()
+/// Which destinations are looked at; all, if nothing says which.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Of {
+    /// Those of this function.
+    pub(super) function: Option<FunctionId>,
+    /// This one.
+    pub(super) destination: Option<DestinationId>,
 }
 
-/// Seals what is still stored as a plain setting although the destination's function calls it a secret: by a program before this one, or
-/// because a newer version of the function does. Leaves no plain text behind in the database's files.
-pub(super) fn seal_plain(sql: &mut Connection, vault: &Vault) -> Result<(), StoreError> {
-    // Freed space would keep what was there.
-    sql.pragma_update(None, "secure_delete", true)?;
-    let step = sql.transaction()?;
-    let secret = secret_settings(&step)?;
-    let plain: Vec<Stored> = step
-        .prepare(
+/// The secret settings of every version that has some, and whether it reads them itself. Each manifest is read once, however many
+/// destinations run it.
+fn secret_settings(sql: &Connection, function: Option<FunctionId>) -> rusqlite::Result<SecretSettings> {
+    sql.prepare_cached(
+        "SELECT id, manifest FROM function_versions WHERE manifest LIKE '%\"secret\":true%' AND (?1 IS NULL OR function = ?1)",
+    )?
+    .query_map([function.map(|function| uuid(function.uuid()))], |row| {
+        let manifest: Manifest = json(row, 1)?;
+        let secret = manifest.settings.into_iter().filter(|(_, setting)| setting.secret);
+        Ok((row.get(0)?, secret.map(|(name, setting)| (name, setting.reveal)).collect()))
+    })?
+    .collect()
+}
+
+/// Seals plain settings that the version that runs calls secrets, and says how many. `revealed` says whether the function may go on to
+/// read one, by whether that version asks to.
+fn seal(sql: &Connection, vault: &Vault, of: Of, revealed: fn(bool) -> bool) -> Result<u64, StoreError> {
+    let secret = secret_settings(sql, of.function)?;
+    if secret.is_empty() {
+        return Ok(0);
+    }
+    let (function, one) = (of.function.map(|id| uuid(id.uuid())), of.destination.map(|id| uuid(id.uuid())));
+    let plain: Vec<Stored> = sql
+        .prepare_cached(
             "SELECT d.id, d.workspace, d.settings, coalesce(d.pinned, d.held, f.current) FROM destinations d
-             JOIN functions f ON f.id = d.function WHERE d.settings <> '{}'",
+             JOIN functions f ON f.id = d.function
+             WHERE d.settings <> '{}' AND (?1 IS NULL OR d.function = ?1) AND (?2 IS NULL OR d.id = ?2)",
         )?
-        .query_map([], |row| {
+        .query_map(params![function, one], |row| {
             let ids = (id(row, 0, DestinationId::from_uuid)?, id(row, 1, WorkspaceId::from_uuid)?);
             Ok((ids.0, ids.1, json(row, 2)?, row.get(3)?))
         })?
@@ -191,20 +206,28 @@ pub(super) fn seal_plain(sql: &mut Connection, vault: &Vault) -> Result<(), Stor
         for (field, reveal) in secret.get(&version).into_iter().flatten() {
             let Some(Value::String(text)) = settings.remove(field) else { continue };
             let slot = Slot { workspace, destination, field, version: 1 };
-            let bytes = data_key(&step, vault, workspace)?.seal(slot, &Secret::new(text));
+            let bytes = data_key(sql, vault, workspace)?.seal(slot, &Secret::new(text));
             // A sealed value that is there already is newer.
             let insert = "INSERT OR IGNORE INTO secrets (destination, field, version, revealed, sealed) VALUES (?1, ?2, 1, ?3, ?4)";
-            step.execute(insert, params![uuid(destination.uuid()), field, reveal, bytes])?;
+            sql.prepare_cached(insert)?.execute(params![uuid(destination.uuid()), field, revealed(*reveal), bytes])?;
             sealed += 1;
         }
         if settings.len() < before {
             let settings = Value::Object(settings).to_string();
-            step.execute(
-                "UPDATE destinations SET settings = ?2 WHERE id = ?1",
-                params![uuid(destination.uuid()), settings],
-            )?;
+            sql.prepare_cached("UPDATE destinations SET settings = ?2 WHERE id = ?1")?
+                .execute(params![uuid(destination.uuid()), settings])?;
         }
     }
+    Ok(sealed)
+}
+
+/// Seals what is still stored as a plain setting although the destination's function calls it a secret, as programs before this one
+/// did. Leaves no plain text behind in the database's files.
+pub(super) fn seal_plain(sql: &mut Connection, vault: &Vault) -> Result<(), StoreError> {
+    // Freed space would keep what was there.
+    sql.pragma_update(None, "secure_delete", true)?;
+    let step = sql.transaction()?;
+    let sealed = seal(&step, vault, Of::default(), |reveal| reveal)?;
     step.commit()?;
     if sealed > 0 {
         // The log holds the pages as they were.
@@ -212,5 +235,17 @@ pub(super) fn seal_plain(sql: &mut Connection, vault: &Vault) -> Result<(), Stor
         tracing::info!(sealed, "secret settings that were stored as plain text are sealed now");
     }
     sql.pragma_update(None, "secure_delete", false)?;
+    Ok(())
+}
+
+/// Seals what became a secret because these destinations run another version now, within the commit in which they turn to it. The
+/// customer gave it to the function in plain text, so a version that reads it, such as the one before, still may.
+pub(super) fn seal_turned(commit: &mut Commit<'_>, of: Of) -> Result<(), StoreError> {
+    commit.sql.pragma_update(None, "secure_delete", true)?;
+    let sealed = seal(commit.sql, &commit.shared.vault, of, |_| true);
+    commit.sql.pragma_update(None, "secure_delete", false)?;
+    if sealed? > 0 {
+        commit.effects.push(Box::new(|shared| shared.erase_log.store(true, Ordering::Release)));
+    }
     Ok(())
 }

@@ -95,10 +95,10 @@ impl Store {
     /// Takes a key back: once this has returned, it opens nothing any more.
     ///
     /// # Errors
-    /// [`StoreError::NotNow`] if it is the last operator's key.
-    pub async fn revoke_key(&self, actor: &Actor, id: KeyId) -> Result<()> {
+    /// [`StoreError::NotNow`] if it is the last key with which somebody makes keys for themselves, and nobody said `force`.
+    pub async fn revoke_key(&self, actor: &Actor, id: KeyId, force: bool) -> Result<()> {
         let actor = actor.clone();
-        self.call(move |commit| keys::revoke(commit, &actor, id)).await?;
+        self.call(move |commit| keys::revoke(commit, &actor, id, force)).await?;
         self.reload_keys()
     }
 

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    CheckItem, ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, EventField, EventType, FilterReason,
-    FunctionId, KeyId, LeaseToken, OrderKey, Outcome, OutcomeCode, PartnerId, Rate, ReplayId, Role, Secret, Signed,
-    SourceId, Stage, Timestamp, VersionId, WorkspaceId,
+    CheckItem, ConnectionId, DeliveryId, DeliveryState, Destination, DestinationId, Event, EventField, EventType,
+    FilterReason, FunctionId, KeyId, LeaseToken, OrderKey, Outcome, OutcomeCode, PartnerId, Rate, ReplayId, Role,
+    Secret, Signed, SourceId, Stage, Timestamp, VersionId, WorkspaceId,
 };
 
 /// How the store works. Every number has a reason; the defaults come from `tidegate bench store`.
@@ -501,6 +501,8 @@ pub struct DestinationPatch {
     pub pinned: Option<Option<VersionId>>,
     /// New settings instead of all old ones.
     pub settings: Option<Map<String, Value>>,
+    /// What the new settings were made of, where they were: if the stored ones are others by now, nothing is changed.
+    pub based_on: Option<Box<Destination>>,
     /// The secrets that go with new settings. Without new settings the old ones stay.
     pub secrets: BTreeMap<String, NewSecret>,
     /// A new limit, or none any more.

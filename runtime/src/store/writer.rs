@@ -89,8 +89,8 @@ impl Writer {
     pub fn run(mut self) {
         let stop = StopOnDrop(Arc::clone(&self.shared));
         // Ids of one thread sort as they were made: with this one the ids of earlier processes are among them, also if the clock
-        // was set back since.
-        let _before = DeliveryId::new(self.newest_id);
+        // was set back since. A millisecond later, for within one they are in order for one process only.
+        let _before = DeliveryId::new(self.newest_id.plus(Duration::from_millis(1)));
         let mut pruned = Instant::now();
         loop {
             let work = match self.shared.queue.take(IDLE) {

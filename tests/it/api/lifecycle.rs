@@ -8,8 +8,8 @@ use super::{Answer, Apis, send};
 
 const WAT: &str = include_str!("../../guests/delivered.wat");
 
-const LISTING: &str = "[listing]\ncategory = \"Messaging\"\ndocs = \"https://example.com/docs\"\n\
-    logo = \"https://example.com/logo.svg\"\nsupport = \"help@example.com\"\n";
+const LISTING: &str = "[listing]\ncategory = \"Messaging\"\ndocs = \"https://mail.partner.dev/docs\"\n\
+    logo = \"https://mail.partner.dev/logo.svg\"\nsupport = \"help@mail.partner.dev\"\n";
 
 /// A manifest that a review takes, with what it may reach.
 fn manifest(version: &str, reads: &str, hosts: &[&str]) -> String {

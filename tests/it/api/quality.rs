@@ -161,6 +161,37 @@ async fn a_key_that_calls_too_often_is_told_when_to_go_on() {
     let refused = look().await;
     assert_eq!(code(&refused), (429, "too_many_requests".to_owned()));
     assert_eq!((refused.header("retry-after"), refused.header("ratelimit-remaining")), (Some("1"), Some("0")));
+    let refused = apis.control("GET", "/functions", None).await;
+    let data = json!({"remainingPoints": 0, "msBeforeNext": 1000, "consumedPoints": 3});
+    assert_eq!((refused.status, &refused.json()["errors"][0]["data"]), (429, &data));
+    let nothing = apis.control("GET", "/api/v1/nothing", None).await;
+    assert_eq!(nothing.status, 429, "what nothing takes is a call too");
+}
+
+#[tokio::test]
+async fn every_answer_to_a_key_says_how_many_calls_it_has_left() {
+    let apis = Apis::start(&[]).await;
+    let (source, _) = apis.source("web").await;
+    let path = format!("/api/v1/sources/{source}");
+    let tag = apis.control("GET", &path, None).await.header("etag").unwrap().to_owned();
+    let other = [("if-match", "\"other\"")];
+    for (headers, method, path, status) in [
+        (&[][..], "GET", "/api/v1/nothing", 404),
+        (&[], "GET", "/api/v1/sources/src_x", 404),
+        (&[], "PUT", &path, 405),
+        (&other, "PATCH", &path, 412),
+        (&other, "DELETE", &path, 412),
+        (&[("if-none-match", tag.as_str())], "GET", &path, 304),
+        (&[], "PATCH", "/api/v1/nothing", 404),
+    ] {
+        let answer = call(&apis, headers, method, path, &json!({})).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        for name in ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"] {
+            assert!(answer.header(name).is_some(), "{method} {path}: {status} without `{name}`");
+        }
+    }
+    let nobody = send(apis.admin, "GET", "/api/v1/nothing", &[], b"").await;
+    assert_eq!((nobody.status, nobody.header("ratelimit-limit")), (404, None));
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ impl Neighbours {
         let workspace = ("tidegate-workspace", "theirs");
         let partner = ("tidegate-partner", "theirs");
         let manifest = "name = \"theirs\"\nversion = \"1\"\ndescription = \"D\"\nevents = [\"track\"]\n[listing]\n\
-                        category = \"C\"\ndocs = \"https://a.example\"\nlogo = \"https://a.example\"\nsupport = \"a@b.example\"\n";
+                        category = \"C\"\ndocs = \"https://a.partner.dev\"\nlogo = \"https://a.partner.dev\"\nsupport = \"a@b.dev\"\n";
         let uploaded = upload(&apis, &apis.token, &[partner], manifest, &[CASE]).await.json();
         theirs.insert("functions", text(&uploaded["function"], "id"));
         assert_eq!(uploaded["function"]["partner"], theirs["partners"]);

@@ -2,7 +2,7 @@
 //! 127.0.0.x, and sentinels on other addresses must never see a connection.
 
 mod agreement;
-mod authorities;
+pub mod authorities;
 mod name_server;
 mod names;
 mod partners;

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::compatible_shape::Data;
 use super::functions::{Added, Promotion, add, find, promoted, publisher};
-use super::upload;
+use super::{numbers, upload};
 use crate::api::extract::{Asked, Body, Limit};
 use crate::api::{ApiState, Problem};
 use crate::catalog::javascript::name_of;
@@ -167,7 +167,7 @@ async fn change(
         Problem::unprocessable("invalid_source", detail)
     })?;
     let mut manifest = newest.manifest;
-    manifest.version = (count + 1).to_string();
+    manifest.version = numbers::free(&state, &actor, &function, count, |number| number.to_string()).await?;
     describe(&mut manifest, asked.settings, asked.description, asked.logo_url)?;
     let ScriptText { file, text } = script;
     build(&state, &actor, &manifest, file, asked.code.unwrap_or(text)).await?;
@@ -353,7 +353,7 @@ async fn build(
 ) -> Result<Added, Problem> {
     let manifest =
         manifest::text(manifest).map_err(|error| Problem::unprocessable("invalid_manifest", error.to_string()))?;
-    let job = Job::Source { file, manifest: Some(manifest), follows: true };
+    let job = Job::Source { file, manifest: Some(manifest), version: None, follows: true };
     let made = upload::build(state, actor, job, Bytes::from(code)).await?;
     // It has no field for a signature.
     add(state, actor, made, &HeaderMap::new()).await

@@ -78,13 +78,15 @@ async fn with_errors(answer: Response) -> Response {
         parts.headers.remove(name);
     }
     let wait = number(&parts.headers, "retry-after").map(|wait_s| wait_s.saturating_mul(1000));
-    let body = Body::from(errors(&problem, wait).to_string());
+    // What is left is none then, so all of what there is has been used.
+    let consumed = number(&parts.headers, "ratelimit-limit");
+    let body = Body::from(errors(&problem, wait, consumed).to_string());
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Response::from_parts(parts, body)
 }
 
 /// A problem in this form: one error for each single thing that is wrong.
-fn errors(problem: &Value, wait_ms: Option<u64>) -> Value {
+fn errors(problem: &Value, wait_ms: Option<u64>, consumed: Option<u64>) -> Value {
     let single = problem["errors"].as_array().cloned().unwrap_or_default().into_iter();
     let places = problem["findings"].as_array().cloned().unwrap_or_default().into_iter().map(|finding| {
         let Value::Object(place) = &finding else { return finding };
@@ -98,6 +100,9 @@ fn errors(problem: &Value, wait_ms: Option<u64>) -> Value {
         let mut error = json!({"type": problem["code"], "message": message, "status": problem["status"]});
         if let Some(wait) = wait_ms.filter(|_| problem["status"] == 429) {
             error["data"] = json!({"remainingPoints": 0, "msBeforeNext": wait});
+            if let Some(consumed) = consumed {
+                error["data"]["consumedPoints"] = consumed.into();
+            }
         }
         error
     };
@@ -124,10 +129,18 @@ mod tests {
     fn a_problem_becomes_one_error_for_each_thing_that_is_wrong() {
         let problem = json!({"code": "invalid_source", "detail": "D", "status": 422, "errors": ["E"],
             "findings": [{"file": "a.js", "line": 2, "column": 3, "message": "M"}]});
-        let messages: Vec<_> =
-            errors(&problem, None)["errors"].as_array().unwrap().iter().map(|one| one["message"].clone()).collect();
+        let messages: Vec<_> = errors(&problem, None, None)["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["message"].clone())
+            .collect();
         assert_eq!(messages, ["D", "E", "a.js:2:3: M"]);
         let problem = json!({"code": "too_many_requests", "detail": "D", "status": 429});
-        assert_eq!(errors(&problem, Some(2000))["errors"][0]["data"]["msBeforeNext"], 2000);
+        let data = json!({"remainingPoints": 0, "msBeforeNext": 2000, "consumedPoints": 50});
+        assert_eq!(errors(&problem, Some(2000), Some(50))["errors"][0]["data"], data);
+        // An address that is told to wait has no points.
+        let data = json!({"remainingPoints": 0, "msBeforeNext": 2000});
+        assert_eq!(errors(&problem, Some(2000), None)["errors"][0]["data"], data);
     }
 }

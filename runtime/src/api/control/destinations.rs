@@ -19,7 +19,7 @@ use crate::api::{ApiState, Problem};
 use crate::catalog::access::wider;
 use crate::catalog::settings;
 use crate::model::{
-    Actor, Destination, DestinationHealth, Function, FunctionVersion, Manifest, Rate, Stage, VersionId,
+    Actor, Destination, DestinationHealth, DestinationId, Function, FunctionVersion, Manifest, Rate, Stage, VersionId,
 };
 use crate::store::{DestinationPatch, NewDestination, StoreError};
 
@@ -70,7 +70,7 @@ struct DestinationDetail {
 }
 
 /// A limit: in any time T no more than `T × rate + burst` begins. At least one of the two rates is given.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RateView {
     /// Requests to the partner in a second.
@@ -117,7 +117,7 @@ struct DestinationToMake {
 }
 
 /// A change; what is absent stays.
-#[derive(Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DestinationChange {
     /// A new name.
@@ -128,6 +128,10 @@ struct DestinationChange {
     pinned: Option<Option<String>>,
     /// New settings instead of all old ones. A secret that is given as `••••` stays as it is.
     settings: Option<Map<String, Value>>,
+    /// Changes to single settings, as a JSON merge patch (RFC 7396): what is not named stays as it is, secrets too; `null` takes a setting
+    /// away; of a setting that is an object only the named members change. What comes of it is checked as a whole, and no change of
+    /// somebody else's that comes in between is lost. Not beside `settings`.
+    settings_patch: Option<Map<String, Value>>,
     /// Another limit; `null` for none.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<RateView>)]
@@ -315,6 +319,38 @@ async fn show(
     Ok(Json(DestinationDetail { destination: view(&state, &actor, destination).await?, health }))
 }
 
+/// How often a change of some settings begins anew because others changed them at the same moment. Each time, one of those others was done.
+const TRIES: usize = 64;
+
+/// Why a change was not made.
+enum Refusal {
+    /// For a reason of the call's.
+    Problem(Problem),
+    /// For one of the store's.
+    Store(StoreError),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Problem(problem) => problem,
+            Refusal::Store(error) => error.into(),
+        }
+    }
+}
+
 /// Changes a destination. What it will have afterwards is checked as a whole.
 #[utoipa::path(patch, path = "/api/v1/destinations/{id}", tag = "destinations", params(("id" = String, Path)),
     request_body = DestinationChange, responses((status = 200, body = DestinationView)))]
@@ -325,18 +361,39 @@ async fn change(
     Body(change): Body<DestinationChange>,
 ) -> Result<Json<DestinationView>, Problem> {
     change.name.iter().try_for_each(|name| super::check_name("name", name))?;
-    let old = state.store.get_destination(&actor, id(&destination)?).await?;
+    if change.settings.is_some() && change.settings_patch.is_some() {
+        let detail = "`settings` replaces all settings and `settings_patch` changes some: give one of them";
+        return Err(Problem::unprocessable("invalid_settings", detail));
+    }
+    let destination = id(&destination)?;
+    for _ in 1..TRIES {
+        match changed(&state, &actor, destination, change.clone()).await {
+            Err(Refusal::Store(StoreError::Changed { .. })) => {}
+            done => return Ok(Json(done?)),
+        }
+    }
+    Ok(Json(changed(&state, &actor, destination, change).await?))
+}
+
+/// Makes a change of what is stored now.
+async fn changed(
+    state: &ApiState,
+    actor: &Actor,
+    destination: DestinationId,
+    change: DestinationChange,
+) -> Result<DestinationView, Refusal> {
+    let old = state.store.get_destination(actor, destination).await?;
     let mut after = old.clone();
     if let Some(pinned) = change.pinned {
-        let function = state.store.get_function(&actor, old.function).await?;
-        after.pinned = pin(&state, &actor, &function, pinned).await?;
+        let function = state.store.get_function(actor, old.function).await?;
+        after.pinned = pin(state, actor, &function, pinned).await?;
     }
     let repinned = (after.pinned != old.pinned).then_some(after.pinned);
     let consent = change.consent.unwrap_or(false);
     if repinned.is_some() || consent {
-        after = agreed_to(&state, &actor, after, consent).await?;
+        after = agreed_to(state, actor, after, consent).await?;
     }
-    let manifest = manifest(&state, &actor, &after).await?;
+    let manifest = manifest(state, actor, &after).await?;
     let mut patch = DestinationPatch {
         name: change.name,
         pinned: repinned,
@@ -349,8 +406,16 @@ async fn change(
     };
     if let Some(settings) = &mut patch.settings {
         let kept = masking::kept(&manifest, settings, Some(&old))?;
-        check_settings(&state, &manifest, settings, &kept)?;
+        check_settings(state, &manifest, settings, &kept)?;
         patch.secrets = masking::secrets(&manifest, settings, kept);
+    } else if let Some(some) = change.settings_patch {
+        let masking::Merged { mut settings, kept, aside } = masking::merged(&manifest, &old, some)?;
+        let declared = kept.iter().filter(|name| manifest.settings.contains_key(*name));
+        check_settings(state, &manifest, &settings, &declared.cloned().collect())?;
+        patch.secrets = masking::secrets(&manifest, &mut settings, kept);
+        settings.extend(aside);
+        patch.settings = Some(settings);
+        patch.based_on = Some(Box::new(old.clone()));
     } else if patch.pinned.is_some() || consent {
         // What another version declared is not for this one, and stays for the way back.
         let declared = |name: &String| manifest.open_settings || manifest.settings.contains_key(name);
@@ -364,8 +429,8 @@ async fn change(
         )?;
     }
     patch.rate = change.rate.map(|rate| rate.map(RateView::checked).transpose()).transpose()?;
-    let destination = state.store.update_destination(&actor, old.id, patch).await?;
-    Ok(Json(view(&state, &actor, destination).await?))
+    let destination = state.store.update_destination(actor, old.id, patch).await?;
+    Ok(view(state, actor, destination).await?)
 }
 
 /// The destination on what it is to run, if its customer agreed to that or does now.
@@ -381,7 +446,8 @@ async fn agreed_to(
     };
     let more = unagreed(state, actor, &destination, wanted).await?;
     if !more.is_empty() && !consent && actor.customer().is_some() {
-        let detail = "this version may do more than you agreed to: `\"consent\": true` in the change agrees";
+        let detail = "this version may do more than you agreed to: `\"consent\": true` in the change agrees \
+                      (`tidegate destination update --consent`)";
         return Err(Problem::new(StatusCode::CONFLICT, "consent_needed", detail).with_errors(more));
     }
     let consented = if more.is_empty() { destination.consented } else { wanted };

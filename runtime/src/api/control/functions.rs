@@ -12,13 +12,13 @@ use utoipa_axum::routes;
 
 use super::turns::{approved, beyond_approved};
 use super::versions::{CaseView, VersionView};
-use super::{List, checking, signing, turns, upload};
+use super::{List, checking, numbers, signing, turns, upload};
 use crate::api::extract::{Asked, PageQuery, id};
 use crate::api::problem::Finding;
 use crate::api::{ApiState, Problem};
 use crate::catalog::{self, compare::compare};
 use crate::model::{Actor, Checks, Function, FunctionId, FunctionVersion, Listing, Role, VersionId};
-use crate::store::{Page, StoreError, Vouched};
+use crate::store::{StoreError, Vouched};
 
 /// A function.
 #[derive(Serialize, ToSchema)]
@@ -141,7 +141,7 @@ pub(super) async fn wanted_version(
     Ok(state.store.get_version(actor, function.id, version).await?)
 }
 
-/// A version of a function by id, or by the partner's own version text, of which the newest counts.
+/// A version of a function by id, by its digest, or by the partner's own version text.
 pub(super) async fn find_version(
     state: &ApiState,
     actor: &Actor,
@@ -151,20 +151,24 @@ pub(super) async fn find_version(
     if key.starts_with(VersionId::PREFIX) {
         return id(key);
     }
-    let (mut found, mut page) = (None, Page { after: None, limit: Page::MAX });
-    loop {
-        let versions = state.store.list_versions(actor, function.id, &page).await?;
-        let named = versions.items.iter().rev().find(|version| version.manifest.version == key);
-        found = named.map(|version| version.id).or(found);
-        match versions.next {
-            Some(next) => page.after = Some(next),
-            None => break,
+    let all = numbers::all(state, actor, function).await?;
+    let is_meant = |version: &&FunctionVersion| version.manifest.version == key || version.digest.to_string() == key;
+    let found: Vec<_> = all.iter().filter(is_meant).collect();
+    let shown: String = key.chars().take(80).collect();
+    match found[..] {
+        [one] => Ok(one.id),
+        [] => Err(Problem::not_found(format!(
+            "the function `{}` has no version `{shown}`: `tidegate function versions {}` shows those there are",
+            function.name, function.name
+        ))),
+        // Hosts took such versions once.
+        [..] => {
+            let detail =
+                format!("several versions of `{}` are called {shown}: give the id of one of them", function.name);
+            let each = found.iter().map(|one| format!("{} of {}, {}", one.id, one.created_at, one.digest));
+            Err(Problem::new(StatusCode::CONFLICT, "ambiguous_version", detail).with_errors(each))
         }
     }
-    found.ok_or_else(|| {
-        let shown: String = key.chars().take(80).collect();
-        Problem::not_found(format!("the function `{}` has no version `{shown}`", function.name))
-    })
 }
 
 /// Uploads a component or JavaScript, checks and compiles it, and stores it as a version of the function that its
@@ -337,7 +341,8 @@ async fn refuse_breaking(
         return Ok(());
     }
     let detail = format!(
-        "{followers} destinations follow `{}`, and settings that fit {} may not fit {}: `force=true` promotes all the same",
+        "{followers} destinations follow `{}`, and settings that fit {} may not fit {}: `force=true` \
+         promotes all the same (`tidegate function promote --force`)",
         function.name, current.manifest.version, new.manifest.version
     );
     Err(Problem::new(StatusCode::CONFLICT, "breaking_settings", detail).with_errors(breaking))

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -201,15 +201,25 @@ async fn show(
     Ok(Json(KeyView::of(key, None)))
 }
 
+/// Whether to do it all the same.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Revocation {
+    /// `true` also takes back the last key of an operator, or of a workspace's or a partner's own admins.
+    force: Option<bool>,
+}
+
 /// Takes a key back. Once this is answered it opens nothing any more.
 #[utoipa::path(delete, path = "/api/v1/keys/{id}", tag = "keys",
-    params(("id" = String, Path)), responses((status = 204)))]
+    params(("id" = String, Path), Revocation), responses((status = 204)))]
 async fn revoke(
     State(state): State<Arc<ApiState>>,
     actor: Actor,
     Path(key): Path<String>,
+    Asked(revocation): Asked<Revocation>,
 ) -> Result<StatusCode, Problem> {
-    state.store.revoke_key(&actor, id(&key)?).await?;
+    state.store.revoke_key(&actor, id(&key)?, revocation.force.unwrap_or(false)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

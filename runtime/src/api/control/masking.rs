@@ -50,6 +50,59 @@ pub(super) fn kept(
     Ok(kept)
 }
 
+/// A stored destination's settings after a change to some of them.
+#[derive(PartialEq, Debug)]
+pub(super) struct Merged {
+    /// What is to be checked: the values that the manifest knows, without stored secrets, and whatever the change names.
+    pub(super) settings: Map<String, Value>,
+    /// The secrets that stay as they are stored.
+    pub(super) kept: BTreeSet<String>,
+    /// What another version declared: it is not for this one, and stays for the way back.
+    pub(super) aside: Map<String, Value>,
+}
+
+/// Applies a JSON merge patch (RFC 7396) to a destination's settings: what it does not name stays, secrets too, and `null` takes away.
+///
+/// # Errors
+/// A mask where nothing is stored.
+pub(super) fn merged(manifest: &Manifest, old: &Destination, mut patch: Map<String, Value>) -> Result<Merged, Problem> {
+    let masks = kept(manifest, &mut patch, Some(old))?;
+    let untouched = old.secrets.keys().filter(|name| !patch.contains_key(*name)).cloned();
+    let kept: BTreeSet<String> = masks.into_iter().chain(untouched).collect();
+    let known =
+        |name: &String| manifest.open_settings || manifest.settings.contains_key(name) || patch.contains_key(name);
+    let (mut settings, mut aside) = (Map::new(), Map::new());
+    // Where both are stored, the sealed one is what deliveries get.
+    for (name, value) in old.settings.iter().filter(|(name, _)| !kept.contains(*name)) {
+        let place = if known(name) { &mut settings } else { &mut aside };
+        place.insert(name.clone(), value.clone());
+    }
+    merge(&mut settings, patch);
+    Ok(Merged { settings, kept, aside })
+}
+
+/// RFC 7396, for objects.
+fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
+    for (name, change) in patch {
+        match change {
+            Value::Null => {
+                target.remove(&name);
+            }
+            Value::Object(change) => {
+                let mut inner = match target.remove(&name) {
+                    Some(Value::Object(inner)) => inner,
+                    _ => Map::new(),
+                };
+                merge(&mut inner, change);
+                target.insert(name, Value::Object(inner));
+            }
+            value => {
+                target.insert(name, value);
+            }
+        }
+    }
+}
+
 /// Takes the secrets out of settings that were checked.
 pub(super) fn secrets(
     manifest: &Manifest,
@@ -112,6 +165,50 @@ mod tests {
     fn secrets_and_unknown_settings_are_masked() {
         let shown = masked(&manifest(), &destination(json!({"room": "a", "old": "b", "shown": "plain of old"})));
         assert_eq!(shown, map(json!({"key": MASK, "room": "a", "old": MASK, "shown": MASK})));
+    }
+
+    #[test]
+    fn a_merge_patch_changes_what_it_names_and_nothing_else() {
+        // The cases of RFC 7396's appendix that begin and end with objects.
+        for (target, patch, expected) in [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (json!({"a": "b"}), json!({"a": null}), json!({})),
+            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
+            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
+            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+        ] {
+            let mut merged = map(target);
+            merge(&mut merged, map(patch.clone()));
+            assert_eq!(merged, map(expected), "{patch}");
+        }
+    }
+
+    #[test]
+    fn a_merge_keeps_secrets_that_it_does_not_name_and_what_other_versions_declared() {
+        let old = destination(json!({"room": "a", "old": "b"}));
+        let merged = |patch: Value| super::merged(&manifest(), &old, map(patch)).map_err(|_| ());
+        let key = || BTreeSet::from(["key".to_owned()]);
+        let other = || map(json!({"old": "b"}));
+        for (patch, settings, kept, aside) in [
+            (json!({}), json!({"room": "a"}), key(), other()),
+            (json!({"room": "c"}), json!({"room": "c"}), key(), other()),
+            (json!({"room": null}), json!({}), key(), other()),
+            (json!({"key": MASK}), json!({"room": "a"}), key(), other()),
+            (json!({"key": "new"}), json!({"room": "a", "key": "new"}), BTreeSet::new(), other()),
+            (json!({"key": null}), json!({"room": "a"}), BTreeSet::new(), other()),
+            (json!({"old": null}), json!({"room": "a"}), key(), Map::new()),
+            // Named, so it is checked, and found to be unknown.
+            (json!({"old": "c"}), json!({"room": "a", "old": "c"}), key(), Map::new()),
+        ] {
+            let expected = Merged { settings: map(settings), kept, aside };
+            assert_eq!(merged(patch.clone()), Ok(expected), "{patch}");
+        }
+        assert_eq!(merged(json!({"shown": MASK})), Err(()));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod links;
 mod logs;
 mod masking;
 mod narrow;
+mod numbers;
 mod partners;
 mod replays;
 mod reviews;
@@ -37,8 +38,8 @@ mod workspaces;
 
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
-use axum::http::{Method, Uri};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::Method;
 use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,7 +51,7 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::authorise;
+use super::auth::{authorise, unrouted};
 use super::etags::etags;
 use super::once::once;
 use super::{ApiState, Problem, health, policy, problems};
@@ -78,6 +79,7 @@ pub fn admin_router(state: &Arc<ApiState>) -> Router {
     // A description has only texts, numbers and lists of them.
     let api =
         Arc::new(narrow::narrow(serde_json::to_value(finish(api)).unwrap_or_default(), state.replay.max_events_per_s));
+    let (unknown, unfit) = (Arc::clone(state), Arc::clone(state));
     let router = router
         // What these look like is said where their tools come from.
         .merge(compatible::routes().with_state(Arc::clone(state)))
@@ -88,10 +90,15 @@ pub fn admin_router(state: &Arc<ApiState>) -> Router {
         .route("/problems", axum::routing::get(problems::list))
         .route("/problems/{code}", axum::routing::get(problems::show))
         .route("/openapi.json", axum::routing::get(async move || Json(Value::clone(&api))))
-        .fallback(async |uri: Uri| {
-            Problem::not_found(format!("`{}` is no path of the control API; /openapi.json lists them", uri.path()))
+        .fallback(async move |request: Request| {
+            let path = request.uri().path();
+            let problem =
+                Problem::not_found(format!("`{path}` is no path of the control API; /openapi.json lists them"));
+            unrouted(&unknown, &request.into_parts().0, problem).await
         })
-        .method_not_allowed_fallback(async || Problem::method_not_allowed());
+        .method_not_allowed_fallback(async move |request: Request| {
+            unrouted(&unfit, &request.into_parts().0, Problem::method_not_allowed()).await
+        });
     // Around the whole router, and not in it: before a change it asks for the thing as any client would.
     Router::new()
         .fallback_service(router)
@@ -198,6 +205,7 @@ fn finish(mut api: OpenApi) -> OpenApi {
     let problem = ResponseBuilder::new().description("What went wrong").content("application/problem+json", problem);
     let problem = problem.build();
     for (path, item) in &mut api.paths.paths {
+        let is_shown = item.get.is_some();
         let all = [
             (Method::GET, &mut item.get),
             (Method::POST, &mut item.post),
@@ -215,7 +223,7 @@ fn finish(mut api: OpenApi) -> OpenApi {
                 let before = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
                 operation.description = Some(format!("{before}Roles: {}.", roles.join(", ")));
             }
-            describe_headers(&method, path, operation);
+            describe_headers(&method, path, is_shown, operation);
             operation.responses.responses.insert("default".to_owned(), RefOr::T(problem.clone()));
             if path.starts_with("/api/") && !policy::action(&method, path).is_some_and(policy::is_open) {
                 operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
@@ -225,8 +233,8 @@ fn finish(mut api: OpenApi) -> OpenApi {
     OpenApiBuilder::from(api).build()
 }
 
-/// The headers that hold for all calls of a kind.
-fn describe_headers(method: &Method, path: &str, operation: &mut Operation) {
+/// The headers that hold for all calls of a kind. What is not shown at its path has no `etag` there.
+fn describe_headers(method: &Method, path: &str, is_shown: bool, operation: &mut Operation) {
     let header = |name: &str, description: &str, pattern: Option<&str>| {
         let text = ObjectBuilder::new().schema_type(Type::String).pattern(pattern).build();
         let header = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).required(Required::False);
@@ -238,11 +246,9 @@ fn describe_headers(method: &Method, path: &str, operation: &mut Operation) {
         let description = "The same key with the same request is answered as the first time, for a day.";
         parameters.push(header("idempotency-key", description, Some("^[!-~]{1,200}$")));
     }
-    if path.starts_with("/api/") && (*method == Method::PATCH || *method == Method::DELETE) && path.ends_with("{id}") {
-        let text =
-            "With `if-match` it is done only if the thing still has that `etag`, and answered with 412 otherwise.";
-        let before = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
-        operation.description = Some(format!("{before}{text}"));
+    if path.starts_with("/api/") && (*method == Method::PATCH || *method == Method::DELETE) && is_shown {
+        let description = "Do it only if the thing still has this `etag`; answered with 412 otherwise.";
+        parameters.push(header("if-match", description, None));
     }
 }
 
@@ -266,6 +272,10 @@ mod tests {
                 assert_eq!(known, path.starts_with("/api/"), "{method} {path} is not in the policy's table");
                 calls += usize::from(known);
                 assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
+                let headers = operation["parameters"].as_array().into_iter().flatten();
+                let names: Vec<_> = headers.filter(|one| one["in"] == "header").map(|one| &one["name"]).collect();
+                let changes = ["patch", "delete"].contains(&method.as_str()) && operations["get"].is_object();
+                assert_eq!(names.contains(&&"if-match".into()), changes, "{method} {path}");
                 let secured = operation["security"][0]["bearer"].is_array();
                 assert_eq!(secured, path.starts_with("/api/") && path != "/api/v1/sessions", "{method} {path}");
                 assert!(operation["responses"]["default"].is_object(), "{method} {path}");

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::numbers;
 use crate::api::body::ReadError;
 use crate::api::extract::refused;
 use crate::api::spool::spool;
@@ -99,15 +100,16 @@ pub(super) async fn receive(
         }
         "text/javascript" | "application/javascript" | "text/typescript" | "application/typescript" => {
             let ending = if kind.ends_with("typescript") { "ts" } else { "js" };
-            let job = Job::Source { file: file(query, ending)?, manifest: None, follows: false };
-            let (_, bytes, turn) = whole(state, share, request, state.control.upload_bytes).await?;
-            ((job, bytes), turn)
+            let file = file(query, ending)?;
+            let (_, script, turn) = whole(state, share, request, state.control.upload_bytes).await?;
+            let version = Some(numbers::of_script(state, actor, &file, &script).await?);
+            ((Job::Source { file, manifest: None, version, follows: false }, script), turn)
         }
         "multipart/form-data" => {
             let limit = state.control.upload_bytes.saturating_add(FORM_BYTES + CASES_BYTES);
             let (parts, bytes, turn) = whole(state, share, request, limit).await?;
             let form = Request::from_parts(parts, Body::from(bytes));
-            (from_form(state, query, form, &mut cases).await?, turn)
+            (from_form(state, actor, query, form, &mut cases).await?, turn)
         }
         _ => {
             let detail = format!(
@@ -169,6 +171,7 @@ async fn whole(
 /// A form that was read within the bound, so that nothing in it can be larger than that.
 async fn from_form(
     state: &Arc<ApiState>,
+    actor: &Actor,
     query: &UploadQuery,
     request: Request,
     cases: &mut Vec<(String, Case)>,
@@ -200,7 +203,11 @@ async fn from_form(
     }
     let ending = if called == SCRIPT { "js" } else { "ts" };
     let file = if manifest.is_some() { called.to_owned() } else { file(query, ending)? };
-    Ok((Job::Source { file, manifest, follows: false }, script))
+    let version = match manifest {
+        Some(_) => None,
+        None => Some(numbers::of_script(state, actor, &file, &script).await?),
+    };
+    Ok((Job::Source { file, manifest, version, follows: false }, script))
 }
 
 /// One case, if there is room for one more.

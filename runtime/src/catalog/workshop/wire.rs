@@ -24,6 +24,9 @@ pub enum Job {
         file: String,
         /// The text of `function.toml`, if there is one.
         manifest: Option<String>,
+        /// The version of a file without a manifest; the first one, if nothing is said.
+        #[serde(default)]
+        version: Option<String>,
         /// Whether the manifest follows the code: its events are those that the code has handlers for, and it may reach the
         /// hosts that the code names.
         #[serde(default)]
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     fn message(blobs: &[&[u8]; 2]) -> Vec<u8> {
-        let job = Job::Source { file: "a.js".to_owned(), manifest: None, follows: false };
+        let job = Job::Source { file: "a.js".to_owned(), manifest: None, version: None, follows: false };
         [head(&job, blobs).unwrap(), blobs.concat()].concat()
     }
 
@@ -136,7 +139,7 @@ mod tests {
             forged[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
             assert!(read::<Job, 2>(forged.into()).is_err(), "{at}");
         }
-        let long = Job::Source { file: "x".repeat(MAX_HEAD), manifest: None, follows: false };
+        let long = Job::Source { file: "x".repeat(MAX_HEAD), manifest: None, version: None, follows: false };
         assert!(head(&long, &[]).is_err());
     }
 

@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, nice, setrlimit};
 
 use super::wire::{self, Job, Refusal, Reply, Wrong};
 use crate::catalog::build::{BuildError, Description, build_described};
+use crate::catalog::javascript::FIRST_VERSION;
 use crate::catalog::{inspect, structure};
 use crate::sandbox::{self, CompileError, MAX_KNOWN};
 
@@ -109,11 +110,12 @@ fn make(job: Job, bytes: &[u8], known: &[u8]) -> Result<Answer, Reply> {
     let refused = |what, message, findings| Reply::Refused(Refusal { what, message, findings });
     let built = match job {
         Job::Component => None,
-        Job::Source { file, manifest, follows } => {
+        Job::Source { file, manifest, version, follows } => {
             let manifest = manifest.as_deref();
             let manifest =
                 if follows { manifest.map(Description::Following) } else { manifest.map(Description::Whole) };
-            Some(source(bytes, &file, manifest.unwrap_or(Description::None))?)
+            let version = version.as_deref().unwrap_or(FIRST_VERSION);
+            Some(source(bytes, &file, manifest.unwrap_or(Description::Version(version)))?)
         }
     };
     let (component, manifest, inspection, findings) = match built {

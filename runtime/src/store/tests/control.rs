@@ -131,21 +131,24 @@ fn turn(to: VersionId, within: &[VersionId]) -> Turn {
 async fn a_version_is_immutable_and_the_first_is_current_until_another_is_promoted() {
     let bed = Bed::new(1).await;
     let (store, actor) = (&bed.store, &bed.actor);
-    let put = |bytes: &'static [u8]| {
+    let put = |version: &str, bytes: &'static [u8]| {
         let bytes = Bytes::from_static(bytes);
         store.put_function_version(
             actor,
-            manifest("webhook"),
+            Manifest { version: version.to_owned(), ..manifest("webhook") },
             Inspection::default(),
             components::digest(&bytes),
             bytes,
             Vouched::BY_OPERATOR,
         )
     };
-    let (function, first) = put(b"component").await.unwrap();
-    let (_, again) = put(b"component").await.unwrap();
+    let (function, first) = put("1.0.0", b"component").await.unwrap();
+    let (_, again) = put("1.0.0", b"component").await.unwrap();
     assert_eq!(first, again);
-    let (same, second) = put(b"component 2").await.unwrap();
+    let taken = put("1.0.0", b"component 2").await;
+    let Err(StoreError::VersionTaken { version, taken, .. }) = taken else { panic!("{taken:?}") };
+    assert_eq!((version.as_str(), taken), ("1.0.0", first.digest));
+    let (same, second) = put("2.0.0", b"component 2").await.unwrap();
     assert_eq!((same.id, same.current), (function.id, first.id));
     let early = store.rollback(actor, function.id, turn(first.id, &[])).await;
     assert!(matches!(early, Err(StoreError::NotNow { .. })));

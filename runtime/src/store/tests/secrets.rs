@@ -7,7 +7,7 @@ use rusqlite::Connection as Sql;
 
 use super::*;
 use crate::model::{DestinationId, Secret, WorkspaceId};
-use crate::store::{DestinationPatch, NewSecret, StoreError, secrets};
+use crate::store::{DestinationPatch, NewSecret, StoreError, Turn, secrets};
 use crate::vault::{Vault, VaultError};
 
 const VALUE: &str = "canary-9b1d5e";
@@ -126,6 +126,56 @@ async fn secrets_that_an_older_program_stored_as_plain_text_are_sealed_at_the_st
     let now = bed.store.get_destination(&bed.actor, old.id).await.unwrap();
     assert_eq!(now.settings, json!({"room": "a"}).as_object().unwrap().clone());
     assert_eq!(bed.store.open_secrets(&now).unwrap()["key"].expose(), VALUE);
+}
+
+#[tokio::test]
+async fn a_setting_that_a_newer_version_calls_a_secret_is_sealed_as_the_destination_turns_to_it() {
+    let bed = Bed::new(1).await;
+    let put = |version: &str, secret: bool| {
+        let manifest = json!({"name": "keeper", "version": version, "events": ["track"],
+            "settings": {"key": {"type": "string", "secret": secret}, "room": {"type": "string"}}});
+        let bytes = Bytes::from(version.to_owned());
+        let (manifest, digest) = (serde_json::from_value(manifest).unwrap(), components::digest(&bytes));
+        bed.store.put_function_version(&bed.actor, manifest, Inspection::default(), digest, bytes, Vouched::BY_OPERATOR)
+    };
+    let (function, plain) = put("1", false).await.unwrap();
+    let (_, secret) = put("2", true).await.unwrap();
+    let make = async |name: &str, pinned: Option<VersionId>| {
+        let new = NewDestination {
+            name: name.to_owned(),
+            function: function.id,
+            pinned,
+            consented: plain.id,
+            settings: json!({"key": VALUE, "room": "a"}).as_object().unwrap().clone(),
+            secrets: BTreeMap::new(),
+            rate: None,
+            enabled: true,
+        };
+        bed.store.create_destination(&bed.actor, new).await.unwrap()
+    };
+    let (follows, pinned) = (make("follows", None).await, make("pinned", Some(plain.id)).await);
+    assert!(bed.has_on_disk(VALUE), "the test would show nothing");
+    let within = vec![plain.id, secret.id];
+    let turn = |to| Turn { to, approve: false, within: within.clone(), agrees: None };
+    bed.store.promote(&bed.actor, function.id, turn(secret.id)).await.unwrap();
+    let patch = DestinationPatch { pinned: Some(Some(secret.id)), ..DestinationPatch::default() };
+    let told = bed.store.update_destination(&bed.actor, pinned.id, patch).await.unwrap();
+    assert!(told.secrets.contains_key("key") && !told.settings.contains_key("key"));
+    let room = json!({"room": "a"}).as_object().unwrap().clone();
+    for destination in [&follows, &pinned] {
+        let now = bed.store.get_destination(&bed.actor, destination.id).await.unwrap();
+        assert_eq!(now.settings, room);
+        assert_eq!(bed.store.open_secrets(&now).unwrap()["key"].expose(), VALUE);
+    }
+    // What is done behind a commit is done before the next one.
+    bed.store.create_source(&bed.actor, "another").await.unwrap();
+    assert!(!bed.has_on_disk(VALUE));
+    // The version before read it, and still does after going back.
+    bed.store.rollback(&bed.actor, function.id, turn(plain.id)).await.unwrap();
+    let now = bed.store.get_destination(&bed.actor, follows.id).await.unwrap();
+    let opened = bed.store.open_secrets(&now).unwrap();
+    let settings = now.with_secrets(&plain.manifest, now.settings.clone(), opened).unwrap();
+    assert_eq!(settings["key"], VALUE);
 }
 
 #[tokio::test]
