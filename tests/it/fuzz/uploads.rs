@@ -87,7 +87,8 @@ pub fn secrets() -> Target {
             assert!(clean(&String::from_utf8_lossy(&response.body)), "the guest sees the value");
             assert!(response.headers.iter().all(|(name, value)| clean(name) && clean(value)), "{:?}", response.headers);
         } else if let Err(error) = sent {
-            assert!(clean(&error.to_string()), "{error}");
+            // What the guest has written itself may be quoted to it.
+            assert!(clean(&error.to_string()) || [url, header, body].iter().any(|text| !clean(text)), "{error}");
         }
         assert!(outlet.hmac_sha256(handle.trim_start_matches('/'), body.as_bytes()).is_ok(), "it is bound to that");
         assert!(clean(&String::from_utf8_lossy(&secrets.redacted(answer.as_bytes()))), "people see the value");
