@@ -175,9 +175,10 @@ fn forms(value: &str) -> Vec<Vec<u8>> {
     // A request may be repeated as a whole, so how the gate writes a value is looked for within other codes as well.
     let sent =
         [value.to_owned(), json[1..json.len() - 1].to_owned(), percent(value, unreserved), percent(value, in_path)];
-    let mut forms: Vec<Vec<u8>> =
-        sent.iter().flat_map(|text| [base64_forms(text.as_bytes()), hex(text)].concat()).collect();
-    forms.extend(base32_forms(value.as_bytes()));
+    let mut forms: Vec<Vec<u8>> = sent
+        .iter()
+        .flat_map(|text| [base64_forms(text.as_bytes()), base32_forms(text.as_bytes()), hex(text)].concat())
+        .collect();
     forms.extend(sent.into_iter().map(String::into_bytes));
     let mut written = vec![value.as_bytes().to_vec()];
     // As the name of a header comes back.
