@@ -1,7 +1,7 @@
 //! What a secret looks like when it comes back, and where that stands in a text.
 //!
-//! A text is searched with its escapes read (`plain`), so that it does not matter which encoder wrote which character how, in one pass
-//! for all secrets. What is no escape of single characters has forms of its own: base64, base32, hexadecimal digits, UTF-16 and Latin-1.
+//! A text is searched as it is and with its escapes read (`plain`), so that it does not matter which encoder wrote which character how,
+//! each time in one pass for all secrets. What is no escape of single characters has forms of its own: base64, base32, hexadecimal digits, UTF-16 and Latin-1.
 //!
 //! Guarantees: whatever is found is replaced whole, all of it looked for in the text as it came; the time is linear in the text,
 //! whatever it and the secrets are. A server that cuts a secret into pieces or encrypts it is not seen through; it has the secret anyway.
@@ -15,8 +15,6 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
-
-use memchr::memmem::Finder;
 
 use super::plain::Plain;
 
@@ -39,8 +37,6 @@ const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 pub(super) struct Search {
     beginnings: AhoCorasick,
     forms: Vec<Form>,
-    /// Each value as it is, with its secret.
-    values: Vec<(Finder<'static>, usize)>,
 }
 
 struct Form {
@@ -61,13 +57,12 @@ pub(super) struct Places(Vec<(Range<usize>, usize)>);
 impl Search {
     /// Of each secret its value and its handle.
     pub(super) fn new<'a>(secrets: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let (mut all, mut values) = (Vec::new(), Vec::new());
+        let mut all = Vec::new();
         for (of, (value, handle)) in secrets.enumerate() {
             all.push(Form { of, handle: true, text: handle.as_bytes().into() });
             if value.len() < SHORTEST {
                 continue;
             }
-            values.push((Finder::new(value).into_owned(), of));
             let mut forms = forms(value);
             forms.retain(|form| form.len() >= SHORTEST);
             forms.sort();
@@ -80,7 +75,7 @@ impl Search {
             .build(beginnings)
             // It numbers its states with 31 bits; a manifest's settings, each with some dozen forms of 64 bytes, need twenty.
             .unwrap_or_else(|error| unreachable!("too many secrets for one search: {error}"));
-        Self { beginnings, forms: all, values }
+        Self { beginnings, forms: all }
     }
 
     /// Where what is wanted stands: the values of the secrets with these numbers, or their handles too.
@@ -89,15 +84,10 @@ impl Search {
             return Ok(Places(Vec::new()));
         }
         let mut found = Vec::new();
-        match Plain::of(text) {
-            None => self.find(text, handles, &wanted, |place| place, &mut found)?,
-            Some(plain) => {
-                self.find(plain.bytes(), handles, &wanted, |place| plain.written(place), &mut found)?;
-                // What stands before a value may make an escape of its beginning that is none.
-                for (value, of) in self.values.iter().filter(|(_, of)| wanted(*of)) {
-                    found.extend(value.find_iter(text).map(|at| (at..at + value.needle().len(), *of)));
-                }
-            }
+        // Also where there are escapes: what stands before a form may make one of its beginning that is none.
+        self.find(text, handles, &wanted, |place| place, &mut found)?;
+        if let Some(plain) = Plain::of(text) {
+            self.find(plain.bytes(), handles, &wanted, |place| plain.written(place), &mut found)?;
         }
         Ok(Places(together(found)))
     }
@@ -185,9 +175,10 @@ fn forms(value: &str) -> Vec<Vec<u8>> {
     // A request may be repeated as a whole, so how the gate writes a value is looked for within other codes as well.
     let sent =
         [value.to_owned(), json[1..json.len() - 1].to_owned(), percent(value, unreserved), percent(value, in_path)];
-    let mut forms: Vec<Vec<u8>> =
-        sent.iter().flat_map(|text| [base64_forms(text.as_bytes()), hex(text)].concat()).collect();
-    forms.extend(base32_forms(value.as_bytes()));
+    let mut forms: Vec<Vec<u8>> = sent
+        .iter()
+        .flat_map(|text| [base64_forms(text.as_bytes()), base32_forms(text.as_bytes()), hex(text)].concat())
+        .collect();
     forms.extend(sent.into_iter().map(String::into_bytes));
     let mut written = vec![value.as_bytes().to_vec()];
     // As the name of a header comes back.

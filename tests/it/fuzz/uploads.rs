@@ -87,9 +87,10 @@ pub fn secrets() -> Target {
             assert!(clean(&String::from_utf8_lossy(&response.body)), "the guest sees the value");
             assert!(response.headers.iter().all(|(name, value)| clean(name) && clean(value)), "{:?}", response.headers);
         } else if let Err(error) = sent {
-            assert!(clean(&error.to_string()), "{error}");
+            // What the guest has written itself may be quoted to it.
+            assert!(clean(&error.to_string()) || [url, header, body].iter().any(|text| !clean(text)), "{error}");
         }
-        drop(outlet.hmac_sha256(handle.trim_start_matches('/'), body.as_bytes()).expect("it is bound to that"));
+        assert!(outlet.hmac_sha256(handle.trim_start_matches('/'), body.as_bytes()).is_ok(), "it is bound to that");
         assert!(clean(&String::from_utf8_lossy(&secrets.redacted(answer.as_bytes()))), "people see the value");
         let most = answer.len() / 2;
         let Some(kept) = secrets.cut(answer.as_bytes(), most) else { return };
@@ -148,10 +149,12 @@ pub fn signatures() -> Target {
         let Ok(signature) = text.parse::<Signature>() else { return };
         let written = signature.to_string();
         assert_eq!(written.parse::<Signature>().expect("its own text"), signature);
-        // Whatever was changed, only what its owner signed holds.
-        let holds = signature.check(Digest([7; 32]), &LEAKY).is_ok();
-        assert!(!holds || signature == signed(), "{written} was not made by the key's owner");
-        assert!(signature.check(Digest([8; 32]), &LEAKY).is_err());
+        // Whatever was changed, only what its owner signed holds. Other keys are whatever their owners take for keys.
+        if signature.key == KEY.public() {
+            let holds = signature.check(Digest([7; 32]), &LEAKY).is_ok();
+            assert!(!holds || signature == signed(), "{written} was not made by the key's owner");
+            assert!(signature.check(Digest([8; 32]), &LEAKY).is_err());
+        }
     }
     fn more_seeds() -> Vec<Vec<u8>> {
         let signature = signed().to_string();
@@ -314,12 +317,5 @@ pub fn links() -> Target {
     fn more_seeds() -> Vec<Vec<u8>> {
         vec![LIVE.link.clone().into()]
     }
-    Target {
-        name: "links",
-        run,
-        tokens: &["tgl_", "tgk_", "AAAA", "=", "-_", "+/"],
-        more_seeds,
-        round: 20,
-        ..Target::QUICK
-    }
+    Target { name: "links", run, tokens: &["tgl_", "tgk_", "AAAA", "=", "-_", "+/"], more_seeds, round: 20 }
 }
