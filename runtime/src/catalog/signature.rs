@@ -151,13 +151,32 @@ impl PrivateKey {
     }
 }
 
-/// Reads a public key in hexadecimal digits or PEM.
+/// Points of small order, as keys are written but for the sign in the last bit: whoever has such a key signs everything, since a
+/// signature says nothing about it. Two of them can be written in another way as well.
+const SMALL_ORDER: [&str; 7] = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
+fn is_small_order(key: &[u8; 32]) -> bool {
+    let mut point = *key;
+    point[31] &= 0x7f;
+    SMALL_ORDER.iter().any(|known| bytes(known) == Some(point))
+}
+
+/// Reads a public key in hexadecimal digits or PEM. One that vouches for nothing is none.
 ///
 /// # Errors
 /// [`SignatureError::NoPublicKey`].
 pub fn public_key(text: &str) -> Result<PublicKey, SignatureError> {
     let from_pem = || pem(text, "PUBLIC KEY")?.strip_prefix(PUBLIC_DER)?.try_into().ok();
-    bytes(text.trim()).or_else(from_pem).map(PublicKey).ok_or(SignatureError::NoPublicKey)
+    let key = bytes(text.trim()).or_else(from_pem).filter(|key| !is_small_order(key));
+    key.map(PublicKey).ok_or(SignatureError::NoPublicKey)
 }
 
 fn pem(text: &str, kind: &str) -> Option<Vec<u8>> {
@@ -205,6 +224,16 @@ mod tests {
         assert_ne!(own.public(), key.public());
         for wrong in ["", &hex[2..], OPENSSL[0], "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"] {
             assert_eq!(public_key(wrong), Err(SignatureError::NoPublicKey), "{wrong}");
+        }
+        for weak in SMALL_ORDER {
+            let signed = format!("{}{:02x}", &weak[..62], u8::from_str_radix(&weak[62..], 16).unwrap() | 0x80);
+            for key in [weak, &signed] {
+                assert_eq!(
+                    public_key(key),
+                    Err(SignatureError::NoPublicKey),
+                    "whoever signs by {key} signs everything"
+                );
+            }
         }
         for wrong in ["", hex, OPENSSL[1], &OPENSSL[0].replace('M', "N")] {
             assert!(PrivateKey::read(wrong).is_err(), "{wrong}");
