@@ -106,7 +106,7 @@ impl App {
             compiler: Some(compiler(&workshop_config(config))),
             max_instances: config.sandbox.max_instances,
             max_loaded_versions: config.sandbox.max_loaded_versions,
-            memory_bytes: Memory::new(config.sandbox.memory_percent).most().max(config.limits.memory_bytes),
+            memory_bytes: Memory::new(config.sandbox.memory_percent).most().max(2 * config.limits.memory_bytes),
         })?);
         let public = bind(config.listen, "listen").await?;
         let admin = bind(config.admin_listen, "admin_listen").await?;

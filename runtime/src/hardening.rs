@@ -57,7 +57,8 @@ const NAMESPACES: [i32; 7] = [
 const REFUSED_COMPILING: &[i64] = &[
     libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept4,
     libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_sendmmsg, libc::SYS_recvmsg,
-    libc::SYS_execve, libc::SYS_execveat, libc::SYS_pidfd_open,
+    libc::SYS_execve, libc::SYS_execveat, libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal, libc::SYS_kill, libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo, libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr,
 ];
 
 /// Which of it the operator wants.
@@ -215,13 +216,51 @@ fn filter(calls: &Calls) -> Result<BpfProgram, seccompiler::BackendError> {
         rules.extend([(libc::SYS_fork, Vec::new()), (libc::SYS_vfork, Vec::new())]);
     }
     rules.insert(libc::SYS_clone, clone);
+    if calls.threads_only {
+        // On itself alone: it aborts by a signal, and sets its own bounds.
+        let own = u64::from(std::process::id());
+        let other = |argument: u8, own: u64| {
+            SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, own)?])
+        };
+        let others = [(libc::SYS_tgkill, 0, own), (libc::SYS_prlimit64, 0, 0), (libc::SYS_setpriority, 1, 0)];
+        for (call, argument, own) in others.into_iter().chain([(libc::SYS_sched_setaffinity, 0, 0)]) {
+            rules.insert(call, vec![other(argument, own)?]);
+        }
+    }
+    let rules = with_x32(rules);
     let eperm = SeccompAction::Errno(libc::EPERM as u32);
     SeccompFilter::new(rules, SeccompAction::Allow, eperm, std::env::consts::ARCH.try_into()?)?.try_into()
 }
 
+/// The same calls by the numbers of x32, which some kernels of x86-64 take as well: with a bit of their own, and a few anew.
+#[cfg(target_arch = "x86_64")]
+fn with_x32(rules: BTreeMap<i64, Vec<SeccompRule>>) -> BTreeMap<i64, Vec<SeccompRule>> {
+    const BIT: i64 = 0x4000_0000;
+    const ANEW: [(i64, i64); 8] = [
+        (libc::SYS_execve, 520),
+        (libc::SYS_execveat, 545),
+        (libc::SYS_ptrace, 521),
+        (libc::SYS_sendmsg, 518),
+        (libc::SYS_recvmsg, 519),
+        (libc::SYS_sendmmsg, 538),
+        (libc::SYS_kexec_load, 528),
+        (libc::SYS_rt_sigqueueinfo, 524),
+    ];
+    let mut all = rules.clone();
+    all.extend(rules.iter().map(|(call, rules)| (call | BIT, rules.clone())));
+    let anew = ANEW.into_iter().filter_map(|(call, number)| Some((number | BIT, rules.get(&call)?.clone())));
+    all.extend(anew);
+    all
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn with_x32(rules: BTreeMap<i64, Vec<SeccompRule>>) -> BTreeMap<i64, Vec<SeccompRule>> {
+    rules
+}
+
 /// `clone3` hides its flags from filters. A libc that finds it unknown takes `clone` instead.
 fn no_clone3() -> Result<BpfProgram, seccompiler::BackendError> {
-    let rules = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let rules = with_x32(BTreeMap::from([(libc::SYS_clone3, Vec::new())]));
     let unknown = SeccompAction::Errno(libc::ENOSYS as u32);
     SeccompFilter::new(rules, SeccompAction::Allow, unknown, std::env::consts::ARCH.try_into()?)?.try_into()
 }

@@ -28,7 +28,7 @@ pub(super) enum ReadError {
     #[error("the body broke off: {0}")]
     Broken(String),
     /// There is no room for it, or none that can be used.
-    #[error("the host cannot keep the body while it arrives: {0}")]
+    #[error("the host has no room for the body while it arrives")]
     Spool(std::io::Error),
 }
 

@@ -1,6 +1,7 @@
 //! Reads what a control call is given: bodies, queries and ids, each with a problem that names what is wrong.
 
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -86,7 +87,12 @@ pub(super) fn refused(error: &ReadError, option: &str, limit: usize) -> Problem 
         ReadError::Broken(_) => Problem::bad_request("body_broken", error.to_string()),
         ReadError::Spool(why) => {
             tracing::error!(error = %why, "a body cannot be kept in the data directory while it arrives");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "disk_full", error.to_string())
+            match why.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "disk_full", error.to_string())
+                }
+                _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()),
+            }
         }
     }
 }

@@ -94,6 +94,7 @@ pub(super) fn stored() -> anyhow::Result<Profiles> {
 pub(super) async fn login(args: LoginArgs, format: Format) -> anyhow::Result<u8> {
     let file = file()?;
     let mut profiles = Profiles::read(&file)?;
+    let named = args.which.profile.is_some();
     let name = args.which.name(&profiles).unwrap_or_else(|| DEFAULT.to_owned());
     if !is_name(&name) {
         let rule = "letters, digits, `-`, `_` and `.`, 64 of them at most";
@@ -103,12 +104,18 @@ pub(super) async fn login(args: LoginArgs, format: Format) -> anyhow::Result<u8>
     }
     let before = profiles.get(&name).cloned().unwrap_or_default();
     let known = Some(before.api.clone()).filter(|api| !api.is_empty());
-    let api =
-        args.api.or_else(|| environment("TIDEGATE_SERVER")).or(known).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+    // A profile that is named here means its own host.
+    let surrounding = environment("TIDEGATE_SERVER");
+    let (first, second) = if named { (known, surrounding) } else { (surrounding, known) };
+    let api = args.api.or(first).or(second).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+    let same = api == before.api;
     let ca = args.ca.or_else(|| environment("TIDEGATE_CA").map(PathBuf::from)).or(before.ca);
     // What is stored is used from other folders too.
     let ca = ca.map(|ca| std::path::absolute(&ca).with_context(|| format!("`{}`", ca.display()))).transpose()?;
-    let (workspace, partner) = (args.workspace, args.partner);
+    let (workspace, partner) = match (args.workspace, args.partner) {
+        (None, None) if same => (before.workspace, before.partner),
+        given => given,
+    };
     let token = Some(token(&api)?);
     let target = Target {
         server: api.clone(),

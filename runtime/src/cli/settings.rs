@@ -99,7 +99,14 @@ async fn set(pairs: &[String], schema: Schema<'_>) -> anyhow::Result<Map<String,
     // Most values are plain texts, and the host need not be asked what they are.
     let declared = if pairs.iter().any(|(_, text)| is_ambiguous(text)) { schema.declared().await } else { None };
     let kind = |name: &str| declared.as_ref()?.get(name).map(|setting| setting.kind);
-    Ok(pairs.into_iter().map(|(name, text)| (name.to_owned(), value(text, kind(name)))).collect())
+    let values: Map<String, Value> =
+        pairs.into_iter().map(|(name, text)| (name.to_owned(), value(text, kind(name)))).collect();
+    match values.iter().find(|(_, value)| value.is_null()) {
+        Some((name, _)) => {
+            Err(Exit::Misuse(format!("`--set {name}=null` sets nothing: leave it out, or take away what is stored with `tidegate destination update --unset {name}`")).into())
+        }
+        None => Ok(values),
+    }
 }
 
 /// Whether a text is JSON, but no JSON text.

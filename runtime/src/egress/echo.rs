@@ -22,8 +22,8 @@ use super::plain::Plain;
 const SHORTEST: usize = 4;
 /// Fewer characters of base64 or base32, or in letters of another case, occur by chance.
 const SHORTEST_CODED: usize = 8;
-/// So many bytes of a form are searched for all at once; what follows is compared where they were found. That much of a
-/// secret is replaced also where its rest is missing, as at the end of a text that was cut.
+/// So many bytes of a form are searched for; where they stand, as much as the whole form is long is replaced, whatever follows them. To
+/// compare the rest and replace what fits would tell a guest, guess by guess, how a secret goes on whose beginning it knows.
 const BEGINNING: usize = 64;
 /// How much more of a text has to be searched to find what begins before some place: a form's beginning, each byte of it in its
 /// longest escape.
@@ -43,6 +43,8 @@ struct Form {
     /// Which secret's.
     of: usize,
     handle: bool,
+    /// Whether its first characters are missing, since what stands before the value took them into an escape.
+    tail: bool,
     text: Box<[u8]>,
 }
 
@@ -59,7 +61,7 @@ impl Search {
     pub(super) fn new<'a>(secrets: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut all = Vec::new();
         for (of, (value, handle)) in secrets.enumerate() {
-            all.push(Form { of, handle: true, text: handle.as_bytes().into() });
+            all.push(Form { of, handle: true, tail: false, text: handle.as_bytes().into() });
             if value.len() < SHORTEST {
                 continue;
             }
@@ -67,7 +69,9 @@ impl Search {
             forms.retain(|form| form.len() >= SHORTEST);
             forms.sort();
             forms.dedup();
-            all.extend(forms.into_iter().map(|text| Form { of, handle: false, text: text.into() }));
+            let form = |tail| move |text: Vec<u8>| Form { of, handle: false, tail, text: text.into() };
+            all.extend(forms.into_iter().map(form(false)));
+            all.extend(tails(value).into_iter().map(form(true)));
         }
         let beginnings = all.iter().map(|form| &form.text[..form.text.len().min(BEGINNING)]);
         let beginnings = AhoCorasick::builder()
@@ -100,28 +104,18 @@ impl Search {
         written: impl Fn(Range<usize>) -> Range<usize>,
         found: &mut Vec<(Range<usize>, usize)>,
     ) -> Result<(), TooMany> {
-        // Up to where each of the long forms was found before: no byte is compared for it twice.
-        let mut compared: Vec<usize> = Vec::new();
         for (places, beginning) in self.beginnings.find_overlapping_iter(text).enumerate() {
             if places >= MOST_PLACES {
                 return Err(TooMany);
             }
-            let number = beginning.pattern().as_usize();
-            let form = &self.forms[number];
+            let form = &self.forms[beginning.pattern().as_usize()];
             if form.handle && !handles || !wanted(form.of) {
                 continue;
             }
-            let mut end = beginning.end();
-            if form.text.len() > BEGINNING {
-                compared.resize(self.forms.len(), 0);
-                if beginning.start() < compared[number] {
-                    continue;
-                }
-                let rest = form.text[BEGINNING..].iter().zip(&text[end..]);
-                end += rest.take_while(|(form, text)| form == text).count();
-                compared[number] = end;
-            }
-            found.push((written(beginning.start()..end), form.of));
+            let end = beginning.start().saturating_add(form.text.len()).min(text.len());
+            // The escape that took the first characters goes, too.
+            let start = beginning.start().saturating_sub(usize::from(form.tail));
+            found.push((written(start..end), form.of));
         }
         Ok(())
     }
@@ -189,6 +183,8 @@ fn forms(value: &str) -> Vec<Vec<u8>> {
     if !value.is_ascii() {
         let latin: Vec<u8> = value.chars().flat_map(latin).collect();
         forms.extend(base64_forms(&latin));
+        // Bytes that are no UTF-8 reach a guest as this.
+        written.push(String::from_utf8_lossy(&latin).into_owned().into_bytes());
         written.push(latin);
     }
     let wide: Vec<u16> = value.encode_utf16().collect();
@@ -205,6 +201,16 @@ fn forms(value: &str) -> Vec<Vec<u8>> {
         forms.extend([in_form(&plain), in_form(&text), plain, text]);
     }
     forms
+}
+
+/// Characters of a value that an escape which begins before it can take: `%2` takes one, `\u` four.
+const MOST_TAKEN: usize = 4;
+
+/// What is left of a value where what stands before it made an escape of its first characters.
+fn tails(value: &str) -> Vec<Vec<u8>> {
+    let plain = Plain::of(value.as_bytes()).map_or_else(|| value.as_bytes().to_vec(), |plain| plain.bytes().to_vec());
+    let of = |taken: usize| plain.get(taken..).filter(|rest| rest.len() >= SHORTEST_CODED).map(<[u8]>::to_vec);
+    (1..=MOST_TAKEN).filter_map(of).collect()
 }
 
 fn latin(char: char) -> Vec<u8> {

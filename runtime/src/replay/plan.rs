@@ -73,7 +73,7 @@ impl Plan {
             Readmission::Skip(reason) => *self.skipped.entry(reason).or_default() += 1,
         }
         let outcome = match (candidate.last, candidate.state) {
-            (Some((_, code)), _) => code.as_str(),
+            (Some(code), _) => code.as_str(),
             (None, crate::model::DeliveryState::Delivered) => crate::model::OutcomeCode::Delivered.as_str(),
             (None, _) => "none_recorded",
         };

@@ -18,8 +18,8 @@ pub(super) fn wish(candidate: &Candidate, version: ReplayVersion) -> Result<Opti
     match version {
         ReplayVersion::Current => Ok(None),
         ReplayVersion::Pinned(version) => Ok(Some(version)),
-        // Successes are recorded in a sample only: what was delivered may not say what ran.
-        ReplayVersion::Old => candidate.last.map(|(version, _)| Some(version)).ok_or("version_unknown"),
+        // What an older program delivered may not say what ran.
+        ReplayVersion::Old => candidate.version.map(Some).ok_or("version_unknown"),
     }
 }
 

@@ -84,8 +84,12 @@ pub(super) async fn run(
     report(store.into_data(), ending, began)
 }
 
-/// Who has used more CPU time than there is has met that limit, whatever they said in the end.
+/// Who has used more CPU time than there is has met that limit, whatever they said in the end; who could not send for want of the
+/// host's memory is not to blame for what came of it.
 pub(super) fn in_time(ending: Ending, run: &Run) -> Ending {
+    if let Some(why) = run.requests.starved() {
+        return Ending::HostFault(why.to_owned());
+    }
     match (ending, run.budget.time_in_all()) {
         (
             Ending::Answered(_) | Ending::WrongAnswerCount { .. } | Ending::Trapped(_),

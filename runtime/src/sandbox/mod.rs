@@ -93,7 +93,8 @@ pub struct SandboxConfig {
     pub max_instances: u32,
     /// How many compiled versions stay in memory while nobody uses them.
     pub max_loaded_versions: u64,
-    /// Bytes of memory that all guests together may have beyond the first two MiB of each, answers that are kept for them included.
+    /// Bytes of memory that all guests together may have beyond the first four MiB of each, answers that are kept for them included: half
+    /// of it for what each has up to 16 MiB, half for what is more.
     /// Who does not find what it needs ends as a fault of the host, which costs a delivery no attempt.
     pub memory_bytes: u64,
 }

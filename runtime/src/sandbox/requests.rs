@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::pool::{FREE_ANSWER, Held, Pool};
+use super::pool::{Empty, FREE_ANSWER, Held, ORDINARY_ANSWER, Pool};
 use crate::clock::Clock;
 use crate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
 use crate::model::{Exchange, Limits};
@@ -60,6 +60,8 @@ pub(super) struct Requests {
     records: Vec<Exchange>,
     /// The memory of the answers in them.
     held: Vec<Held>,
+    /// Said once there was no memory for an answer.
+    starved: Arc<OnceLock<String>>,
     open: Vec<Open>,
     largest: Largest,
 }
@@ -114,6 +116,7 @@ impl Requests {
             pool,
             records: Vec::new(),
             held: Vec::new(),
+            starved: Arc::default(),
             open: Vec::new(),
             largest: Largest::default(),
         }
@@ -136,14 +139,15 @@ impl Requests {
         request: OutboundRequest,
     ) -> Result<(usize, impl Future<Output = Sent> + Send + 'static), String> {
         let record = self.record(&request)?;
-        let (turns, pool) = (Arc::clone(&self.turns), self.pool.clone());
+        let turns = Arc::clone(&self.turns);
         // Judged now, in the order in which the guest asks; sent when it is polled.
         let sending = self.outlet.send(request, self.deadline, self.caps);
+        let sending = self.with_room(sending);
         let sent = async move {
             // Nothing closes the semaphore, so a turn always comes; without one the request would go ahead.
             let _turn = turns.acquire().await;
             let began = Instant::now();
-            let (result, held) = kept(&pool, sending.await).await;
+            let (result, held) = sending.await;
             Sent { result, held, began, took: began.elapsed() }
         };
         Ok((record, sent))
@@ -159,7 +163,7 @@ impl Requests {
     ) -> Result<impl Future<Output = Result<InboundResponse, EgressError>> + Send + 'static, String> {
         let record = self.record(&head)?;
         let (outlet, turns, caps) = (Arc::clone(&self.outlet), Arc::clone(&self.turns), self.caps);
-        let pool = self.pool.clone();
+        let room = self.room();
         let sooner = patience.and_then(|patience| Instant::now().checked_add(patience));
         let deadline = sooner.map_or(self.deadline, |sooner| sooner.min(self.deadline));
         let whole = async move {
@@ -183,7 +187,7 @@ impl Requests {
                     // Only now: a guest that has not finished a body holds up none of its other requests.
                     let _turn = turns.acquire().await;
                     let began = Instant::now();
-                    (body, kept(&pool, sending.await).await, began)
+                    (body, room.with(sending).await, began)
                 }
                 Err(error) => (Bytes::new(), (Err(error), Held::default()), Instant::now()),
             };
@@ -191,6 +195,24 @@ impl Requests {
             let _ = end.send((body, Sent { result: result.clone(), held, began, took: began.elapsed() }));
             result
         })
+    }
+
+    /// A request that is sent when there is memory for its answer.
+    fn with_room(
+        &self,
+        sending: SendFuture,
+    ) -> impl Future<Output = (Result<InboundResponse, EgressError>, Held)> + Send + use<> {
+        let room = self.room();
+        async move { room.with(sending).await }
+    }
+
+    fn room(&self) -> Room {
+        Room { pool: self.pool.clone(), starved: Arc::clone(&self.starved) }
+    }
+
+    /// Why a request did not come to what it might have, if this host had no memory for that: nothing of it is the guest's fault.
+    pub(super) fn starved(&self) -> Option<&str> {
+        self.starved.get().map(String::as_str)
     }
 
     /// The guest has finished a body: the request is judged before it goes on, so that requests are in the order in
@@ -294,16 +316,35 @@ impl Pending {
     }
 }
 
-/// An answer is there, if there is memory for it.
-async fn kept(
-    pool: &Pool,
-    result: Result<InboundResponse, EgressError>,
-) -> (Result<InboundResponse, EgressError>, Held) {
-    let mut held = Held::default();
-    let Ok(response) = &result else { return (result, held) };
-    match pool.hold(&mut held, response.body.len().saturating_sub(FREE_ANSWER)).await {
-        Ok(()) => (result, held),
-        Err(empty) => (Err(EgressError::Connect(format!("this host cannot keep the answer: {empty}"))), held),
+/// Memory for one answer.
+struct Room {
+    pool: Pool,
+    starved: Arc<OnceLock<String>>,
+}
+
+impl Room {
+    /// Sends when there is memory for an ordinary answer, and keeps what the one that comes needs.
+    async fn with(self, sending: SendFuture) -> (Result<InboundResponse, EgressError>, Held) {
+        let mut held = Held::default();
+        if let Err(empty) = self.pool.hold(&mut held, ORDINARY_ANSWER).await {
+            return (self.starves(&empty), held);
+        }
+        let result = sending.await;
+        let kept = result.as_ref().map_or(0, |response| response.body.len().saturating_sub(FREE_ANSWER));
+        if kept <= ORDINARY_ANSWER {
+            held.shrink(kept);
+            return (result, held);
+        }
+        match self.pool.hold(&mut held, kept).await {
+            Ok(()) => (result, held),
+            Err(empty) => (self.starves(&empty), held),
+        }
+    }
+
+    fn starves(&self, empty: &Empty) -> Result<InboundResponse, EgressError> {
+        let why = format!("there is no memory for an answer: {empty}");
+        let _ = self.starved.set(why.clone());
+        Err(EgressError::Connect(why))
     }
 }
 

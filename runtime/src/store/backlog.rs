@@ -13,14 +13,22 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Below this, spreading would only delay.
 const LEAST: Duration = Duration::from_secs(1);
 
-/// What is due further ahead than this when a process begins comes nearer: nothing waits longer, so the clock was set back.
+/// What is due further ahead than this when a process begins comes nearer: by default nothing waits longer, so the clock was set back.
 const FARTHEST: Duration = Duration::from_secs(3600);
+
+/// How far the newest id may lie ahead without a sign that the clock was set back: clocks that are kept right are moved by less.
+pub(crate) const DRIFT: Duration = Duration::from_secs(60);
+
+/// How far ahead retries stay where they are. `set_back`: it is known that the clock was.
+pub(super) fn farthest(set_back: bool) -> Duration {
+    if set_back { LONGEST } else { FARTHEST }
+}
 
 /// When a retry is due for a process that begins now. After a clock was set back by hours, what was due within minutes would be
 /// due within hours: it comes within one minute instead, spread as it was. `set_back`: it is known that it was.
 pub(crate) fn nearer(due: Timestamp, now: Timestamp, set_back: bool) -> Timestamp {
     let ahead = due.since(now);
-    if ahead <= if set_back { LONGEST } else { FARTHEST } {
+    if ahead <= farthest(set_back) {
         return due;
     }
     let ms = ahead.as_millis() % LONGEST.as_millis();

@@ -14,8 +14,8 @@ use super::select::{Block, COLUMNS, DeliveryFilter, FITS, Look, last_attempt};
 use super::states;
 use super::work::delivery_at;
 use crate::model::{
-    Actor, ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, FunctionVersion, OutcomeCode, Timestamp,
-    VersionId,
+    Actor, ConnectionId, DeliveryId, DeliveryState, DestinationId, Event, FilterReason, FunctionVersion, OutcomeCode,
+    Timestamp, VersionId,
 };
 
 /// Delivery blocks that one page looks through at most: some milliseconds of reading.
@@ -34,8 +34,10 @@ pub struct Candidate {
     pub accepted_at: Timestamp,
     /// The event.
     pub event: Event,
-    /// What ran at the last attempt that was recorded, and how it ended.
-    pub last: Option<(VersionId, OutcomeCode)>,
+    /// How the last attempt that was recorded ended.
+    pub last: Option<OutcomeCode>,
+    /// What ran at the last attempt.
+    pub version: Option<VersionId>,
     /// Where a replay goes on behind it.
     pub next: Cursor,
 }
@@ -112,7 +114,8 @@ fn candidate(look: &mut Look<'_>, block: &Block, position: usize) -> Result<Cand
     let delivery = delivery_at(block.id, position);
     let damaged =
         || StoreError::Damaged { what: "delivery", id: delivery.to_string(), why: "it has no event".to_owned() };
-    let (state, _) = states::meaning(block.states[position]).ok_or_else(damaged)?;
+    let (state, reason) = states::meaning(block.states[position]).ok_or_else(damaged)?;
+    let has_run = state == DeliveryState::Delivered || reason == Some(FilterReason::Unsupported);
     let last = last_attempt(look.sql, delivery)?;
     Ok(Candidate {
         delivery,
@@ -120,7 +123,8 @@ fn candidate(look: &mut Look<'_>, block: &Block, position: usize) -> Result<Cand
         connection: block.connection,
         accepted_at: block.accepted_at,
         event: look.events(block.event_block)?.get(position).cloned().ok_or_else(damaged)?,
-        last: last.map(|last| (last.version, last.outcome.code)),
+        version: last.as_ref().map(|last| last.version).or(block.version.filter(|_| has_run)),
+        last: last.map(|last| last.outcome.code),
         next: Cursor { seq: block.seq, position: position + 1 },
     })
 }

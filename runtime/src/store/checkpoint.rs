@@ -88,8 +88,12 @@ impl Checkpoints {
         match std::mem::replace(&mut *state, State::Idle) {
             State::Idle | State::Rest if erases => {
                 drop(state);
-                let busy = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))?;
-                erase.store(busy, Ordering::Release);
+                // Whoever reads for long is not waited for: everybody's next commit would wait, too.
+                let waited = writer.query_row("PRAGMA busy_timeout", [], |row| row.get::<_, i64>(0))?;
+                writer.pragma_update(None, "busy_timeout", 0)?;
+                let busy = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+                writer.pragma_update(None, "busy_timeout", waited)?;
+                erase.store(busy?, Ordering::Release);
             }
             State::Idle if pages >= DUE => {
                 let asked = self.thread.as_ref().is_some_and(|(ask, _)| ask.send(()).is_ok());

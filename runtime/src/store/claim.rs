@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::backlog::{Backlog, nearer};
+use super::backlog::{Backlog, DRIFT, farthest, nearer};
 use super::cache::Cache;
 use super::codec::{self, BadBlock};
 use super::error::StoreError;
@@ -313,20 +313,22 @@ pub(super) fn stored_keys(sql: &Connection, destination: DestinationId) -> rusql
 
 /// After the clock was set back: retries that would be due hours later than they should come nearer, and no retry window begins
 /// in times to come. Nothing changes otherwise.
-pub(super) fn bring_nearer(sql: &Connection, now: Timestamp, newest_id: Timestamp) -> rusqlite::Result<()> {
-    sql.execute("UPDATE retries SET since = ?1 WHERE since > ?1", [ms(now)])?;
-    let ahead: Vec<([u8; 16], Timestamp)> = sql
-        .prepare("SELECT delivery, due_at FROM retries WHERE due_at > ?1 AND due_at < ?2")?
-        .query_map([ms(now), HELD], |row| Ok((row.get(0)?, time(row, 1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut set = sql.prepare("UPDATE retries SET due_at = ?2 WHERE delivery = ?1")?;
-    for (delivery, due) in ahead {
-        let near = nearer(due, now, newest_id > now);
-        if near != due {
-            set.execute(params![delivery, ms(near)])?;
-        }
+pub(super) fn bring_nearer(sql: &mut Connection, now: Timestamp, newest_id: Timestamp) -> rusqlite::Result<()> {
+    let set_back = newest_id > now.plus(DRIFT);
+    let all = sql.transaction()?;
+    all.execute("UPDATE retries SET since = ?1 WHERE since > ?1", [ms(now)])?;
+    if set_back {
+        all.execute("UPDATE delivery_blocks SET accepted_at = ?1 WHERE accepted_at > ?1 AND open > 0", [ms(now)])?;
     }
-    Ok(())
+    let ahead: Vec<([u8; 16], Timestamp)> = all
+        .prepare("SELECT delivery, due_at FROM retries WHERE due_at > ?1 AND due_at < ?2")?
+        .query_map([ms(now.plus(farthest(set_back))), HELD], |row| Ok((row.get(0)?, time(row, 1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (delivery, due) in ahead {
+        let near = ms(nearer(due, now, set_back));
+        all.prepare_cached("UPDATE retries SET due_at = ?2 WHERE delivery = ?1")?.execute(params![delivery, near])?;
+    }
+    all.commit()
 }
 
 /// Tells the lanes what an earlier process left: where something fresh is, and when retries are due.

@@ -106,6 +106,10 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
         ])
         .map_err(|error| unique(error, "destination", &destination.name))?;
     secrets::replace(commit.sql, &commit.shared.vault, &mut destination, new.secrets)?;
+    // The function may have turned since whoever asks looked at what it calls a secret.
+    let of = secrets::Of { function: Some(destination.function), destination: Some(destination.id) };
+    secrets::seal_turned(commit, of)?;
+    let destination = get(commit.sql, actor, destination.id)?;
     let owner = Owner::Workspace(destination.workspace);
     audit::write(commit, actor, owner, "destination.create", destination.id, None, Some(&destination))?;
     let (id, paused) = (destination.id, !destination.is_served());
@@ -170,7 +174,9 @@ pub(super) fn update(
     if let Some(new) = new_secrets {
         secrets::replace(commit.sql, &commit.shared.vault, &mut destination, new)?;
     }
-    if (destination.pinned, destination.held) != (before.pinned, before.held) {
+    // The function may have turned since whoever asks looked at what it calls a secret.
+    let turned = (destination.pinned, destination.held) != (before.pinned, before.held);
+    if turned || destination.settings != before.settings {
         let of = secrets::Of { function: Some(destination.function), destination: Some(id) };
         secrets::seal_turned(commit, of)?;
         destination = get(commit.sql, actor, id)?;

@@ -152,7 +152,10 @@ fn end(commit: &mut Commit<'_>, workspace: WorkspaceId, after: i64, remains: boo
     }
     erasing(commit, true)?;
     let id = uuid(workspace.uuid());
-    commit.sql.execute("DELETE FROM data_keys WHERE workspace = ?1", [id])?;
+    for table in ["data_keys", "suppressions"] {
+        commit.sql.execute(&format!("DELETE FROM {table} WHERE workspace = ?1"), [id])?;
+    }
+    commit.effects.push(Box::new(move |shared| shared.suppressed.forget(workspace)));
     if !remains {
         commit.sql.execute("DELETE FROM workspaces WHERE id = ?1", [id])?;
         commit.memory.workspaces.remove(&workspace);

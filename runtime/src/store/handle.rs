@@ -91,7 +91,7 @@ impl Store {
         });
         shared.suppressed.load(&sql)?;
         let newest_id = open::newest_id(&sql)?;
-        claim::bring_nearer(&sql, now, newest_id)?;
+        claim::bring_nearer(&mut sql, now, newest_id)?;
         claim::refill(&sql, &shared.lanes, now)?;
         let keys = Keys::default();
         keys.load(&sql, tenants)?;

@@ -251,6 +251,9 @@ fn cannot(what: &'static str, id: KeyId, why: &str) -> StoreError {
     StoreError::NotNow { what, id: id.to_string(), why: why.to_owned() }
 }
 
+/// How long another key must last to be one that remains: longer than the overlap in which a key that was turned works on.
+const LASTING: Duration = Duration::from_secs(8 * 86_400);
+
 /// Takes a key back. A key that is taken back already stays so. The last key with which somebody can make others for themselves is taken
 /// back only by `force`.
 pub(super) fn revoke(commit: &mut Commit<'_>, actor: &Actor, id: KeyId, force: bool) -> Result<(), StoreError> {
@@ -263,14 +266,14 @@ pub(super) fn revoke(commit: &mut Commit<'_>, actor: &Actor, id: KeyId, force: b
             .sql
             .prepare_cached(
                 "SELECT 1 FROM keys WHERE role = ?1 AND workspace IS ?2 AND partner IS ?3 AND id <> ?4 AND revoked_at IS NULL
-                   AND (expires_at IS NULL OR expires_at > ?5)",
+                   AND link IS NULL AND (expires_at IS NULL OR expires_at > ?5)",
             )?
             .exists(params![
                 key.role.as_str(),
                 key.workspace.map(|workspace| uuid(workspace.uuid())),
                 key.partner.map(|partner| uuid(partner.uuid())),
                 uuid(id.uuid()),
-                ms(commit.now)
+                ms(commit.now.plus(LASTING))
             ])?;
         if !others {
             let why = format!(

@@ -74,7 +74,7 @@ mod work;
 mod writer;
 
 pub use audit::AuditVerdict;
-pub(crate) use backlog::{Backlog, nearer};
+pub(crate) use backlog::{Backlog, DRIFT, nearer};
 pub use backup::{BackupError, BackupFile, BackupRecord, BackupStep, backup, restore};
 pub use candidates::{Candidate, Candidates, Wanted};
 pub use destroy::Destroyed;

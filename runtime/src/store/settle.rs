@@ -202,7 +202,12 @@ fn apply(
     }
     let (to, after) = match item.settle {
         Settle::Delivered => (states::DELIVERED, After::Closed),
-        Settle::Filtered(reason) => (states::filtered(reason), After::Closed),
+        Settle::Filtered(reason) => {
+            if item.attempt.is_none() {
+                commit.ledger.ended(&owner, commit.now, "filtered", 1, 0);
+            }
+            (states::filtered(reason), After::Closed)
+        }
         Settle::Dead => (states::DEAD, After::Closed),
         Settle::RetryAt(due) => (states::RETRY, After::Retry(due)),
         Settle::Release => return Ok(Some(After::Released)),

@@ -14,9 +14,13 @@ use super::control::{self, not_found};
 use super::error::StoreError;
 use super::handle::Store;
 use super::rows::{id, ms, time, uuid};
+use super::tenants;
 use super::types::{Page, Paged};
 use super::work::Commit;
-use crate::model::{Actor, Event, Suppression, SuppressionId, WorkspaceId};
+use crate::model::{Actor, Event, EventType, Suppression, SuppressionId, WorkspaceId};
+
+/// Suppressed users of one workspace at most: half of a gigabyte, were all ids as long as they may be, and some tens of megabytes as they are.
+const MOST: usize = 500_000;
 
 /// What is asked for every event that comes in or goes out.
 #[derive(Debug, Default)]
@@ -36,6 +40,10 @@ impl Suppressed {
     fn has(&self, workspace: WorkspaceId, user_id: &str) -> bool {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         all.get(&workspace).is_some_and(|users| users.contains(user_id))
+    }
+
+    fn count(&self, workspace: WorkspaceId) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&workspace).map_or(0, HashSet::len)
     }
 
     fn set(&self, workspace: WorkspaceId, user_id: &str, on: bool) {
@@ -83,6 +91,12 @@ fn get(sql: &Connection, actor: &Actor, wanted: SuppressionId) -> Result<Suppres
 
 fn create(commit: &mut Commit<'_>, actor: &Actor, user_ids: Vec<String>) -> Result<Vec<Suppression>, StoreError> {
     let workspace = actor.workspace;
+    // It may have been destroyed since the caller's key was looked at.
+    tenants::get::<WorkspaceId>(commit.sql, actor, workspace)?;
+    if commit.shared.suppressed.count(workspace) + user_ids.len() > MOST {
+        let why = format!("a workspace has at most {MOST} suppressed users: take some off the list first");
+        return Err(StoreError::NotNow { what: "suppress users of workspace", id: workspace.to_string(), why });
+    }
     let mut all = Vec::with_capacity(user_ids.len());
     for user_id in user_ids {
         let known = commit
@@ -127,9 +141,11 @@ fn delete(commit: &mut Commit<'_>, actor: &Actor, wanted: SuppressionId) -> Resu
 
 /// Suppressions. Errors: [`StoreError::NotFound`] for what is not this actor's.
 impl Store {
-    /// Whether nothing of this event's user is taken in or delivered. Costs a shared lock.
+    /// Whether this event's user is suppressed, so that it is not taken in or delivered. What asks partners to erase a user is not held
+    /// back. Costs a shared lock.
     pub fn is_user_suppressed(&self, workspace: WorkspaceId, event: &Event) -> bool {
-        event.user_id.as_deref().is_some_and(|user_id| self.shared.suppressed.has(workspace, user_id))
+        event.event_type != EventType::Delete
+            && event.user_id.as_deref().is_some_and(|user_id| self.shared.suppressed.has(workspace, user_id))
     }
 
     /// Suppresses users. Those who are already stay as they are.

@@ -213,8 +213,7 @@ pub struct AttemptRecord {
     pub outcome: Outcome,
     /// What ran.
     pub version: VersionId,
-    /// The report that `contract.md` describes, cut to its bounds; none if the attempt is not to be kept but where nothing
-    /// else would say which version ran.
+    /// The report that `contract.md` describes, cut to its bounds; none if it is kept only to say which version ran.
     pub report: Option<Value>,
 }
 

@@ -7,9 +7,10 @@ use super::audit::{self, Owner};
 use super::control::{self, not_found};
 use super::error::StoreError;
 use super::rows::{count, id, ms, time, uuid};
+use super::tenants;
 use super::types::{Page, Paged};
 use super::work::Commit;
-use crate::model::{Actor, Wish, WishId};
+use crate::model::{Actor, Wish, WishId, WorkspaceId};
 
 /// `?1` is the workspace that asks.
 const COLUMNS: &str = "id, name, created_at, (SELECT count(*) FROM wish_votes WHERE wish = wishes.id),
@@ -67,6 +68,8 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, name: String) -> Re
 /// Gives the workspace's one vote to a wish, or takes it back. One that nobody wishes for any more is gone.
 pub(super) fn vote(commit: &mut Commit<'_>, actor: &Actor, wish: WishId, on: bool) -> Result<Wish, StoreError> {
     let before = get(commit.sql, actor, wish)?;
+    // It may have been destroyed since the caller's key was looked at.
+    tenants::get::<WorkspaceId>(commit.sql, actor, actor.workspace)?;
     let vote = if on {
         "INSERT OR IGNORE INTO wish_votes (wish, workspace, at) VALUES (?1, ?2, ?3)"
     } else {

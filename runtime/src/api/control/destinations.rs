@@ -422,7 +422,7 @@ async fn changed(
         let settings = old.settings.iter().filter(|(name, _)| declared(name));
         let settings = settings.map(|(name, value)| (name.clone(), value.clone())).collect();
         check_settings(
-            &state,
+            state,
             &manifest,
             &settings,
             &old.secrets.keys().filter(|name| declared(name)).cloned().collect(),

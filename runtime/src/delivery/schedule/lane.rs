@@ -366,6 +366,7 @@ impl Lane {
         done.change = self.breaker.saw(sight, probe, policy, dice, now);
         if done.change == Some(Change::Closed) {
             self.pace.restart(now);
+            self.failure = None;
         }
         done
     }

@@ -270,8 +270,11 @@ impl Schedule {
         let dice = self.dice.roll();
         let Some(lane) = self.lanes.get_mut(&ticket.destination) else { return };
         lane.deficit = (lane.deficit + ticket.cost - cost).max(-MOST_DEBT);
-        lane.cost += (cost - lane.cost) / 8;
-        lane.took(ended.cpu, ended.wall);
+        // Where nothing ran there is nothing to learn.
+        if ended.events > 0 {
+            lane.cost += (cost - lane.cost) / 8;
+            lane.took(ended.cpu, ended.wall);
+        }
         let done = lane.ended(ended, ticket.probe, &self.config.breaker, dice, now);
         if !done.held.is_empty() {
             self.steps.push_back(Step::Hold(done.held));

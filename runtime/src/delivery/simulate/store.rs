@@ -9,7 +9,7 @@ use super::tally::{Ledger, Switch, Tally};
 use crate::delivery::mistakes::{Mistake, made};
 use crate::delivery::schedule::Item;
 use crate::model::{ClaimedDelivery, DeliveryId, DestinationId, LeaseToken, OrderKey, Timestamp};
-use crate::store::{Backlog, Settle, Want, nearer};
+use crate::store::{Backlog, DRIFT, Settle, Want, nearer};
 
 /// Where a delivery stands on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,7 +128,7 @@ impl Store {
 
     /// A process opens the directory: its ids go on, what lies too far ahead comes nearer, what was due is spread.
     pub fn open(&mut self, now: Timestamp) {
-        let set_back = self.newest > now;
+        let set_back = self.newest > now.plus(DRIFT);
         self.newest = self.newest.max(now);
         #[cfg(test)]
         if made(Mistake::IdsGoBack) {

@@ -200,9 +200,9 @@ fn a_text_of_nothing_but_secrets_is_not_searched_to_its_end() {
     let values: Vec<String> = (4..40).map(|length| "a".repeat(length)).collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
     assert!(search(&values).places(&[b'a'; 1 << 20], false, |_| true).is_err());
-    // A long one that is nothing but its own beginning is compared once for each byte.
+    // A long one that is nothing but its own beginning.
     let long = "a".repeat(16 << 10) + "b";
-    let text = "a".repeat(80_000);
+    let text = "a".repeat(19_000);
     let places = search(&[&long]).places(text.as_bytes(), false, |_| true).unwrap();
     assert_eq!(places.replaced(text.as_bytes(), text.len(), |_| b"", usize::MAX).unwrap().len() / BEGINNING, 0);
 }
@@ -251,6 +251,42 @@ fn only_what_is_wanted_is_found() {
 fn short_values_and_other_texts_stay() {
     assert_eq!(replaced(&["key"], b"the key", &["***"], usize::MAX), None);
     assert_eq!(masked("s€cret/T0+B0".as_bytes()), "s€cret/T0+B0");
+}
+
+#[test]
+fn how_much_of_a_long_value_follows_its_beginning_changes_nothing() {
+    let value: String = (0..200).map(|at| char::from(b'a' + (at * 7 % 26) as u8)).collect();
+    let shown = |text: String| {
+        let shown = replaced(&[&value], text.as_bytes(), &["H"], usize::MAX);
+        String::from_utf8(shown.unwrap_or_else(|| text.into_bytes())).unwrap()
+    };
+    let (beginning, rest) = value.split_at(70);
+    let right = shown(format!("{beginning}{} | {}", &rest[..1], "-".repeat(200)));
+    let wrong = shown(format!("{beginning}! | {}", "-".repeat(200)));
+    assert_eq!(right, wrong);
+    // One that begins within another that was not whole.
+    assert_eq!(shown(format!("{beginning}{value}")), "H");
+}
+
+#[test]
+fn what_stands_before_a_value_may_take_its_first_characters_into_an_escape() {
+    for (value, text) in [
+        ("6abcdefgh/ijkl", r"%26abcdefgh\/ijkl"),
+        ("6abcdefgh+ijkl", r"x%26abcdefgh\u002Bijkl"),
+        ("1abcdefgh/ijkl", r"\u0041abcdefgh\/ijkl"),
+        ("0041abcdefgh/ijkl", r"\u0041abcdefgh\/ijkl"),
+        ("nabcdefgh/ijkl", r"\nabcdefgh\/ijkl"),
+    ] {
+        let shown = replaced(&[value], text.as_bytes(), &["H"], usize::MAX).expect(text);
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(!shown.contains("abc") && !shown.contains("ijkl"), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn what_is_no_utf_8_is_found_as_it_reaches_a_guest() {
+    let text = String::from_utf8_lossy(b"cl\xe9-geheim-123").into_owned();
+    assert_eq!(replaced(&["cl\u{e9}-geheim-123"], text.as_bytes(), &["H"], usize::MAX).unwrap(), b"H");
 }
 
 proptest::proptest! {

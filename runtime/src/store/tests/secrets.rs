@@ -114,12 +114,16 @@ async fn secrets_that_an_older_program_stored_as_plain_text_are_sealed_at_the_st
         function: function.id,
         pinned: None,
         consented: function.current,
-        settings: json!({"key": VALUE, "room": "a"}).as_object().unwrap().clone(),
+        settings: json!({"room": "a"}).as_object().unwrap().clone(),
         secrets: BTreeMap::new(),
         rate: None,
         enabled: true,
     };
     let old = bed.store.create_destination(&bed.actor, new).await.unwrap();
+    let sql = rusqlite::Connection::open(bed.dir.path().join("tidegate.db")).unwrap();
+    let settings = json!({"key": VALUE, "room": "a"}).to_string();
+    sql.execute("UPDATE destinations SET settings = ?1 WHERE name = 'old'", [settings]).unwrap();
+    drop(sql);
     assert!(bed.has_on_disk(VALUE), "the test would show nothing");
     let bed = bed.reopen();
     assert!(!bed.has_on_disk(VALUE));
