@@ -18,6 +18,20 @@ impl Outlet for Ok200 {
     }
 }
 
+/// Answers 200, and counts what was really sent: what is only judged is not.
+#[derive(Clone, Default)]
+pub struct Counted(pub Arc<AtomicUsize>);
+
+impl Outlet for Counted {
+    fn send(&self, _: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
+        let sent = Arc::clone(&self.0);
+        Box::pin(async move {
+            sent.fetch_add(1, Ordering::SeqCst);
+            Ok(InboundResponse { status: 200, headers: Vec::new(), body: Bytes::new() })
+        })
+    }
+}
+
 /// Answers 200 with a body of so many bytes.
 pub struct Large(pub usize);
 

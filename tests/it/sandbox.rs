@@ -11,7 +11,7 @@ use tidegate::model::{Answer, Digest, Ending, Event, EventType, InvocationReport
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
 use crate::guests::{self, Guest};
-use crate::outlets::{Busy, Denied, Large, Ok200, Silent};
+use crate::outlets::{Busy, Counted, Denied, Large, Ok200, Silent};
 
 /// A sandbox and what the tests need around it.
 pub struct Bench {
@@ -409,9 +409,9 @@ async fn answers_that_are_kept_for_guests_come_out_of_the_memory_of_all() {
         report = &mut waiting => panic!("{report:?}"),
         () = under_way(&silent) => {}
     }
-    let unsent = Silent::default();
-    starves(bench.run(&guests::SEND, through(unsent.clone())).await.ending);
-    assert_eq!(unsent.most.load(std::sync::atomic::Ordering::SeqCst), 0, "nothing was sent");
+    let counted = Counted::default();
+    starves(bench.run(&guests::SEND, through(counted.clone())).await.ending);
+    assert_eq!(counted.0.load(std::sync::atomic::Ordering::SeqCst), 0, "nothing was sent");
     drop(waiting);
     settled(&silent).await;
     let report = bench.run(&guests::SEND, through(Large(40 << 10))).await;
