@@ -61,7 +61,7 @@ pub(in crate::delivery) struct Terms {
     pub ordered: bool,
     /// How long a delivery is tried.
     pub window: Duration,
-    /// How long one is tried that others wait behind.
+    /// How long one is tried that failed and others wait behind.
     pub ordered_window: Duration,
 }
 

@@ -36,18 +36,21 @@ pub(in crate::delivery) struct Waiting {
 pub(in crate::delivery) struct Windows {
     /// How long a delivery is tried that nobody waits behind.
     pub plain: Duration,
-    /// The same where others wait behind it.
+    /// The same where it failed and others wait behind it.
     pub ordered: Duration,
     /// Since when the destination fails. What was never tried may have waited for something else: its window begins here.
     pub troubled: Timestamp,
 }
 
 impl Windows {
-    /// When this one is given up.
+    /// When this one is given up. What was never tried is not what its key waits for.
     pub fn end(&self, item: &Item) -> Timestamp {
         let delivery = &item.delivery;
-        let from = if delivery.attempt > 1 { delivery.accepted_at } else { delivery.accepted_at.max(self.troubled) };
-        from.plus(if delivery.key.is_some() { self.ordered } else { self.plain })
+        match (delivery.attempt > 1, delivery.key) {
+            (true, Some(_)) => delivery.accepted_at.plus(self.ordered),
+            (true, None) => delivery.accepted_at.plus(self.plain),
+            (false, _) => delivery.accepted_at.max(self.troubled).plus(self.plain),
+        }
     }
 }
 
@@ -430,7 +433,7 @@ mod tests {
             waiting.push(item);
         }
         waiting.push_pieces([vec![of(false, None), of(false, Some(3))]]);
-        let ends = [(29, 0), (31, 1), (50, 0), (51, 2), (100, 0), (101, 1), (120, 0), (121, 2)];
+        let ends = [(29, 0), (31, 1), (100, 0), (101, 1), (120, 0), (121, 4)];
         for (now, wanted) in ends {
             let first = waiting.first_end(&windows).unwrap();
             let expired = waiting.expired(&windows, at(now));

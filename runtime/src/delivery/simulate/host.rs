@@ -176,7 +176,8 @@ impl World<'_> {
     fn expires(&mut self, item: &Item) -> Result<(), String> {
         let owed = &self.store.owed[self.store.ids[&item.delivery.id]];
         let begun_us = owed.since_us.unwrap_or(owed.sent.accepted_us);
-        let policy = if item.delivery.key.is_some() { &self.policies.ordered } else { &RETRY };
+        let waited_for = item.delivery.key.is_some() && item.delivery.attempt > 1;
+        let policy = if waited_for { &self.policies.ordered } else { &RETRY };
         if !self.is_window_over(begun_us, policy.window) {
             return Err("a delivery expired before its window was over".to_owned());
         }
