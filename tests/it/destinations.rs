@@ -1,19 +1,16 @@
 //! A destination's switches, its test and its version, on a real host with a real partner.
 
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::host::{Host, function, program};
+use crate::host::{Host, function};
 use crate::http::{self, Partner};
 
 fn run(host: &Host, args: &[&str]) -> Output {
-    let mut command = Command::new(program());
-    command.args(["--output", "json", "destination"]).args(args);
-    command.env("TIDEGATE_SERVER", format!("http://{}", host.admin)).env("TIDEGATE_TOKEN", &host.token);
-    command.output().unwrap()
+    host.cli(&[&["--output", "json", "destination"], args].concat()).output().unwrap()
 }
 
 fn shown(output: &Output) -> Value {

@@ -83,7 +83,7 @@ async fn run(sandbox: &Sandbox, version: &LoadedVersion, manifest: &Manifest, ca
     };
     let done = sandbox.invoke(version, invocation).await;
     let outcomes = classify(&done, count);
-    let mut value = Reports::new(&done, &secrets).report(&outcomes[0], Extent::WHOLE);
+    let mut value = Reports::new(&done, &secrets, 1).report(&outcomes[0], Extent::WHOLE);
     value["outcomes"] = json!(outcomes);
     value
 }

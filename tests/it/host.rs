@@ -107,6 +107,13 @@ impl Host {
         self.child.wait().expect("it ends")
     }
 
+    /// The program with these arguments, as this host's operator.
+    pub fn cli(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(args).env("TIDEGATE_SERVER", format!("http://{}", self.admin)).env("TIDEGATE_TOKEN", &self.token);
+        command
+    }
+
     /// A call of the control API that must succeed.
     pub async fn api(&self, method: &str, path: &str, body: Value) -> Value {
         let (status, answer) = self.try_api(method, path, body).await;

@@ -111,7 +111,7 @@ impl Function {
         let done = self.sandbox.invoke(&self.version, invocation).await;
         let outcomes = classify(&done, names.len());
         let none = Secrets::default();
-        let mut reports = Reports::new(&done, &none);
+        let mut reports = Reports::new(&done, &none, outcomes.len());
         outcomes.iter().map(|outcome| reports.report(outcome, Extent::WHOLE)).collect()
     }
 }

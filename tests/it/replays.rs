@@ -1,14 +1,14 @@
 //! Replay from outside: dead letters come back, once, at their own rate, through crashes; what was delivered goes once more.
 
 use std::collections::HashMap;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::host::{Host, PATIENCE, function, program};
+use crate::host::{Host, PATIENCE, function};
 use crate::http::{self, Partner};
 
 /// A partner whose status can be changed while it answers; the path `/hangs` never answers in time.
@@ -68,9 +68,7 @@ fn is_over(replay: &Value) -> bool {
 }
 
 fn cli(host: &Host, args: &[&str]) -> Output {
-    let mut command = Command::new(program());
-    command.args(args).env("TIDEGATE_SERVER", format!("http://{}", host.admin)).env("TIDEGATE_TOKEN", &host.token);
-    command.output().unwrap()
+    host.cli(args).output().unwrap()
 }
 
 /// What the program prints, which must succeed.

@@ -1,10 +1,10 @@
 //! Changes to a destination's settings: what is not named stays, whoever else changes something meanwhile.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::host::{Host, program};
+use crate::host::Host;
 use crate::http::{self, Partner};
 
 const HANDLER: &str = "
@@ -27,10 +27,7 @@ fn manifest(version: u32, more: &str) -> String {
 
 /// The command of a destination, as JSON.
 fn run(host: &Host, args: &[&str]) -> Output {
-    let mut command = Command::new(program());
-    command.args(["--output", "json", "destination"]).args(args);
-    command.env("TIDEGATE_SERVER", format!("http://{}", host.admin)).env("TIDEGATE_TOKEN", &host.token);
-    command.output().unwrap()
+    host.cli(&[&["--output", "json", "destination"], args].concat()).output().unwrap()
 }
 
 fn shown(output: &Output) -> Value {

@@ -9,10 +9,7 @@ use crate::host::{Host, program};
 use crate::http::Partner;
 
 fn command(host: &Host, token: &str, args: &[&str]) -> Output {
-    let mut command = Command::new(program());
-    command.args(["--output", "json"]).args(args);
-    command.env("TIDEGATE_SERVER", format!("http://{}", host.admin)).env("TIDEGATE_TOKEN", token);
-    command.output().unwrap()
+    host.cli(&[&["--output", "json"], args].concat()).env("TIDEGATE_TOKEN", token).output().unwrap()
 }
 
 /// What a command prints that must succeed.

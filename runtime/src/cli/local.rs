@@ -101,7 +101,7 @@ impl Local {
         outcomes.iter_mut().for_each(|outcome| redact_outcome(outcome, &secrets));
         let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
         let Some(first) = first else { return Err(Exit::Misuse("there is no event to run".to_owned()).into()) };
-        let mut value = Reports::new(&done, &secrets).report(first, Extent::WHOLE);
+        let mut value = Reports::new(&done, &secrets, 1).report(first, Extent::WHOLE);
         if batch {
             value["outcomes"] = serde_json::to_value(&outcomes)?;
         }

@@ -83,7 +83,7 @@ impl Attempts {
             Arc::new(failure)
         });
         ended.fates.extend(fates);
-        let mut reports = Reports::new(&report, &prepared.secrets);
+        let mut reports = Reports::new(&report, &prepared.secrets, decided.len());
         settlements.extend(decided.into_iter().map(|decided| {
             let span = spans.as_mut().and_then(|spans| spans.decided(&decided));
             let settlement =

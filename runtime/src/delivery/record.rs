@@ -46,25 +46,29 @@ impl Extent {
 pub struct Reports<'r> {
     of: &'r InvocationReport,
     secrets: &'r Secrets,
+    /// Events whose reports may still be asked for: the last one takes what the others copied.
+    left: usize,
     made: Vec<(Extent, Map<String, Value>)>,
 }
 
 impl<'r> Reports<'r> {
-    /// None of them yet.
-    pub fn new(of: &'r InvocationReport, secrets: &'r Secrets) -> Self {
-        Self { of, secrets, made: Vec::new() }
+    /// None of them yet, for so many events.
+    pub fn new(of: &'r InvocationReport, secrets: &'r Secrets, events: usize) -> Self {
+        Self { of, secrets, left: events, made: Vec::new() }
     }
 
     /// The report for an event that ended so. An outcome is given to [`redact_outcome`] first.
     pub fn report(&mut self, outcome: &Outcome, extent: Extent) -> Value {
-        let made = self.made.iter().position(|(made, _)| *made == extent).unwrap_or_else(|| {
+        self.left = self.left.saturating_sub(1);
+        let at = self.made.iter().position(|(made, _)| *made == extent).unwrap_or_else(|| {
             self.made.push((extent, shared(self.of, self.secrets, extent)));
             self.made.len() - 1
         });
+        let made = if self.left > 0 { self.made[at].1.clone() } else { self.made.swap_remove(at).1 };
         // An outcome has only texts and numbers.
         let outcome = serde_json::to_value(outcome).unwrap_or_default();
         let first = std::iter::once(("outcome".to_owned(), outcome));
-        Value::Object(first.chain(self.made[made].1.clone()).collect())
+        Value::Object(first.chain(made).collect())
     }
 }
 
@@ -228,7 +232,7 @@ mod tests {
         );
         let report = invocation(vec![asked], &["general", "say a\"bcd", r"\/services\u002fT0%2fB0"]);
         let shown =
-            Reports::new(&report, &secrets).report(&outcome(OutcomeCode::Retry, "m".to_owned()), Extent::STORED);
+            Reports::new(&report, &secrets, 1).report(&outcome(OutcomeCode::Retry, "m".to_owned()), Extent::STORED);
         assert_eq!(
             shown["requests"][0],
             json!({"method": "POST", "url": "https://x{secret.path}?a",
@@ -247,7 +251,7 @@ mod tests {
             &["x"],
         );
         let none = Secrets::default();
-        let mut reports = Reports::new(&report, &none);
+        let mut reports = Reports::new(&report, &none, 3);
         let [one, other] = ["one", "other"].map(|why| outcome(OutcomeCode::MessageRejected, why.to_owned()));
         let [first, second] = [&one, &other].map(|outcome| reports.report(outcome, Extent::STORED));
         assert_eq!((&first["outcome"]["message"], &second["outcome"]["message"]), (&json!("one"), &json!("other")));

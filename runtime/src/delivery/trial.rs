@@ -142,7 +142,7 @@ impl Ran {
         let first = outcomes.iter().find(|outcome| outcome.code != OutcomeCode::Delivered).or(outcomes.first());
         let first = first.ok_or_else(|| TrialError::Host("there was no event".to_owned()))?;
         let extent = if trial.case { Extent::WHOLE } else { SHOWN };
-        let mut report = Reports::new(&done, &secrets).report(first, extent);
+        let mut report = Reports::new(&done, &secrets, 1).report(first, extent);
         if trial.batch {
             // Outcomes have only texts and numbers.
             report["outcomes"] = serde_json::to_value(&outcomes).unwrap_or_default();

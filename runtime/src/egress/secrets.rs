@@ -86,6 +86,8 @@ struct All {
 /// One of them.
 pub(super) struct Held {
     pub(super) name: Box<str>,
+    /// What people see in its place.
+    shown: Box<str>,
     pub(super) handle: Box<str>,
     /// What the handle stands for. Where a path is meant and the setting begins with a slash, the guest gets that slash
     /// before the handle, so that it finds a path where it expects one.
@@ -160,8 +162,9 @@ impl Secrets {
             if !setting.reveal {
                 *given = Value::from(format!("{slash}{handle}"));
             }
+            let shown = format!("{{secret.{name}}}").into();
             let (name, handle) = (name.as_str().into(), handle.into());
-            held.push(Held { name, handle, value, binds, revealed: setting.reveal });
+            held.push(Held { name, shown, handle, value, binds, revealed: setting.reveal });
         }
         // The longest first, so that a secret that contains another is replaced whole.
         held.sort_by_key(|held| std::cmp::Reverse(held.value.expose().len()));
@@ -271,9 +274,8 @@ impl Secrets {
         }
         let end = most.min(text.len());
         let text = &text[..most.saturating_add(MARGIN).min(text.len())];
-        let names: Vec<String> = self.held().iter().map(|held| format!("{{secret.{}}}", held.name)).collect();
         let shown = match self.search().places(text, true, |_| true) {
-            Ok(places) => places.replaced(text, end, |number| names[number].as_bytes(), grown(end))?,
+            Ok(places) => places.replaced(text, end, |number| self.held()[number].shown.as_bytes(), grown(end))?,
             Err(_) => b"(not shown: secrets stand in it too often)".to_vec(),
         };
         Some(Cow::Owned(shown))

@@ -14,7 +14,7 @@ use super::cache::Cache;
 use super::codec::{self, BadBlock};
 use super::error::StoreError;
 use super::lanes::{Candidate, Cursor, Found, Lanes, Start};
-use super::rows::{count, id, ms, time, uuid};
+use super::rows::{count, id, ms, optional, time, uuid};
 use super::settle::HELD;
 use super::states;
 use super::types::Want;
@@ -121,7 +121,7 @@ fn due_between(
             return Ok(Some(at));
         }
         let since = row.get::<_, Option<i64>>(3)?.map(|ms| Timestamp::from_millis(count(ms)));
-        let version = row.get::<_, Option<[u8; 16]>>(4)?.map(|id| VersionId::from_uuid(Uuid::from_bytes(id)));
+        let version = optional(row, 4, VersionId::from_uuid)?;
         let key = row.get::<_, Option<i64>>(5)?.map(|key| OrderKey(key.cast_unsigned()));
         due.push(Due { delivery, attempts: row.get(1)?, at, since, version, key });
     }

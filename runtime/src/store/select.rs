@@ -8,7 +8,7 @@ use super::cache::Cache;
 use super::claim::{damaged, data};
 use super::codec;
 use super::error::StoreError;
-use super::rows::{id, json, time, uuid};
+use super::rows::{id, json, optional, time, uuid};
 use super::states;
 use super::work::{Events, block_of, delivery_at};
 use crate::model::{
@@ -115,7 +115,7 @@ impl Block {
             accepted_at: time(row, 7)?,
             states: row.get(8)?,
             replay: row.get(9)?,
-            version: row.get::<_, Option<[u8; 16]>>(10)?.map(|id| VersionId::from_uuid(Uuid::from_bytes(id))),
+            version: optional(row, 10, VersionId::from_uuid)?,
         })
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::error::StoreError;
 use super::lanes::{After, Claim};
 use super::ledger::Owner;
-use super::rows::{id, ms, uuid};
+use super::rows::{id, ms, optional, uuid};
 use super::sealing::Sealing;
 use super::settled;
 use super::states;
@@ -60,7 +60,7 @@ impl Block {
                 event_block: row.get(5)?,
                 states: row.get(6)?,
                 replay: row.get(7)?,
-                version: row.get::<_, Option<[u8; 16]>>(8)?.map(|id| VersionId::from_uuid(Uuid::from_bytes(id))),
+                version: optional(row, 8, VersionId::from_uuid)?,
                 changed: false,
             })
         })
