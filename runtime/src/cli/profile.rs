@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::client::Client;
 use super::print::{self, Format};
-use super::profiles::{Profile, Profiles, is_name};
+use super::profiles::{Profile, Profiles, is_name, same_host};
 use super::target::{DEFAULT_SERVER, Target, environment};
 
 /// The profile of who names none.
@@ -108,7 +108,7 @@ pub(super) async fn login(args: LoginArgs, format: Format) -> anyhow::Result<u8>
     let surrounding = environment("TIDEGATE_SERVER");
     let (first, second) = if named { (known, surrounding) } else { (surrounding, known) };
     let api = args.api.or(first).or(second).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
-    let same = api == before.api;
+    let same = same_host(&api, &before.api);
     let ca = args.ca.or_else(|| environment("TIDEGATE_CA").map(PathBuf::from)).or(before.ca);
     // What is stored is used from other folders too.
     let ca = ca.map(|ca| std::path::absolute(&ca).with_context(|| format!("`{}`", ca.display()))).transpose()?;

@@ -103,11 +103,7 @@ impl Attempts {
         let settle = Settle::Filtered(FilterReason::UserSuppressed);
         let fate = |item: &Item| Some(Fate { key: item.delivery.key?, stored: item.delivery.again, over: true });
         let fates = out.iter().filter_map(fate).collect();
-        let settled = |item: &Item| ToSettle {
-            settlement: plain(&item.delivery, settle),
-            span: tracer.and_then(|tracer| Unsettled::unattempted(tracer, item, settle)),
-        };
-        (left, out.iter().map(settled).collect(), fates)
+        (left, out.iter().map(|item| ToSettle::unattempted(tracer, item, settle)).collect(), fates)
     }
 
     /// What is prepared, or the same for the version that a replay wants instead of the destination's own.

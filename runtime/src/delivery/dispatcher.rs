@@ -14,11 +14,10 @@ use super::attempt::{Attempted, Attempts, plain};
 use super::prepared::{Means, Prepared};
 use super::schedule::{Back, Change, Ended, Item, Schedule, Step, Ticket};
 use super::settler::ToSettle;
-use super::spans::Unsettled;
 use super::watch::Questions;
 use super::{DeliveryConfig, settler};
 use crate::model::{ClaimedDelivery, DestinationId, OrderKey, Timestamp};
-use crate::store::{Failure, Routes, Settle, Settlement, StoreError, Want};
+use crate::store::{Failure, Routes, Settle, StoreError, Want};
 
 /// How long the dispatcher sleeps at most before it looks for due retries.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -263,9 +262,9 @@ impl Dispatcher {
     async fn expire(&self, items: Vec<Item>, last: Option<Arc<Failure>>) {
         let tracer = self.attempts.tracer.as_ref();
         for item in items {
-            let span = tracer.and_then(|tracer| Unsettled::unattempted(tracer, &item, Settle::Dead));
-            let settlement = Settlement { instead: last.clone(), ..plain(&item.delivery, Settle::Dead) };
-            drop(self.settlements.send(ToSettle { settlement, span }).await);
+            let mut dead = ToSettle::unattempted(tracer, &item, Settle::Dead);
+            dead.settlement.instead.clone_from(&last);
+            drop(self.settlements.send(dead).await);
         }
     }
 

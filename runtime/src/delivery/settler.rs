@@ -10,8 +10,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::attempt::plain;
+use super::schedule::Item;
 use super::spans::Unsettled;
-use crate::store::{Settlement, Store, StoreError};
+use crate::store::{Settle, Settlement, Store, StoreError};
+use crate::telemetry::Tracer;
 
 /// What one commit may weigh: some milliseconds of writing, for which everybody's next commit waits.
 const GROUP: usize = 1_000;
@@ -31,6 +34,14 @@ pub(super) struct ToSettle {
     pub settlement: Settlement,
     /// Its attempt's span, if its trace is kept.
     pub span: Option<Box<Unsettled>>,
+}
+
+impl ToSettle {
+    /// What becomes of a delivery without an attempt.
+    pub fn unattempted(tracer: Option<&Arc<Tracer>>, item: &Item, settle: Settle) -> Self {
+        let span = tracer.and_then(|tracer| Unsettled::unattempted(tracer, item, settle));
+        Self { settlement: plain(&item.delivery, settle), span }
+    }
 }
 
 impl From<Settlement> for ToSettle {
