@@ -5,11 +5,11 @@
 //!
 //! Leaves to others: what is asked for, and how long it may take (`cli`).
 
-use std::{error::Error, path::Path, sync::Arc};
+use std::{error::Error, path::Path};
 
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{CertificateError, RootCertStore};
 
 use super::tls;
 
@@ -23,7 +23,8 @@ pub type Caller = HttpsConnector<HttpConnector>;
 /// The file of certificates cannot be used; the text names it.
 pub fn caller(is_tls: bool, authority: Option<&Path>) -> Result<Caller, String> {
     let own = authority.map(tls::certificates).transpose()?.unwrap_or_default();
-    let mut config = if is_tls { (*tls::configuration(own)?).clone() } else { nobody_trusted()? };
+    // Without `https`, TLS is never spoken, and nobody need be trusted.
+    let mut config = if is_tls { (*tls::configuration(own)?).clone() } else { tls::trusting(RootCertStore::empty())? };
     // The connector names the protocols itself.
     config.alpn_protocols = Vec::new();
     let mut tcp = HttpConnector::new();
@@ -31,14 +32,6 @@ pub fn caller(is_tls: bool, authority: Option<&Path>) -> Result<Caller, String> 
     tcp.set_nodelay(true);
     let builder = HttpsConnectorBuilder::new().with_tls_config(config);
     Ok(builder.https_or_http().enable_http1().wrap_connector(tcp))
-}
-
-/// What TLS would be without `https`: it is never spoken.
-fn nobody_trusted() -> Result<ClientConfig, String> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be set up: {error}"))?;
-    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// Whether a call failed because nobody who is trusted vouches for the host's certificate.

@@ -40,6 +40,11 @@ pub fn configuration(extra: Vec<CertificateDer<'static>>) -> Result<Arc<ClientCo
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots.add_parsable_certificates(extra);
+    trusting(roots).map(Arc::new)
+}
+
+/// Trusts these authorities and no others.
+pub fn trusting(roots: RootCertStore) -> Result<ClientConfig, String> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?
@@ -47,5 +52,5 @@ pub fn configuration(extra: Vec<CertificateDer<'static>>) -> Result<Arc<ClientCo
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+    Ok(config)
 }
