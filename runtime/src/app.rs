@@ -215,12 +215,14 @@ struct Guests(Option<Runtime>);
 
 impl Guests {
     fn start(threads: usize) -> Result<Self, AppError> {
+        // Not less than before: some of these threads are begun by others of them.
+        let nice = rustix::process::getpriority_process(None).unwrap_or(0) + GUESTS_NICE;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("tidegate-guests")
             // A courtesy, which not every system allows.
-            .on_thread_start(|| {
-                let _ = rustix::process::nice(GUESTS_NICE);
+            .on_thread_start(move || {
+                let _ = rustix::process::setpriority_process(None, nice);
             })
             .enable_all()
             .build()

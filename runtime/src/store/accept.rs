@@ -3,23 +3,21 @@
 //! The events of one commit from one source share an event block, and what one connection owes of them is one row.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::params;
 use sha2::{Digest, Sha256};
 
 use super::codec;
 use super::ledger::Owner;
 use super::rows::{ms, uuid};
 use super::sealing::Sealing;
+use super::seen::Seen;
 use super::settled;
 use super::states;
 use super::types::{Accepted, NewEvent, Owed, OwedState};
 use super::work::{Accept, Commit, Events, Memory, Prepared, block_of, delivery_at};
-use crate::model::{ConnectionId, DeliveryId, DestinationId, FilterReason, SourceId, Timestamp, WorkspaceId};
+use crate::model::{ConnectionId, DeliveryId, DestinationId, FilterReason, SourceId, WorkspaceId};
 
-/// How long a `messageId` is remembered: what the tracking API promises.
-const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// Bytes after which a block is full: a claim of one event may have to read this much.
 const BLOCK_BYTES: usize = 1 << 20;
 /// Events after which a block is full: the position has 16 bits in a delivery's id.
@@ -53,14 +51,12 @@ pub(super) fn accept(commit: &mut Commit<'_>, batches: Vec<Accept>) -> rusqlite:
     if batches.is_empty() {
         return Ok(());
     }
-    let sql = commit.sql;
-    let mut seen = Seen::new(sql, commit.now)?;
+    let mut seen = Seen::new(commit.now);
     let mut windows: BTreeMap<(WorkspaceId, SourceId), Window> = BTreeMap::new();
     for batch in batches {
         let mut result = Accepted::default();
         for (at, Prepared { event, record, hash }) in batch.events.into_iter().enumerate() {
-            let workspace = commit.memory.workspaces.get(&event.workspace).copied().unwrap_or_default();
-            if !seen.is_new(&hash, workspace)? {
+            if !seen.is_new(commit.sql, &mut commit.memory.lately, &hash)? {
                 result.repeated.push(at);
                 continue;
             }
@@ -78,45 +74,11 @@ pub(super) fn accept(commit: &mut Commit<'_>, batches: Vec<Accept>) -> rusqlite:
             let _ = batch.reply.send(result);
         }));
     }
+    seen.write(commit.sql, &mut commit.memory.lately)?;
     for (key, window) in windows {
         write(commit, key, window)?;
     }
     Ok(())
-}
-
-/// The memory of message ids.
-struct Seen<'a> {
-    insert: CachedStatement<'a>,
-    before: CachedStatement<'a>,
-    now: Timestamp,
-}
-
-impl<'a> Seen<'a> {
-    fn new(sql: &'a Connection, now: Timestamp) -> rusqlite::Result<Self> {
-        Ok(Self {
-            insert: sql.prepare_cached(
-                "INSERT INTO seen (day, hash, at, workspace) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-            )?,
-            before: sql.prepare_cached("SELECT at FROM seen WHERE day = ?1 AND hash = ?2")?,
-            now,
-        })
-    }
-
-    /// Whether this is the first within 24 hours; remembers it then. A day's rows stand together, so that old ones are pruned as
-    /// one range; an id of the last 24 hours is in today's or in yesterday's.
-    fn is_new(&mut self, hash: &[u8; 16], workspace: i64) -> rusqlite::Result<bool> {
-        let today = day(self.now);
-        let yesterday: Option<i64> = self.before.query_row(params![today - 1, hash], |row| row.get(0)).optional()?;
-        if yesterday.is_some_and(|at| at > ms(self.now.minus(REMEMBERED))) {
-            return Ok(false);
-        }
-        Ok(self.insert.execute(params![today, hash, ms(self.now), workspace])? == 1)
-    }
-}
-
-/// The number of a day since 1970.
-pub(super) fn day(time: Timestamp) -> i64 {
-    ms(time) / 86_400_000
 }
 
 impl Window {

@@ -55,6 +55,7 @@ mod routes;
 mod rows;
 mod sealing;
 mod secrets;
+mod seen;
 mod select;
 mod settle;
 mod settled;

@@ -3,19 +3,21 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::StoreError;
 use super::rows::{id, ms, uuid};
 use super::secrets;
+use super::seen::Lately;
 use super::types::{Places, StoreConfig};
 use super::work::Memory;
 use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceId};
 use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 18] = [
+const MIGRATIONS: [&str; 19] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
@@ -34,6 +36,7 @@ const MIGRATIONS: [&str; 18] = [
     include_str!("migrations/0016_scripts.sql"),
     include_str!("migrations/0017_ran.sql"),
     include_str!("migrations/0018_suppressions.sql"),
+    include_str!("migrations/0019_seen.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.
@@ -70,8 +73,15 @@ pub(super) fn writer(places: &Places) -> Result<Connection, StoreError> {
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
     )?;
-    sql.set_prepared_statement_cache_capacity(STATEMENTS);
+    keeps_statements(&sql)?;
     Ok(sql)
+}
+
+/// Statements are prepared once. Without this guarantee SQLite does it anew whenever a value is bound to a comparison by which
+/// it may plan, for more than the statement itself costs.
+fn keeps_statements(sql: &Connection) -> rusqlite::Result<()> {
+    sql.set_prepared_statement_cache_capacity(STATEMENTS);
+    sql.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// A connection for checkpoints beside the writer.
@@ -88,7 +98,7 @@ pub(super) fn reader(places: &Places) -> Result<Connection, StoreError> {
     let sql = Connection::open_with_flags(&places.database, flags)?;
     // A host writes nowhere but into its data directory, so not into the system's folder for such files either.
     sql.execute_batch("PRAGMA temp_store = MEMORY;")?;
-    sql.set_prepared_statement_cache_capacity(STATEMENTS);
+    keeps_statements(&sql)?;
     Ok(sql)
 }
 
@@ -161,11 +171,11 @@ pub(super) fn newest_id(sql: &Connection) -> rusqlite::Result<Timestamp> {
 
 /// What the writer keeps in memory.
 pub(super) fn memory(sql: &Connection) -> rusqlite::Result<Memory> {
-    let mut memory = Memory::default();
-    let mut find = sql.prepare("SELECT id, no FROM workspaces")?;
+    let mut memory = Memory { lately: Lately::load(sql)?, ..Memory::default() };
+    let mut find = sql.prepare("SELECT id FROM workspaces")?;
     let mut rows = find.query([])?;
     while let Some(row) = rows.next()? {
-        memory.workspaces.insert(id(row, 0, WorkspaceId::from_uuid)?, row.get(1)?);
+        memory.workspaces.insert(id(row, 0, WorkspaceId::from_uuid)?);
     }
     let mut find = sql.prepare("SELECT id FROM destinations")?;
     let mut rows = find.query([])?;

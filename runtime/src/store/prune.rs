@@ -4,8 +4,8 @@
 
 use rusqlite::params;
 
-use super::accept::day;
 use super::rows::{ms, uuid};
+use super::seen::day;
 use super::states;
 use super::work::Commit;
 use crate::model::ConnectionId;
@@ -38,7 +38,7 @@ impl Pruner {
             .prepare_cached(
                 "DELETE FROM seen WHERE (day, hash) IN (SELECT day, hash FROM seen WHERE day < ?1 ORDER BY day, hash LIMIT ?2)",
             )?
-            .execute(params![day(commit.now) - 1, IDS])?;
+            .execute(params![day(ms(commit.now)) - 1, IDS])?;
         commit
             .sql
             .prepare_cached("DELETE FROM minutes WHERE minute < ?1")?

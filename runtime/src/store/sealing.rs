@@ -57,7 +57,7 @@ impl Sealing {
         let (this, id) = (&commit.shared.sealing, uuid(workspace.uuid()));
         let key = match this.key(&id) {
             Some(key) => key,
-            None if !commit.memory.workspaces.contains_key(&workspace) => return Ok(None),
+            None if !commit.memory.workspaces.contains(&workspace) => return Ok(None),
             None => {
                 let made = secrets::data_key(commit.sql, &commit.shared.vault, workspace);
                 let made = Arc::new(made.map_err(|error| Error::UserFunctionError(Box::new(error)))?);

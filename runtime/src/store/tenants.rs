@@ -158,12 +158,12 @@ pub(super) fn create<I: TenantId>(
     Ok(tenant)
 }
 
-/// The writer knows the workspaces' small numbers.
+/// The writer knows the workspaces that there are.
 fn remember(memory: &mut Memory, sql: &Connection) -> rusqlite::Result<()> {
-    let mut find = sql.prepare_cached("SELECT id, no FROM workspaces")?;
+    let mut find = sql.prepare_cached("SELECT id FROM workspaces")?;
     let mut rows = find.query([])?;
     while let Some(row) = rows.next()? {
-        memory.workspaces.insert(WorkspaceId::from_uuid(Uuid::from_bytes(row.get(0)?)), row.get(1)?);
+        memory.workspaces.insert(WorkspaceId::from_uuid(Uuid::from_bytes(row.get(0)?)));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the writer is asked to do, and the commit in which it does it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::ledger::Deltas;
+use super::seen::{Hash, Lately};
 use super::types::{Accepted, NewEvent, Settled, Settlement};
 use super::writer::Shared;
 use crate::model::{ConnectionId, DestinationId, Event, Timestamp, WorkspaceId};
@@ -30,7 +31,7 @@ pub(super) struct Accept {
 pub(super) struct Prepared {
     pub event: NewEvent,
     pub record: Vec<u8>,
-    pub hash: [u8; 16],
+    pub hash: Hash,
 }
 
 /// Settlements that belong together.
@@ -104,9 +105,10 @@ pub(super) struct Commit<'a> {
 pub(super) struct Memory {
     /// Connections that exist, with their destinations: what is owed to others is filtered.
     pub connections: HashMap<ConnectionId, DestinationId>,
-    pub destinations: std::collections::HashSet<DestinationId>,
-    /// The small numbers of the workspaces.
-    pub workspaces: HashMap<WorkspaceId, i64>,
+    pub destinations: HashSet<DestinationId>,
+    pub workspaces: HashSet<WorkspaceId>,
+    /// The last message ids.
+    pub lately: Lately,
     /// Successes whose attempts were kept: the minute and how many.
     pub samples: HashMap<ConnectionId, (u64, u32)>,
 }

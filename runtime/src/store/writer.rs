@@ -142,7 +142,7 @@ impl Writer {
 
     fn commit(&mut self, work: Vec<Work>, prune: bool) -> Result<(), StoreError> {
         let (began, items) = (Instant::now(), work.iter().map(Work::weight).sum::<usize>());
-        self.sql.execute_batch("BEGIN IMMEDIATE")?;
+        self.sql.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut commit = Commit {
             sql: &self.sql,
             shared: &self.shared,
@@ -170,7 +170,7 @@ impl Writer {
         }
         commit.ledger.write(commit.sql)?;
         let Commit { effects, answers, .. } = commit;
-        self.sql.execute_batch("COMMIT")?;
+        self.sql.prepare_cached("COMMIT")?.execute([])?;
         if items > 0 {
             self.shared.metrics.committed(items as u64, began.elapsed());
         }

@@ -1,0 +1,242 @@
+//! Message ids of the last 24 hours.
+//!
+//! Guarantees: an id counts as seen once the commit that it came with is on disk, and for 24 hours from then; what is remembered
+//! in memory is bounded.
+//!
+//! A way through: the ids of a commit are one value in `seen_lately`, and in memory. Hashes are anywhere in the order of `seen`, so
+//! that each would change a page of its own there, which is written twice: when many have come together they are sorted and written
+//! there by and by, where those that stand side by side share their pages. After a crash `seen_lately` still has them all.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::rows::ms;
+use crate::model::Timestamp;
+
+/// How long a `messageId` is remembered: what the tracking API promises.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// Ids after which those in memory are sorted into the table: with those that come meanwhile some 10 MB.
+const MANY: usize = 1 << 17;
+/// Ids that one commit sorts in at least: about a millisecond.
+const STEP: usize = 512;
+/// Parts of the ids in memory, by their first byte.
+const PARTS: usize = 256;
+
+/// A message id with its source.
+pub(super) type Hash = [u8; 16];
+
+/// When each id came, in milliseconds; in parts, for a part is sorted in a moment.
+struct Ids {
+    parts: Vec<HashMap<Hash, i64>>,
+    count: usize,
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self { parts: (0..PARTS).map(|_| HashMap::new()).collect(), count: 0 }
+    }
+}
+
+impl Ids {
+    fn at(&self, hash: &Hash) -> Option<i64> {
+        self.parts[usize::from(hash[0])].get(hash).copied()
+    }
+
+    fn insert(&mut self, hash: Hash, at: i64) {
+        self.count += usize::from(self.parts[usize::from(hash[0])].insert(hash, at).is_none());
+    }
+}
+
+/// Ids on their way into the table.
+struct Sorting {
+    ids: Ids,
+    /// The last row of `seen_lately` that has some of them.
+    last: i64,
+    /// The parts that were sorted, and what is left of the last one of them, in order.
+    parts: usize,
+    part: std::vec::IntoIter<(i64, Hash, i64)>,
+}
+
+impl Sorting {
+    fn new(ids: Ids, last: i64) -> Self {
+        Self { ids, last, parts: 0, part: Vec::new().into_iter() }
+    }
+
+    /// The next one: its day, itself, and when it came.
+    fn next(&mut self) -> Option<(i64, Hash, i64)> {
+        loop {
+            if let Some(next) = self.part.next() {
+                return Some(next);
+            }
+            let part = self.ids.parts.get(self.parts)?;
+            let mut sorted: Vec<_> = part.iter().map(|(hash, at)| (day(*at), *hash, *at)).collect();
+            sorted.sort_unstable();
+            (self.parts, self.part) = (self.parts + 1, sorted.into_iter());
+        }
+    }
+}
+
+/// What the writer remembers of the last ids.
+#[derive(Default)]
+pub(super) struct Lately {
+    ids: Ids,
+    sorting: Option<Sorting>,
+}
+
+impl Lately {
+    /// As an earlier process left it.
+    pub fn load(sql: &Connection) -> rusqlite::Result<Self> {
+        let mut lately = Self::default();
+        let mut find = sql.prepare("SELECT at, hashes FROM seen_lately ORDER BY seq")?;
+        let mut rows = find.query([])?;
+        while let Some(row) = rows.next()? {
+            let (at, hashes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let (hashes, _) = hashes.as_chunks::<16>();
+            hashes.iter().for_each(|hash| lately.ids.insert(*hash, at));
+        }
+        Ok(lately)
+    }
+
+    fn at(&self, hash: &Hash) -> Option<i64> {
+        self.ids.at(hash).or_else(|| self.sorting.as_ref().and_then(|sorting| sorting.ids.at(hash)))
+    }
+}
+
+/// The new ids of one commit.
+pub(super) struct Seen {
+    now: i64,
+    forgotten: i64,
+    new: Vec<u8>,
+}
+
+impl Seen {
+    /// None yet.
+    pub fn new(now: Timestamp) -> Self {
+        Self { now: ms(now), forgotten: ms(now.minus(REMEMBERED)), new: Vec::new() }
+    }
+
+    /// Whether this is the first within 24 hours; remembers it then.
+    pub fn is_new(&mut self, sql: &Connection, lately: &mut Lately, hash: &Hash) -> rusqlite::Result<bool> {
+        // What is in the table came earlier.
+        let at = lately.at(hash).map_or_else(|| self.in_table(sql, hash), |at| Ok(Some(at)))?;
+        let is_new = at.is_none_or(|at| at <= self.forgotten);
+        if is_new {
+            lately.ids.insert(*hash, self.now);
+            self.new.extend_from_slice(hash);
+        }
+        Ok(is_new)
+    }
+
+    /// A day's rows stand together, so that old ones are pruned as one range; an id of the last 24 hours is in today's or in
+    /// yesterday's.
+    fn in_table(&self, sql: &Connection, hash: &Hash) -> rusqlite::Result<Option<i64>> {
+        let today = day(self.now);
+        let mut find = sql.prepare_cached("SELECT at FROM seen WHERE day = ?1 AND hash = ?2")?;
+        let mut at = |day| find.query_row(params![day, hash], |row| row.get(0)).optional();
+        Ok(at(today)?.or(at(today - 1)?))
+    }
+
+    /// Writes what is new, and sorts some in: more than came, so that it ends.
+    pub fn write(self, sql: &Connection, lately: &mut Lately) -> rusqlite::Result<()> {
+        let Self { now, forgotten, new } = self;
+        if !new.is_empty() {
+            sql.prepare_cached("INSERT INTO seen_lately (at, hashes) VALUES (?1, ?2)")?.execute(params![now, new])?;
+            if lately.sorting.is_none() && lately.ids.count >= MANY {
+                lately.sorting = Some(Sorting::new(std::mem::take(&mut lately.ids), sql.last_insert_rowid()));
+            }
+        }
+        let Some(sorting) = &mut lately.sorting else { return Ok(()) };
+        let mut insert = sql.prepare_cached(
+            "INSERT INTO seen (day, hash, at) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET at = excluded.at",
+        )?;
+        for _ in 0..STEP.max(2 * new.len() / size_of::<Hash>()) {
+            let Some((day, hash, at)) = sorting.next() else {
+                sql.prepare_cached("DELETE FROM seen_lately WHERE seq <= ?1")?.execute([sorting.last])?;
+                lately.sorting = None;
+                break;
+            };
+            if at > forgotten {
+                insert.execute(params![day, hash, at])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of a day since 1970.
+pub(super) fn day(ms: i64) -> i64 {
+    ms / 86_400_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: Timestamp = Timestamp::from_millis(20_000 * 86_400_000 + 43_200_000);
+    /// Ids of one commit.
+    const COMMIT: usize = 1_000;
+
+    fn hash(number: usize) -> Hash {
+        // Another place for each, all over the order.
+        (number as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes()
+    }
+
+    /// How many of these are new to a commit at that time.
+    fn new(sql: &Connection, lately: &mut Lately, now: Timestamp, numbers: impl Iterator<Item = usize>) -> usize {
+        let mut seen = Seen::new(now);
+        let new = numbers.filter(|number| seen.is_new(sql, lately, &hash(*number)).unwrap()).count();
+        seen.write(sql, lately).unwrap();
+        new
+    }
+
+    fn table() -> Connection {
+        let sql = Connection::open_in_memory().unwrap();
+        sql.execute_batch(
+            "CREATE TABLE seen_lately (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER, hashes BLOB);
+             CREATE TABLE seen (day INTEGER, hash BLOB, at INTEGER, PRIMARY KEY (day, hash)) WITHOUT ROWID;",
+        )
+        .unwrap();
+        sql
+    }
+
+    fn rows(sql: &Connection, table: &str) -> usize {
+        let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        sql.query_row(&format!("SELECT count(*) FROM {table}"), [], count).unwrap() as usize
+    }
+
+    #[test]
+    fn an_id_is_new_once_in_24_hours_whether_it_is_in_memory_on_its_way_or_sorted_in_and_after_a_crash() {
+        let (sql, mut lately) = (table(), Lately::default());
+        let (mut came, mut sorted) = (0, 0);
+        while rows(&sql, "seen") < 2 * MANY {
+            assert_eq!(new(&sql, &mut lately, NOON, came..came + COMMIT), COMMIT);
+            came += COMMIT;
+            assert_eq!(new(&sql, &mut lately, NOON, (0..came).step_by(997)), 0, "after {came}");
+            // In the midst of it all.
+            if lately.sorting.is_some() && rows(&sql, "seen") > MANY / 2 + sorted {
+                sorted += MANY;
+                lately = Lately::load(&sql).unwrap();
+                assert_eq!(new(&sql, &mut lately, NOON, (0..came).step_by(991)), 0, "after a crash at {came}");
+            }
+        }
+        assert!(sorted >= MANY && lately.ids.count < 2 * MANY, "{sorted} {}", lately.ids.count);
+        let [just_before, then] = [Duration::from_millis(1), Duration::ZERO].map(|less| NOON.plus(REMEMBERED - less));
+        assert_eq!(new(&sql, &mut lately, just_before, 0..came), 0);
+        assert_eq!(new(&sql, &mut lately, then, (0..came).step_by(101)), came.div_ceil(101));
+        assert_eq!(new(&sql, &mut lately, then, (0..came).step_by(101)), 0);
+    }
+
+    #[test]
+    fn a_crowd_in_one_part_is_sorted_in_step_by_step() {
+        let (sql, mut lately) = (table(), Lately::default());
+        for number in 0..MANY {
+            let mut hash = hash(number);
+            hash[0] = 7;
+            lately.ids.insert(hash, ms(NOON));
+        }
+        assert_eq!(new(&sql, &mut lately, NOON, 0..1), 1);
+        assert_eq!(rows(&sql, "seen"), STEP);
+    }
+}
