@@ -16,8 +16,8 @@ use super::spans::Unsettled;
 use crate::store::{Settle, Settlement, Store, StoreError};
 use crate::telemetry::Tracer;
 
-/// What one commit may weigh: some milliseconds of writing, for which everybody's next commit waits.
-const GROUP: usize = 1_000;
+/// What one commit may weigh: about a millisecond of writing, for which everybody's next commit waits.
+const GROUP: usize = 250;
 
 /// What a settlement weighs that brings the record of an attempt along: rows of its own, where others change one byte.
 const RECORDED: usize = 10;
