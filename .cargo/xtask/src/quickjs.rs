@@ -1,6 +1,6 @@
-//! QuickJS as the engine needs it: what cargo has downloaded, with `guest-sdk/js/engine/quickjs.patch`, which says why.
+//! QuickJS as the engine needs it: what cargo has downloaded, with the patches of `guest-sdk/js/engine`, which say why.
 //!
-//! The patch is applied to a copy, and cargo is told to build that one. What is downloaded stays as it is.
+//! They are applied to a copy, and cargo is told to build that one. What is downloaded stays as it is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,25 @@ use crate::{Error, process};
 /// The crate that brings QuickJS.
 const CRATE: &str = "rquickjs-sys";
 
-/// Where the patched crate is. Made anew whenever the crate or the patch is another one.
+/// The patches, in their order.
+const PATCHES: [&str; 6] = [
+    "quickjs.patch",
+    "quickjs-text.patch",
+    "quickjs-objects.patch",
+    "quickjs-read-json.patch",
+    "quickjs-write-json.patch",
+    "quickjs-regexp.patch",
+];
+
+/// Where the patched crate is. Made anew whenever the crate or a patch is another one.
 pub fn patched(root: &Path, guests: &Path) -> Result<PathBuf, Error> {
-    let (source, patch) = (source(root)?, root.join("guest-sdk/js/engine/quickjs.patch"));
+    let source = source(root)?;
+    let patches = PATCHES.map(|name| root.join("guest-sdk/js/engine").join(name));
     let (copy, stamp) = (guests.join(CRATE), guests.join(format!("{CRATE}.made-of")));
-    let text = fs::read_to_string(&patch).map_err(at(&patch))?;
-    let made_of = format!("{}\n{text}", source.display());
+    let mut made_of = format!("{}\n", source.display());
+    for patch in &patches {
+        made_of += &fs::read_to_string(patch).map_err(at(patch))?;
+    }
     if fs::read_to_string(&stamp).is_ok_and(|present| present == made_of) {
         return Ok(copy);
     }
@@ -27,9 +40,12 @@ pub fn patched(root: &Path, guests: &Path) -> Result<PathBuf, Error> {
     fs::create_dir_all(guests).map_err(at(guests))?;
     process::run(Command::new("cp").arg("-r").arg(&source).arg(&copy))?;
     // Inside a work tree git would take the paths as the tree's and skip what is not in it.
-    let mut apply = Command::new("git");
-    apply.arg("apply").arg(&patch).current_dir(&copy).env("GIT_CEILING_DIRECTORIES", guests);
-    process::run(&mut apply).map_err(|error| format!("`{}` does not fit this {CRATE}: {error}", patch.display()))?;
+    for patch in &patches {
+        let mut apply = Command::new("git");
+        apply.arg("apply").arg(patch).current_dir(&copy).env("GIT_CEILING_DIRECTORIES", guests);
+        process::run(&mut apply)
+            .map_err(|error| format!("`{}` does not fit this {CRATE}: {error}", patch.display()))?;
+    }
     fs::write(&stamp, made_of).map_err(at(&stamp))?;
     Ok(copy)
 }

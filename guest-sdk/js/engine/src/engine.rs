@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 
 use rquickjs::function::Func;
 use rquickjs::{
-    CatchResultExt, Context, Ctx, Exception, Function, Object, Persistent, Promise, Result, Runtime, Value,
+    Atom, CatchResultExt, Context, Ctx, Exception, Function, Object, Persistent, Promise, Result, Runtime, Value,
     context::EvalOptions,
 };
 use tidegate_sdk::bindings::tidegate::destination::{clock, log};
@@ -27,6 +27,14 @@ const READY_BYTES: usize = 256 << 10;
 
 /// What a file can declare to be called for one event; `onBatch` is found by the prelude.
 const HANDLERS: [&str; 7] = ["onTrack", "onIdentify", "onPage", "onScreen", "onGroup", "onAlias", "onDelete"];
+
+/// What events of most customers name. The snapshot has these names, so a call need not make them; all others it makes.
+const USUAL_NAMES: &str = "address advertising anonymousId app brand build campaign category channel city company content \
+    context country coupon createdAt currency description device discount email event firstName groupId \
+    height id integrations ip lastName library locale location manufacturer medium messageId model name \
+    network order_id originalTimestamp os page path phone plan previousId price product_id products \
+    properties quantity receivedAt referrer revenue screen search sentAt shipping sku source state tax \
+    timestamp timezone title total traits type url userAgent userId value";
 
 /// A function that outlives the moment.
 type Kept = Persistent<Function<'static>>;
@@ -205,6 +213,9 @@ impl Engine {
 
     /// Leaves the heap as a call likes to find it: without garbage, with room.
     fn make_ready(&self, context: &Ctx<'_>) -> Result<()> {
+        for name in USUAL_NAMES.split(' ') {
+            std::mem::forget(Atom::from_str(context.clone(), name)?);
+        }
         context.run_gc();
         let room = context.eval_with_options::<Value, _>(format!("new ArrayBuffer({READY_BYTES})"), script("ready"))?;
         drop(room);
