@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::cpu::CpuMeter;
 use super::pool::{Empty, FREE_ANSWER, Held, ORDINARY_ANSWER, Pool};
 use crate::clock::Clock;
 use crate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
@@ -57,6 +58,8 @@ pub(super) struct Requests {
     clock: Clock,
     turns: Arc<Semaphore>,
     pool: Pool,
+    cpu: CpuMeter,
+    cpu_ms: u64,
     records: Vec<Exchange>,
     /// The memory of the answers in them.
     held: Vec<Held>,
@@ -104,7 +107,14 @@ impl Writing {
 }
 
 impl Requests {
-    pub(super) fn new(outlet: Arc<dyn Outlet>, deadline: Instant, limits: &Limits, clock: Clock, pool: Pool) -> Self {
+    pub(super) fn new(
+        outlet: Arc<dyn Outlet>,
+        deadline: Instant,
+        limits: &Limits,
+        clock: Clock,
+        pool: Pool,
+        cpu: CpuMeter,
+    ) -> Self {
         Self {
             outlet,
             began: Instant::now(),
@@ -114,6 +124,8 @@ impl Requests {
             clock,
             turns: Arc::new(Semaphore::new(limits.concurrent_requests as usize)),
             pool,
+            cpu,
+            cpu_ms: limits.cpu_ms,
             records: Vec::new(),
             held: Vec::new(),
             starved: Arc::default(),
@@ -195,6 +207,30 @@ impl Requests {
             let _ = end.send((body, Sent { result: result.clone(), held, began, took: began.elapsed() }));
             result
         })
+    }
+
+    /// What a task of its own carries, at the invocation's cost and no further than that goes.
+    pub(super) fn beside<T>(
+        &self,
+        carried: impl Future<Output = T> + Send + 'static,
+        stopped: impl FnOnce(EgressError) -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        let carried = self.cpu.beside(self.cpu_ms, carried);
+        async move {
+            carried.await.unwrap_or_else(|| {
+                stopped(EgressError::Timeout("the function had used up its CPU time (`limits.cpu_ms`)".to_owned()))
+            })
+        }
+    }
+
+    /// The same for a request of the contract's own.
+    pub(super) fn sent_beside(
+        &self,
+        sending: impl Future<Output = Sent> + Send + 'static,
+    ) -> impl Future<Output = Sent> + Send + 'static {
+        let began = Instant::now();
+        let stopped = move |error| Sent { result: Err(error), held: Held::default(), began, took: began.elapsed() };
+        self.beside(sending, stopped)
     }
 
     /// A request that is sent when there is memory for its answer.

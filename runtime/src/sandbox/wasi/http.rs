@@ -73,10 +73,10 @@ impl WasiHttpHooks for Requests {
             Ok((inbound(response)?, Box::new(std::future::ready(Ok(()))) as Rest))
         });
         // Begun now, so that requests are judged in the order in which the guest makes them; the library goes on with it
-        // in a task of its own.
+        // in a task of its own, which the invocation pays for like the rest.
         match answering.as_mut().poll(&mut Polling::from_waker(Waker::noop())) {
             Poll::Ready(ended) => Box::new(std::future::ready(ended)),
-            Poll::Pending => Box::new(answering),
+            Poll::Pending => Box::new(self.beside(answering, |error| Err(code(error)))),
         }
     }
 }
