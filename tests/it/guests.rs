@@ -89,6 +89,7 @@ guests! {
     LARGE_SEND "large_send"
     LOG_FLOOD "log_flood"
     LONG_ANSWER "long_answer"
+    LONG_BODY "long_body"
     RANDOM "random"
     RANDOM_FLOOD "random_flood"
     REALLOC_OUT_OF_BOUNDS "realloc_out_of_bounds"
