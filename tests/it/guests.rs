@@ -113,6 +113,7 @@ guests! {
     WASI_CLOCK_STORM "wasi_clock_storm"
     WASI_ENDLESS_BODY "wasi_endless_body"
     WASI_EXIT "wasi_exit"
+    WASI_FIELDS_FLOOD "wasi_fields_flood"
     WASI_HANDLE_FLOOD "wasi_handle_flood"
     WASI_PRINT_FLOOD "wasi_print_flood"
     WASI_PROBE "wasi_probe"

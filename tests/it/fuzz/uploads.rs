@@ -1,5 +1,6 @@
 //! The targets around uploads, secrets and links: what a stranger's bytes go through, and what must hold whatever they are.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -55,16 +56,14 @@ pub fn secrets() -> Target {
         assert!(!handle.contains(value) || value.len() < SURE, "{handle} has the value");
         // A path's slash is not part of its secret.
         let value = value.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(value);
-        let json = Value::from(value).to_string();
-        let (written, mixed) = (Written::plain(value), Written::mixed(value, input.len()));
-        let json = Value::from(value).to_string();
+        let (plain, json, mixed) = (Written::plain(value), Written::json(value), Written::mixed(value, input.len()));
         let filled = |key: &str, json: &str, base64: &str, mixed: &str| {
             answer.replace("{key}", key).replace("{json}", json).replace("{base64}", base64).replace("{mixed}", mixed)
         };
-        let (code, text) = (STANDARD_NO_PAD.encode(value), mixed.0.concat());
+        let code = STANDARD_NO_PAD.encode(value);
         // What the server says of itself is no secret, even if it happens to be a part of one.
         let own = filled("", "", "", "");
-        let answer = filled(value, &json[1..json.len() - 1], &code, &text);
+        let answer = filled(value, &json.0.concat(), &code, &mixed.0.concat());
         let with_handle = |text: &str| text.replace("{key}", &handle);
         let request = OutboundRequest {
             method: "POST".to_owned(),
@@ -91,7 +90,7 @@ pub fn secrets() -> Target {
         let clean = |text: &str| {
             value.len() < SURE
                 || !(text.contains(value) || text.contains(code))
-                    && [&written, &mixed].iter().all(|written| written.leaves_nothing_in(text, &own))
+                    && [&plain, &json, &mixed].iter().all(|written| written.leaves_nothing_in(text, &own))
         };
         if let Ok(response) = sent {
             assert!(clean(&String::from_utf8_lossy(&response.body)), "the guest sees the value");
@@ -144,6 +143,14 @@ struct Written(Vec<String>);
 impl Written {
     fn plain(value: &str) -> Self {
         Self(value.chars().map(String::from).collect())
+    }
+
+    fn json(value: &str) -> Self {
+        let write = |char: char| {
+            let json = Value::from(char.to_string()).to_string();
+            json[1..json.len() - 1].to_owned()
+        };
+        Self(value.chars().map(write).collect())
     }
 
     /// Each character in another way of those that are read, some of them in two layers.
@@ -235,6 +242,26 @@ pub fn cases() -> Target {
         let Ok(case) = cases::parse(&text) else { return };
         let (events, types) = (case.given().count(), case.types());
         assert!(events > 0 || types.is_empty());
+        // What it expects is what it takes, and nothing at all is not.
+        let request = |request: &cases::ExpectedRequest| {
+            let headers =
+                request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str().into()));
+            let body = request.body.as_ref().map(|body| body.as_str().map_or_else(|| body.to_string(), str::to_owned));
+            json!({"method": request.method, "url": request.url, "headers": headers.collect::<Map<_, _>>(), "body": body})
+        };
+        let requests: Vec<Value> = case.requests.iter().map(request).collect();
+        let expected = json!({"requests": requests, "outcome": case.outcome, "outcomes": case.outcomes});
+        let folded = |request: &cases::ExpectedRequest| {
+            let names: BTreeSet<String> = request.headers.keys().map(|name| name.to_ascii_lowercase()).collect();
+            names.len() == request.headers.len()
+        };
+        if case.requests.iter().all(folded) {
+            assert_eq!(case.differences(&expected), Vec::<String>::new(), "{expected}");
+        }
+        let something = |outcome: &Map<String, Value>| outcome.values().any(|value| !value.is_null());
+        if !case.requests.is_empty() || something(&case.outcome) || case.outcomes.iter().any(something) {
+            assert!(!case.differences(&Value::Null).is_empty(), "{text}");
+        }
         // Whatever a report is, it is compared and not believed.
         let shown = serde_json::from_str::<Value>(&text).expect("a case is JSON");
         for report in [Value::Null, json!({"requests": 7, "outcome": [], "outcomes": {}}), shown] {

@@ -23,7 +23,7 @@ use wasmtime_wasi_http::{Error, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttp
 
 use super::crossing::{Crossing, counted};
 use crate::egress::{EgressError, InboundResponse, OutboundRequest};
-use crate::sandbox::host::Run;
+use crate::sandbox::host::{Run, WORD};
 use crate::sandbox::pool::Held;
 use crate::sandbox::requests::{Requests, Room};
 
@@ -182,8 +182,16 @@ counted!(types::HostFields, http {
     fn delete(fields: Resource<Headers>, name: String) -> HeaderResult<()>;
     fn append(fields: Resource<Headers>, name: String, value: Vec<u8>) -> HeaderResult<()>;
     fn entries(fields: Resource<Headers>) -> Result<Vec<(String, Vec<u8>)>>;
-    fn clone(fields: Resource<Headers>) -> Result<Resource<Headers>>;
     drop Headers;
+    own {
+        /// A copy that is changed takes as much memory as what it was made of, so it counts as if the guest had given it.
+        fn clone(&mut self, fields: Resource<Headers>) -> Result<Resource<Headers>> {
+            let fields_of = self.table.get(&fields)?.iter();
+            let bytes = fields_of.map(|(name, value)| name.as_str().len() + value.len() + 2 * WORD).sum();
+            self.called(bytes)?;
+            types::HostFields::clone(&mut self.http(), fields)
+        }
+    }
 });
 
 counted!(types::HostOutgoingRequest, http {
