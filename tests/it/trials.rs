@@ -110,7 +110,7 @@ async fn cases_of_uploads_run_while_every_place_of_trials_is_taken() {
     }
     // One of them finds no place, so the others have them all.
     assert_eq!(trying.join_next().await.unwrap().unwrap(), 503);
-    let case = r#"{"event": {"type": "track", "messageId": "m"}, "outcome": {"code": "delivered"}}"#;
+    let case = r#"{"name": "a track", "event": {"type": "track", "messageId": "m"}, "outcome": {"code": "delivered"}}"#;
     let form = format!(
         "--e\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\nasync function onTrack() {{}}\r\n\
          --e\r\ncontent-disposition: form-data; name=\"cases/a.json\"\r\n\r\n{case}\r\n--e--\r\n"
