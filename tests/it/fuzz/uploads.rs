@@ -57,13 +57,10 @@ pub fn secrets() -> Target {
         // A path's slash is not part of its secret.
         let value = value.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(value);
         let (plain, json, mixed) = (Written::plain(value), Written::json(value), Written::mixed(value, input.len()));
-        let filled = |key: &str, json: &str, base64: &str, mixed: &str| {
-            answer.replace("{key}", key).replace("{json}", json).replace("{base64}", base64).replace("{mixed}", mixed)
-        };
         let code = STANDARD_NO_PAD.encode(value);
         // What the server says of itself is no secret, even if it happens to be a part of one.
-        let own = filled("", "", "", "");
-        let answer = filled(value, &json.0.concat(), &code, &mixed.0.concat());
+        let own = filled(answer, [""; 4]);
+        let answer = filled(answer, [value, &json.0.concat(), &code, &mixed.0.concat()]);
         let with_handle = |text: &str| text.replace("{key}", &handle);
         let request = OutboundRequest {
             method: "POST".to_owned(),
@@ -137,6 +134,20 @@ pub fn secrets() -> Target {
     Target { name: "secrets", run, tokens, ..Target::QUICK }
 }
 
+/// The text with these in the places of their tokens, none of which is looked for in what was put there.
+fn filled(text: &str, with: [&str; 4]) -> String {
+    const TOKENS: [&str; 4] = ["{key}", "{json}", "{base64}", "{mixed}"];
+    let (mut filled, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('{') {
+        let token = TOKENS.iter().zip(with).find(|(token, _)| rest[at..].starts_with(**token));
+        let (put, length) = token.map_or(("{", 1), |(token, put)| (put, token.len()));
+        filled.push_str(&rest[..at]);
+        filled.push_str(put);
+        rest = &rest[at + length..];
+    }
+    filled + rest
+}
+
 /// A value as an encoder writes it, character by character.
 struct Written(Vec<String>);
 
@@ -158,7 +169,9 @@ impl Written {
         let bytes = |char: char| char.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
         let units =
             |char: char| char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect::<String>();
-        let write = |(at, char): (usize, char)| match (at * 7 + turn) % 6 {
+        // After a backslash of the value's own, one that begins an escape is taken for more of the same.
+        let ways: &[usize] = if value.contains('\\') { &[0, 1, 3, 4] } else { &[0, 1, 2, 3, 4, 5] };
+        let write = |(at, char): (usize, char)| match ways[(at * 7 + turn) % ways.len()] {
             0 if char.is_ascii_alphanumeric() => char.to_string(),
             0 | 1 => bytes(char),
             2 => units(char),
