@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiState};
+use crate::catalog::settings;
 use crate::catalog::workshop::{Bounds, Processes, WorkError, Workshop, WorkshopConfig};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -133,7 +134,7 @@ impl App {
                 Arc::clone(&store),
                 workshop,
                 trials(tried),
-                standing(watch),
+                standing(watch, &gate),
                 telemetry.clone(),
                 config,
                 clock,
@@ -372,7 +373,7 @@ pub fn trials(trials: Trials) -> api::Trials {
 }
 
 /// What the handlers are given to say how deliveries stand.
-pub fn standing(watch: delivery::Watch) -> api::Standing {
+pub fn standing(watch: delivery::Watch, gate: &Gate) -> api::Standing {
     let figures = watch.clone();
     api::Standing {
         health: Arc::new(move |destination| {
@@ -383,6 +384,7 @@ pub fn standing(watch: delivery::Watch) -> api::Standing {
             let watch = figures.clone();
             Box::pin(async move { watch.figures().await })
         }),
+        open: settings::Open::new(gate.reach().clone()),
     }
 }
 

@@ -16,7 +16,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
@@ -84,7 +84,31 @@ fn gap(what: &'static str, why: impl ToString) -> Gap {
     Gap { what, why: why.to_string() }
 }
 
-/// For a process that serves: writes only below these folders, runs no program but this one (which compiles uploads),
+/// The most open files that a process that serves asks for.
+const FILES: u64 = 65_536;
+
+/// What the default configuration may use: both listeners' connections, four of each guest, those that wait for their next request.
+const FILES_NEEDED: u64 = 4_096;
+
+/// Raises the limit on open files as far as it may be. Shells begin programs with 1,024 for the sake of very old ones: whoever holds as
+/// many connections open would keep the others from being accepted, and guests from being answered.
+fn more_files() -> Result<(), String> {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(FILES).min(FILES);
+    if limit.current.is_some_and(|now| now < most) {
+        let more = Rlimit { current: Some(most), maximum: limit.maximum };
+        setrlimit(Resource::Nofile, more).map_err(|error| error.to_string())?;
+    }
+    if most < FILES_NEEDED {
+        return Err(format!(
+            "at most {most} files may be open, and {FILES_NEEDED} connections may come: raise the hard limit (`ulimit -Hn`, \
+             `LimitNOFILE=`)"
+        ));
+    }
+    Ok(())
+}
+
+/// For a process that serves: has as many files as it may, writes only below these folders, runs no program but this one (which compiles uploads),
 /// gains no privileges, leaves no core file with customers' data in it. To be called before any other thread runs.
 ///
 /// What is not in force after it is returned, each with the reason.
@@ -93,6 +117,7 @@ pub fn serving(wanted: Wanted, folders: &[&Path]) -> Vec<Gap> {
     let mut tried = |what, done: Result<(), String>| gaps.extend(done.err().map(|why| gap(what, why)));
     tried("no_new_privs", no_new_privileges().map_err(|error| error.to_string()));
     let none = Rlimit { current: Some(0), maximum: Some(0) };
+    tried("the limit on open files", more_files());
     tried("the ban on core files", setrlimit(Resource::Core, none).map_err(|error| error.to_string()));
     if wanted.landlock {
         tried("landlock", own_folders(folders));

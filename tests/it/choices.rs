@@ -26,6 +26,10 @@ type = "string"
 choices_from = "function"
 [settings.plain]
 type = "string"
+[settings.shown]
+type = "string"
+secret = true
+reveal = true
 "#;
 
 /// Says that every setting may be `eu` or `us`, the second of which is labelled. The first number of an answer is its case, here "ok".
@@ -51,6 +55,7 @@ async function onChoices(setting, settings) {
   if (settings.plain === 'strange') return [{ label: 'no value' }];
   if (settings.plain === 'none') return undefined;
   if (settings.plain === 'spin') for (;;);
+  if (settings.plain === 'shown') return [{ value: `v-${settings.shown}`, label: `${settings.shown} ${settings.key}` }];
   const response = await fetch(`${settings.own}/lists`, { headers: { authorization: `Bearer ${settings.key}` } });
   const lists = JSON.parse(response.headers.get('x-lists'));
   return [setting, ...lists.map(({ id, name }) => ({ value: id, label: name }))];
@@ -101,6 +106,17 @@ async fn a_function_says_what_a_setting_may_be_with_a_secret_that_it_does_not_ha
         .collect();
     assert_eq!(keys, ["Bearer canary-1", "Bearer canary-1", "Bearer canary-1", "Bearer canary-2"]);
     assert_eq!(host.ledger().await["accepted"], 0, "no delivery is made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn choices_are_told_without_secrets() {
+    let data = tempfile::tempdir().unwrap();
+    let (host, partner) = host(data.path()).await;
+    let settings = json!({"own": partner.url(), "key": "canary-4", "shown": "canary-5", "plain": "shown"});
+    let given =
+        host.api("POST", "/api/v1/functions/lists/choices", json!({"setting": "list", "settings": settings})).await;
+    let expected = json!([{"value": "v-{secret.shown}", "label": "{secret.shown} {secret.key}"}]);
+    assert_eq!(given["choices"], expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,6 +43,44 @@ async fn a_dry_run_checks_the_settings_and_makes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_the_gate_would_refuse_is_refused_when_it_is_saved_with_the_rule_that_answers() {
+    let (partner, data) = (Partner::start().await, tempfile::tempdir().unwrap());
+    let host = Host::start(data.path(), partner.address, None);
+    let component = std::fs::read(function("webhook")).unwrap();
+    let (_, destination) = host.wire(&component, "webhook", json!({"url": partner.url()})).await;
+    let own = format!("/api/v1/destinations/{}", destination["id"].as_str().unwrap());
+    let (listen, closed) =
+        (format!("https://{}/", host.listen), format!("http://127.0.0.1:{}/", partner.address.port() ^ 1));
+    for (url, rule) in [
+        ("https://10.1.2.3/in", "address"),
+        ("https://[fd00::7]/in", "address"),
+        ("https://8.8.8.8/in", "address"),
+        ("http://169.254.169.254/", "cloud metadata"),
+        (&listen, "address"),
+        (&closed, "address"),
+        ("http://hooks.acme.example/", "scheme"),
+    ] {
+        let new = json!({"name": "Another", "function": "webhook", "settings": {"url": url}});
+        for (method, path, body) in [
+            ("POST", "/api/v1/destinations?dry_run=true", new.clone()),
+            ("POST", "/api/v1/destinations", new),
+            ("PATCH", &*own, json!({"settings": {"url": url}})),
+            ("PATCH", &*own, json!({"settings_patch": {"url": url}})),
+        ] {
+            let (status, answer) = host.try_api(method, path, body).await;
+            let said = answer["errors"].to_string();
+            assert!(status == 422 && said.contains(url) && said.contains(rule), "{method} {path} {url}: {answer}");
+        }
+    }
+    let all = host.api("GET", "/api/v1/destinations", Value::Null).await;
+    assert_eq!(all["items"].as_array().unwrap().len(), 1, "{all}");
+    // What the operator opened is, also in another way to write it; names are judged when they are used.
+    for url in [partner.url(), format!("{}/hook?x=1", partner.url()), "https://hooks.acme.example/".to_owned()] {
+        host.api("PATCH", &own, json!({"settings_patch": {"url": url}})).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn paused_events_wait_disabled_ones_are_filtered_and_both_go_on() {
     let (partner, data) = (Partner::start().await, tempfile::tempdir().unwrap());
     let host = Host::start(data.path(), partner.address, None);

@@ -1,18 +1,22 @@
 //! A whole host under attack, seen from outside: guests that spin, partners that never end, a process that gave things up.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::egress::server::{Server, read_head};
 use crate::guests;
-use crate::host::{Host, function};
+use crate::host::{Host, function, program};
 use crate::http::{self, Partner};
 
 async fn send(host: &Host, source: &Value, numbers: Range<usize>) {
@@ -135,6 +139,32 @@ async fn a_serving_process_and_those_that_compile_for_it_have_given_up_what_they
     assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "{core}");
     // An upload still finds its process.
     host.push(&guests::DELIVERED.component()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_shells_limit_on_open_files_keep_nobody_from_being_served() {
+    let data = tempfile::tempdir().unwrap();
+    // A shell's limit in small: fewer files than connections that somebody holds open.
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -Sn 120 && exec \"$0\" serve --data \"$1\""])
+        .args([program().as_os_str(), data.path().as_os_str()])
+        .env("TIDEGATE__LISTEN", "127.0.0.1:0")
+        .env("TIDEGATE__ADMIN_LISTEN", "127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let ready: Value = serde_json::from_str(&first).unwrap();
+    let address = |name: &str| ready[name].as_str().unwrap().parse::<SocketAddr>().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(TcpStream::connect(address("listen")).await.unwrap());
+    }
+    let answer = http::send(address("admin_listen"), "GET", "/livez", &[], Vec::new()).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(answer.status, 200);
 }
 
 /// Compiled code is written into a folder that was exchanged for a link to one outside of the data directory.

@@ -363,6 +363,58 @@ async fn no_secret_is_in_anything_that_the_host_writes_or_serves() {
     assert!(leaks.is_empty(), "{}", leaks.join("\n"));
 }
 
+/// Says, logs and names an error by what ends in the middle of its secret.
+const CUT: &str = r#"
+async function onTrack(event, settings) {
+  const { pad, how } = event.properties;
+  const text = (length) => 'm'.repeat(length - pad) + settings.shown;
+  if (how === 'log') return console.log(text(16384));
+  throw how === 'name' ? Object.assign(new Error('no'), { name: text(128) }) : new ValidationError(text(4096));
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_a_name_and_a_log_line_that_are_cut_in_the_middle_of_a_secret_have_no_part_of_it() {
+    let (data, partner) = (tempfile::tempdir().unwrap(), Partner::start().await);
+    let host = Host::start(data.path(), partner.address, None);
+    let manifest = "name = \"cut\"\nversion = \"1\"\nevents = [\"track\"]\n[settings.shown]\ntype = \"string\"\nsecret = true\nreveal = true\n";
+    host.push_source(CUT, manifest).await;
+    let secret = Canaries::default().make("shown", "s-*");
+    let (source, _) = host.feed("cut", json!({"shown": secret})).await;
+    let event = |how: &str, pad: usize| json!({"type": "track", "event": "E", "userId": "u", "properties": {"how": how, "pad": pad}});
+    let clean = |shown: &Value, what: &str, pad: usize| {
+        let text = shown.to_string();
+        assert!(text.contains("mmm") && !text.contains(&secret[..4]), "{what} {pad}: {}", text.replace("mmmm", ""));
+    };
+    let ways = [("log", "log"), ("name", "outcome"), ("message", "outcome")];
+    for (how, at) in ways {
+        for pad in [4, 12, secret.len() - 1, secret.len()] {
+            let body = json!({"event": event(how, pad), "settings": {"shown": secret}});
+            let report = host.api("POST", "/api/v1/functions/cut/test", body).await;
+            clean(&report[at], how, pad);
+        }
+    }
+    // And what is kept of deliveries.
+    let batch: Vec<Value> = ways.iter().map(|(how, _)| event(how, 12)).collect();
+    let body = json!({"writeKey": source["write_key"], "batch": batch}).to_string().into_bytes();
+    let kind = [("content-type", "application/json")];
+    assert_eq!(http::send(host.listen, "POST", "/v1/batch", &kind, body).await.status, 200);
+    host.drained().await;
+    let served = served(&host).await;
+    let attempts: Vec<String> = served
+        .iter()
+        .filter(|(path, _)| path.ends_with("/attempts"))
+        .map(|(_, text)| String::from_utf8_lossy(text).into_owned())
+        .collect();
+    assert!(attempts.len() == 3 && attempts.iter().filter(|text| text.contains("mmm")).count() >= 2, "{attempts:?}");
+    let leaks: Vec<&str> = served
+        .iter()
+        .filter(|(_, text)| memchr::memmem::find(text, &secret.as_bytes()[..4]).is_some())
+        .map(|(path, _)| path.as_str())
+        .collect();
+    assert!(leaks.is_empty(), "{leaks:?}");
+}
+
 #[test]
 fn the_search_finds_a_secret_in_every_form() {
     let mut canaries = Canaries::default();

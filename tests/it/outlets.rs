@@ -42,16 +42,32 @@ impl Outlet for Large {
     }
 }
 
-/// Answers 200 after this much of a processor's time.
+/// Answers 200 after this much of a processor's time, once the network would have answered.
 pub struct Busy(pub Duration);
 
 impl Outlet for Busy {
     fn send(&self, _: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
         let work = self.0;
         Box::pin(async move {
+            tokio::task::yield_now().await;
             let began = on_processor();
             while on_processor() < began + work {}
             Ok(InboundResponse { status: 200, headers: Vec::new(), body: Bytes::new() })
+        })
+    }
+}
+
+/// Computes in steps without an end.
+pub struct Endless;
+
+impl Outlet for Endless {
+    fn send(&self, _: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
+        Box::pin(async {
+            loop {
+                let began = on_processor();
+                while on_processor() < began + Duration::from_millis(1) {}
+                tokio::task::yield_now().await;
+            }
         })
     }
 }

@@ -11,7 +11,7 @@ use tidegate::model::{Answer, Digest, Ending, Event, EventType, InvocationReport
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
 use crate::guests::{self, Guest};
-use crate::outlets::{Busy, Counted, Denied, Large, Ok200, Silent};
+use crate::outlets::{Busy, Counted, Denied, Endless, Large, Ok200, Silent};
 
 /// A sandbox and what the tests need around it.
 pub struct Bench {
@@ -155,12 +155,23 @@ async fn what_the_host_computes_for_a_guest_is_charged_to_it() {
     let bench = Bench::new();
     let busy = || through(Busy(Duration::from_millis(25)));
     // While the guest waits for it, and beside the guest.
-    for guest in [guests::SEND, guests::WAIT_ANY] {
+    for guest in [guests::SEND, guests::WAIT_ANY, guests::WASI_SEND] {
         let report = bench.run(&guest, busy()).await;
         assert!(report.used.cpu_ms >= 20.0, "{}: {} ms", guest.name, report.used.cpu_ms);
     }
     let ending = bench.ending(&guests::SEND_FOREVER, busy()).await;
     assert_eq!(limit(&ending).0, Limit::CpuMs);
+}
+
+#[tokio::test]
+async fn what_the_host_computes_in_steps_goes_no_further_than_the_budget_however_far_the_deadline_is() {
+    let bench = Bench::new();
+    for guest in [guests::SEND, guests::WAIT_ANY, guests::WASI_SEND] {
+        let outlet = Arc::new(Endless);
+        let limits = Limits { deadline_ms: 600_000, ..Limits::default() };
+        let ending = bench.ending(&guest, Invocation { outlet, ..with(limits) }).await;
+        assert_eq!(limit(&ending).0, Limit::CpuMs, "{}", guest.name);
+    }
 }
 
 #[tokio::test]
@@ -416,6 +427,25 @@ async fn answers_that_are_kept_for_guests_come_out_of_the_memory_of_all() {
     settled(&silent).await;
     let report = bench.run(&guests::SEND, through(Large(40 << 10))).await;
     assert_eq!(report.ending, Ending::Answered(vec![Answer::Delivered]));
+}
+
+#[tokio::test]
+async fn bodies_that_are_kept_for_guests_come_out_of_the_memory_of_all() {
+    let bench = |memory_bytes| {
+        let config = SandboxConfig { max_instances: 2, memory_bytes, ..SandboxConfig::in_memory() };
+        Bench { sandbox: Sandbox::start(&config).unwrap() }
+    };
+    let small = bench(2 << 20);
+    let counted = Counted::default();
+    for (guest, bench) in [(guests::LONG_BODY, &small), (guests::WASI_ENDLESS_BODY, &bench(1 << 20))] {
+        match bench.run(&guest, through(counted.clone())).await.ending {
+            Ending::HostFault(why) => assert!(why.contains("sandbox.memory_percent"), "{why}"),
+            other => panic!("{}: {other:?}", guest.name),
+        }
+    }
+    assert_eq!(counted.0.load(std::sync::atomic::Ordering::SeqCst), 0, "nothing was sent");
+    let report = bench(8 << 20).run(&guests::LONG_BODY, one()).await;
+    assert_eq!((report.ending, report.requests[0].body.len()), (Ending::Answered(vec![Answer::Delivered]), 3 << 19));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::host::{Host, function, program};
 use crate::http::{self, Partner};
@@ -49,16 +50,18 @@ async fn a_trial_without_answers_goes_through_the_hosts_gate_under_the_hosts_rul
     let report = host.api("POST", TEST, json!({"event": event(), "settings": {"url": partner.url()}})).await;
     assert_eq!((&report["outcome"]["code"], &report["requests"][0]["answer"]), (&json!("delivered"), &json!("ok")));
     assert_eq!(partner.bodies()[0]["messageId"], "m");
+    // A name is asked for when it is used.
+    let report =
+        host.api("POST", TEST, json!({"event": event(), "settings": {"url": "https://a.invalid.example"}})).await;
+    assert_ne!(report["outcome"]["code"], "delivered", "{report}");
+    assert!(report["requests"][0]["status"].is_null(), "{report}");
+    // What is known to be closed is refused before anything runs.
     let own = format!("http://{}", host.admin);
-    for url in [own.as_str(), "http://127.0.0.1:1"] {
-        let report = host.api("POST", TEST, json!({"event": event(), "settings": {"url": url}})).await;
-        assert_ne!(report["outcome"]["code"], "delivered", "{url}: {report}");
-        assert!(report["requests"][0]["status"].is_null(), "{url}: {report}");
+    for url in [own.as_str(), "http://127.0.0.1:1", "https://169.254.169.254"] {
+        let closed = json!({"event": event(), "settings": {"url": url}});
+        let (status, problem) = host.try_api("POST", TEST, closed).await;
+        assert_eq!((status, &problem["code"]), (422, &json!("invalid_settings")), "{problem}");
     }
-    // What nobody can open is refused before anything runs.
-    let never = json!({"event": event(), "settings": {"url": "https://169.254.169.254"}});
-    let (status, problem) = host.try_api("POST", TEST, never).await;
-    assert_eq!((status, &problem["code"]), (422, &json!("invalid_settings")), "{problem}");
 }
 
 /// How long the threads of a host that are called so have been on a processor, in milliseconds.
@@ -86,6 +89,40 @@ async fn a_trial_computes_on_the_threads_of_guests_and_not_on_those_of_the_liste
     assert_eq!(report["outcome"]["code"], "limit_exceeded", "{report}");
     let (used, there) = (report["used"]["cpu_ms"].as_f64().unwrap(), on_processor(&host, "tidegate-guests") - before);
     assert!(used >= 100.0 && there >= used * 0.9, "{used} ms, of which {there} on the threads of guests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cases_of_uploads_run_while_every_place_of_trials_is_taken() {
+    // A partner that lets everybody connect and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (data, address) = (tempfile::tempdir().unwrap(), silent.local_addr().unwrap());
+    let host = Host::start_with(data.path(), address, None, &[("TIDEGATE__LIMITS__DEADLINE_MS", "600000")]);
+    host.push(&std::fs::read(function("webhook")).unwrap()).await;
+    let body = json!({"event": event(), "settings": {"url": format!("http://{address}")}});
+    let (bearer, admin) = (format!("Bearer {}", host.token), host.admin);
+    let mut trying = JoinSet::new();
+    for _ in 0..5 {
+        let (bearer, body) = (bearer.clone(), body.to_string().into_bytes());
+        trying.spawn(async move {
+            let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+            http::send(admin, "POST", TEST, &headers, body).await.status
+        });
+    }
+    // One of them finds no place, so the others have them all.
+    assert_eq!(trying.join_next().await.unwrap().unwrap(), 503);
+    let case = r#"{"name": "a track", "event": {"type": "track", "messageId": "m"}, "outcome": {"code": "delivered"}}"#;
+    let form = format!(
+        "--e\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\nasync function onTrack() {{}}\r\n\
+         --e\r\ncontent-disposition: form-data; name=\"cases/a.json\"\r\n\r\n{case}\r\n--e--\r\n"
+    );
+    let headers = [("authorization", bearer.as_str()), ("content-type", "multipart/form-data; boundary=e")];
+    let uploading = http::send(admin, "POST", "/api/v1/functions?name=plain", &headers, form.into_bytes());
+    let uploaded = tokio::select! {
+        uploaded = uploading => uploaded,
+        ended = trying.join_next() => panic!("a trial gave its place back: {ended:?}"),
+    };
+    assert_eq!(uploaded.status, 201, "{}", uploaded.text());
+    assert_eq!(uploaded.json()["cases"][0]["passed"], true, "{}", uploaded.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,7 @@ async fn a_guest_that_uses_up_a_budget_through_wasi_is_stopped_and_told_which() 
         (guests::WASI_REQUEST_STORM, Limit::HostCalls, "called the host more than 1000 times"),
         (guests::WASI_RANDOM_FLOOD, Limit::BytesIn, "given the function more than 8388608 bytes"),
         (guests::WASI_ENDLESS_BODY, Limit::BytesOut, "gave the host more than 1048576 bytes"),
+        (guests::WASI_FIELDS_FLOOD, Limit::BytesOut, "gave the host more than 1048576 bytes"),
         (guests::WASI_HANDLE_FLOOD, Limit::Handles, "held more than 256 handles"),
     ] {
         let ending = bench.ending(&guest, with(limits())).await;

@@ -3,8 +3,11 @@
 // An error counts by its `name`, so a bundle may carry its own copy of a class. Nothing that is thrown can make
 // reading it fail.
 
-/** What the host keeps of a message; more would only be cut there. */
-const MESSAGE_CHARACTERS = 4096;
+/**
+ * Twice what the host keeps of a message, and more than that of a name: only the host can see where a secret would be cut in two.
+ */
+const MESSAGE_CHARACTERS = 8192;
+const NAME_CHARACTERS = 2048;
 /** The part of a stack in which the place of an error is looked for. */
 const STACK_CHARACTERS = 8192;
 
@@ -41,7 +44,7 @@ const unreached = (type) => type === 'system' || type === 'request-timeout';
 
 /** An ending as the host takes it. */
 function ending(kind, message = '', name = '', afterMs = undefined) {
-  return { case: kind, message: slice(message, 0, MESSAGE_CHARACTERS), name: slice(name, 0, 100), afterMs };
+  return { case: kind, message: slice(message, 0, MESSAGE_CHARACTERS), name: slice(name, 0, NAME_CHARACTERS), afterMs };
 }
 
 const delivered = () => ending('delivered');

@@ -1,6 +1,5 @@
 //! What all handlers share.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::{RwLock, Semaphore};
 
+use crate::catalog::settings;
 use crate::catalog::workshop::Workshop;
 use crate::clock::Clock;
 use crate::config::{Config, ControlConfig, HttpConfig, Replay};
@@ -26,12 +26,14 @@ pub type Trials = Arc<dyn Fn(Trial) -> Pin<Box<dyn Future<Output = Result<Value,
 /// Answers a question about deliveries, unless they are not running.
 type Asked<T> = Pin<Box<dyn Future<Output = Option<T>> + Send>>;
 
-/// Says how deliveries stand: what the handlers are given of delivery, which they cannot name.
+/// Says how deliveries stand, and what the gate opens to them: what the handlers are given of what they cannot name.
 pub struct Standing {
     /// How one destination stands.
     pub health: Arc<dyn Fn(DestinationId) -> Asked<DestinationHealth> + Send + Sync>,
     /// Figures over all of them.
     pub figures: Arc<dyn Fn() -> Asked<DeliveryFigures> + Send + Sync>,
+    /// What a customer's settings may give as an origin.
+    pub open: settings::Open,
 }
 
 /// What all handlers share.
@@ -45,8 +47,6 @@ pub struct ApiState {
     pub(super) reading: Semaphore,
     /// Where uploads become functions.
     pub(super) workshop: Workshop,
-    /// Addresses that the operator opens to functions.
-    pub(super) opened: Vec<SocketAddr>,
     /// Where uploads that arrive slowly wait.
     pub(super) spool: PathBuf,
     pub(super) trials: Trials,
@@ -82,7 +82,6 @@ impl ApiState {
             clock,
             reading: Semaphore::new(config.ingest.concurrent_requests),
             workshop,
-            opened: config.egress.allow_addresses.clone(),
             spool: config.data_dir.clone(),
             trials,
             standing,

@@ -4,12 +4,11 @@
 //! What a setting means to a request is the guest's and the gate's.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
-use crate::egress::{AllowEntry, PolicyError};
+use crate::egress::{AllowEntry, Grant, PolicyError, Reach};
 use crate::model::{Manifest, Setting, SettingType};
 
 /// Bytes of one text: a token, a certificate or a template fit.
@@ -102,10 +101,23 @@ pub fn validate_with(
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// Settings that give an address where the operator opens no such, though the manifest takes an origin from them.
-pub fn unnamed_addresses(manifest: &Manifest, settings: &Map<String, Value>, open: &[SocketAddr]) -> Vec<SettingError> {
-    let settings = manifest.with_defaults(settings);
-    unfit(manifest, &settings, |entry| entry.check_address(&settings, open))
+/// What the operator opens, as settings are judged by it.
+pub struct Open(Reach);
+
+impl Open {
+    /// The same as the gate's.
+    pub fn new(reach: Reach) -> Self {
+        Self(reach)
+    }
+
+    /// Settings that give an origin to which the gate would refuse every request, though the manifest takes it from them: where the
+    /// operator opens no such address, whatever range it is in. Names are asked for when they are used.
+    pub fn unreachable(&self, manifest: &Manifest, settings: &Map<String, Value>) -> Vec<SettingError> {
+        let settings = manifest.with_defaults(settings);
+        // What makes no grant was said before.
+        let Ok(grant) = Grant::new(&manifest.egress.allow, &settings, "") else { return Vec::new() };
+        unfit(manifest, &settings, |entry| entry.check_reach(&settings, &grant, &self.0))
+    }
 }
 
 /// Settings from which no origin can be made where the manifest makes one of them. The gate looks again at every use.

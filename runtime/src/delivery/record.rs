@@ -11,7 +11,7 @@ use crate::model::{Exchange, InvocationReport, LogLevel, LogLine, Outcome};
 /// How much of an invocation a report shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extent {
-    /// Bytes of each body.
+    /// Bytes of each body, of each URL, and of each request's header fields.
     pub body_bytes: usize,
     /// Bytes of the log.
     pub log_bytes: usize,
@@ -33,8 +33,9 @@ impl Extent {
     pub fn size(self, report: &InvocationReport) -> usize {
         let of = |request: &Exchange| {
             let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-            request.url.len()
-                + headers
+            request.url.len().min(self.body_bytes)
+                + headers.min(self.body_bytes)
+                + request.error.as_ref().map_or(0, String::len)
                 + [&request.body, &request.answer].map(|body| body.len().min(self.body_bytes)).iter().sum::<usize>()
         };
         let log: usize = report.log.iter().map(|line| line.text.len()).sum();
@@ -120,8 +121,8 @@ fn log(lines: &[LogLine], most: usize, secrets: &Secrets) -> Vec<LogLine> {
 fn exchange(request: &Exchange, body_bytes: usize, secrets: &Secrets) -> Value {
     json!({
         "method": redacted(&request.method, secrets),
-        "url": redacted(&request.url, secrets),
-        "headers": fields(&request.headers, secrets),
+        "url": beginning(&request.url, body_bytes, secrets),
+        "headers": fields(&request.headers, body_bytes, secrets),
         "body": text(&request.body, body_bytes, secrets),
         "status": request.status,
         "answer": text(&request.answer, body_bytes, secrets),
@@ -130,9 +131,15 @@ fn exchange(request: &Exchange, body_bytes: usize, secrets: &Secrets) -> Value {
     })
 }
 
-fn fields(headers: &[(String, String)], secrets: &Secrets) -> Map<String, Value> {
-    let mut fields = Map::new();
-    for (name, value) in headers {
+/// So many bytes of them; the rest is one field that says how many are missing.
+fn fields(headers: &[(String, String)], most: usize, secrets: &Secrets) -> Map<String, Value> {
+    let (mut fields, mut left) = (Map::new(), most);
+    for (at, (name, value)) in headers.iter().enumerate() {
+        let Some(rest) = left.checked_sub(name.len() + value.len()) else {
+            fields.insert("…".to_owned(), format!("{} more are not kept", headers.len() - at).into());
+            break;
+        };
+        left = rest;
         let (shown, mut value) = (redacted(name, secrets), value.clone());
         if name == "authorization" {
             secrets.redact_authorization(&mut value);
@@ -153,6 +160,14 @@ fn redacted(text: &str, secrets: &Secrets) -> String {
     let mut text = text.to_owned();
     secrets.redact(&mut text);
     text
+}
+
+/// So many bytes of a text, without secrets.
+fn beginning(text: &str, most: usize, secrets: &Secrets) -> String {
+    match text.len() > most {
+        true => format!("{}…", secrets.shown(text, most)),
+        false => redacted(text, secrets),
+    }
 }
 
 /// So many bytes of a body, without secrets; one that begins in them is named whole.
@@ -265,6 +280,25 @@ mod tests {
             (&brief["requests_left_out"], &brief["requests"][0]["url"]),
             (&json!(1), &json!("https://a.example/2"))
         );
+    }
+
+    #[test]
+    fn a_brief_record_is_brief_whatever_the_request_was() {
+        let (secrets, _) = secrets();
+        let long = "x".repeat(8 << 10);
+        let url = format!("https://a.example/{}", "/services/T0/B0".repeat(300));
+        let asked = request(&url, &[("a", "b"), ("x-long", &long), ("c", &long)], &long, &long);
+        let report = invocation(vec![asked], &[&long]);
+        let mut reports = Reports::new(&report, &secrets, 1);
+        let shown = reports.report(&outcome(OutcomeCode::Retry, "m".to_owned()), Extent::BRIEF);
+        let request = &shown["requests"][0];
+        assert_eq!(request["headers"], json!({"a": "b", "…": "2 more are not kept"}));
+        let url = request["url"].as_str().unwrap();
+        assert!(
+            url.len() <= 516 && url.starts_with("https://a.example/{secret.path}{secret") && url.ends_with('…'),
+            "{url}"
+        );
+        assert!(["body", "answer"].iter().all(|part| request[part].as_str().unwrap().len() < 600));
     }
 
     #[test]

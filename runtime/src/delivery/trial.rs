@@ -18,7 +18,7 @@ use crate::model::{Ceilings, Ending, InvocationReport, OutcomeCode, Trial, Trial
 use crate::sandbox::{CacheScope, Choice, Choices, GuestEvent, Invocation, LoadError, Sandbox};
 use crate::store::Store;
 
-/// Trials at a time, over all partners: people try by hand, and deliveries need the processors too.
+/// Trials at a time, over all partners, and as many cases of uploads: people try by hand, and deliveries need the processors too.
 const CONCURRENT: usize = 4;
 
 /// Bytes of each body in a report: whole for what partners usually send and answer, and 32 of them are 4 MiB.
@@ -31,6 +31,8 @@ pub struct Trials {
     gate: Arc<Gate>,
     limits: Ceilings,
     permits: Arc<Semaphore>,
+    /// Of the cases of uploads: these are one at a time for each partner, and nobody who tries by hand keeps them waiting.
+    cases: Arc<Semaphore>,
     handles: HandleKey,
     /// Where guests run.
     guests: Handle,
@@ -39,8 +41,9 @@ pub struct Trials {
 impl Trials {
     /// Trials of what is in this store, under the same limits as deliveries and on the same threads.
     pub fn new(store: Arc<Store>, sandbox: Arc<Sandbox>, gate: Arc<Gate>, limits: Ceilings, guests: Handle) -> Self {
-        let (permits, handles) = (Arc::new(Semaphore::new(CONCURRENT)), HandleKey::random());
-        Self { store, sandbox, gate, limits, permits, handles, guests }
+        let places = || Arc::new(Semaphore::new(CONCURRENT));
+        let (permits, cases, handles) = (places(), places(), HandleKey::random());
+        Self { store, sandbox, gate, limits, permits, cases, handles, guests }
     }
 
     /// One run, and its report. That of a batch has the `outcomes` of all events, and as `outcome` the first that is
@@ -53,8 +56,10 @@ impl Trials {
     ///
     /// See [`TrialError`].
     pub async fn run(self: Arc<Self>, trial: Trial) -> Result<Value, TrialError> {
-        let permits = Arc::clone(&self.permits);
-        let permit = if trial.case { permits.acquire_owned().await.ok() } else { permits.try_acquire_owned().ok() };
+        let permit = match trial.case {
+            true => Arc::clone(&self.cases).acquire_owned().await.ok(),
+            false => Arc::clone(&self.permits).try_acquire_owned().ok(),
+        };
         let permit = permit.ok_or(TrialError::Busy(CONCURRENT))?;
         let guests = self.guests.clone();
         let run = guests.spawn(async move {
@@ -155,7 +160,13 @@ impl Ran {
 fn choices(given: Choices, done: &InvocationReport, secrets: &Secrets) -> Result<Value, TrialError> {
     match given {
         Some(Ok(choices)) => {
-            let choices = choices.into_iter().map(|Choice { value, label }| json!({ "value": value, "label": label }));
+            let shown = |mut text: String| {
+                secrets.redact(&mut text);
+                text
+            };
+            let choices = choices
+                .into_iter()
+                .map(|Choice { value, label }| json!({ "value": shown(value), "label": shown(label) }));
             Ok(json!({ "choices": choices.collect::<Vec<_>>(), "requests": done.requests.len() }))
         }
         Some(Err(mut why)) => {

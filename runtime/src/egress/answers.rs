@@ -3,8 +3,8 @@
 //! Guarantees: the same rules, policy and secrets as in the real gate, and the same caps; no socket, no DNS.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
-    future::ready,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture, body::too_large, fill::permitted,
-    grant::Grant, reach::Reach, secrets::Secrets,
+    grant::Grant, origin::Origin, reach::Reach, secrets::Secrets,
 };
 
 /// One answer of a list: a response, or the reason why there is none.
@@ -92,7 +92,8 @@ impl Answers {
         Ok(Self { grant, reach, secrets, list, next: AtomicUsize::new(0) })
     }
 
-    fn answer(&self, request: OutboundRequest, caps: ResponseCaps) -> Result<InboundResponse, EgressError> {
+    /// The next answer, with the origin that gives it.
+    fn answer(&self, request: OutboundRequest, caps: ResponseCaps) -> Result<(Origin, InboundResponse), EgressError> {
         let permitted = permitted(request, &self.grant, &self.reach, &self.secrets)?;
         let at = self.next.fetch_add(1, Relaxed);
         let response = match self.list.get(at) {
@@ -110,17 +111,25 @@ impl Answers {
         if bytes > caps.header_bytes as usize {
             return Err(too_large(&from, "bytes of header fields", bytes as u64, u64::from(caps.header_bytes)));
         }
-        self.secrets.masked(&permitted.origin, response)
+        Ok((permitted.origin, response))
     }
 }
 
 impl Outlet for Answers {
     fn send(&self, request: OutboundRequest, _deadline: Instant, caps: ResponseCaps) -> SendFuture {
-        Box::pin(ready(self.answer(request, caps)))
+        let (answer, secrets) = (self.answer(request, caps), self.secrets.clone());
+        Box::pin(async move {
+            let (origin, response) = answer?;
+            secrets.masked(&origin, response).await
+        })
     }
 
     fn hmac_sha256(&self, handle: &str, message: &[u8]) -> Result<[u8; 32], String> {
         self.secrets.hmac_sha256(handle, message)
+    }
+
+    fn shown<'a>(&self, text: &'a str, most: usize) -> Cow<'a, str> {
+        self.secrets.shown(text, most)
     }
 }
 
@@ -154,7 +163,8 @@ mod tests {
     }
 
     fn ask(answers: &Answers, url: &str) -> Result<InboundResponse, EgressError> {
-        answers.answer(OutboundRequest { method: "POST".into(), url: url.into(), ..OutboundRequest::default() }, CAPS)
+        let request = OutboundRequest { method: "POST".into(), url: url.into(), ..OutboundRequest::default() };
+        answers.answer(request, CAPS).map(|(_, response)| response)
     }
 
     #[test]

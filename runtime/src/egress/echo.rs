@@ -16,7 +16,7 @@ use base64::{
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 
-use super::plain::Plain;
+use super::plain::{Plain, Reading};
 
 /// Shorter values are not looked for: they would blank out half of every text, and protect nothing.
 const SHORTEST: usize = 4;
@@ -28,6 +28,8 @@ const BEGINNING: usize = 64;
 /// How much more of a text has to be searched to find what begins before some place: a form's beginning, each byte of it in its
 /// longest escape.
 pub(super) const MARGIN: usize = BEGINNING * 16;
+/// So many bytes of a text are searched at a time: less than a millisecond's work.
+pub(super) const STEP: usize = 32 << 10;
 /// More places in one text are nobody's answer: they are a text that was made to cost time.
 const MOST_PLACES: usize = 100_000;
 
@@ -84,38 +86,103 @@ impl Search {
 
     /// Where what is wanted stands: the values of the secrets with these numbers, or their handles too.
     pub(super) fn places(&self, text: &[u8], handles: bool, wanted: impl Fn(usize) -> bool) -> Result<Places, TooMany> {
-        if text.len() < SHORTEST {
-            return Ok(Places(Vec::new()));
-        }
-        let mut found = Vec::new();
-        // Also where there are escapes: what stands before a form may make one of its beginning that is none.
-        self.find(text, handles, &wanted, |place| place, &mut found)?;
-        if let Some(plain) = Plain::of(text) {
-            self.find(plain.bytes(), handles, &wanted, |place| plain.written(place), &mut found)?;
-        }
-        Ok(Places(together(found)))
+        let mut searching = self.begin(text, handles, wanted);
+        while !searching.step()? {}
+        Ok(searching.over())
     }
 
-    fn find(
-        &self,
-        text: &[u8],
+    /// The same in steps, between which others may have the processor.
+    pub(super) fn begin<'a, W: Fn(usize) -> bool>(
+        &'a self,
+        text: &'a [u8],
         handles: bool,
-        wanted: &impl Fn(usize) -> bool,
-        written: impl Fn(Range<usize>) -> Range<usize>,
-        found: &mut Vec<(Range<usize>, usize)>,
-    ) -> Result<(), TooMany> {
-        for (places, beginning) in self.beginnings.find_overlapping_iter(text).enumerate() {
-            if places >= MOST_PLACES {
-                return Err(TooMany);
+        wanted: W,
+    ) -> Searching<'a, W> {
+        // Also where there are escapes: what stands before a form may make one of its beginning that is none.
+        let stage = if text.len() < SHORTEST { Stage::Over } else { Stage::Written(0) };
+        Searching { search: self, text, handles, wanted, stage, seen: 0, found: Vec::new() }
+    }
+}
+
+/// A search that is under way.
+pub(super) struct Searching<'a, W> {
+    search: &'a Search,
+    text: &'a [u8],
+    handles: bool,
+    wanted: W,
+    stage: Stage<'a>,
+    /// Places in the text of this stage, also those that are not wanted.
+    seen: usize,
+    found: Vec<(Range<usize>, usize)>,
+}
+
+/// What is done next, and from where on.
+enum Stage<'a> {
+    /// The text is searched as it came.
+    Written(usize),
+    /// Its escapes are read.
+    Read(Box<Reading<'a>>),
+    /// What was read is searched.
+    Plain(Box<Plain>, usize),
+    Over,
+}
+
+impl<W: Fn(usize) -> bool> Searching<'_, W> {
+    /// Goes on for [`STEP`] bytes, and says whether that was all.
+    pub(super) fn step(&mut self) -> Result<bool, TooMany> {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Written(at) => {
+                self.find(self.text, at, |place| place)?;
+                match at + STEP {
+                    at if at < self.text.len() => Stage::Written(at),
+                    _ => Reading::of(self.text).map_or(Stage::Over, |reading| Stage::Read(Box::new(reading))),
+                }
             }
-            let form = &self.forms[beginning.pattern().as_usize()];
-            if form.handle && !handles || !wanted(form.of) {
+            Stage::Read(mut reading) => match reading.step(STEP) {
+                true => {
+                    self.seen = 0;
+                    Stage::Plain(Box::new(reading.over()), 0)
+                }
+                false => Stage::Read(reading),
+            },
+            Stage::Plain(plain, at) => {
+                self.find(plain.bytes(), at, |place| plain.written(place))?;
+                match at + STEP {
+                    at if at < plain.bytes().len() => Stage::Plain(plain, at),
+                    _ => Stage::Over,
+                }
+            }
+            Stage::Over => Stage::Over,
+        };
+        Ok(matches!(self.stage, Stage::Over))
+    }
+
+    /// What was found.
+    pub(super) fn over(self) -> Places {
+        Places(together(self.found))
+    }
+
+    /// What begins in the step from `at` on. It is looked at as far as what begins there may go.
+    fn find(&mut self, text: &[u8], at: usize, written: impl Fn(Range<usize>) -> Range<usize>) -> Result<(), TooMany> {
+        let next = at.saturating_add(STEP).min(text.len());
+        let looked = &text[at..next.saturating_add(BEGINNING - 1).min(text.len())];
+        for beginning in self.search.beginnings.find_overlapping_iter(looked) {
+            let first = at + beginning.start();
+            if first >= next {
                 continue;
             }
-            let end = beginning.start().saturating_add(form.text.len()).min(text.len());
+            if self.seen >= MOST_PLACES {
+                return Err(TooMany);
+            }
+            self.seen += 1;
+            let form = &self.search.forms[beginning.pattern().as_usize()];
+            if form.handle && !self.handles || !(self.wanted)(form.of) {
+                continue;
+            }
+            let end = first.saturating_add(form.text.len()).min(text.len());
             // The escape that took the first characters goes, too.
-            let start = beginning.start().saturating_sub(usize::from(form.tail));
-            found.push((written(start..end), form.of));
+            let start = first.saturating_sub(usize::from(form.tail));
+            self.found.push((written(start..end), form.of));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! Leaves to others: the rules before the network (`permit`), how much an invocation may ask for (`sandbox`).
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::{
@@ -255,11 +256,15 @@ impl Outlet for GrantedGate {
                 return gate.send(ready, deadline, caps).await;
             }
             let origin = ready.origin.clone();
-            secrets.masked(&origin, gate.send(ready, deadline, caps).await?)
+            secrets.masked(&origin, gate.send(ready, deadline, caps).await?).await
         })
     }
 
     fn hmac_sha256(&self, handle: &str, message: &[u8]) -> Result<[u8; 32], String> {
         self.secrets.hmac_sha256(handle, message)
+    }
+
+    fn shown<'a>(&self, text: &'a str, most: usize) -> Cow<'a, str> {
+        self.secrets.shown(text, most)
     }
 }

@@ -3,6 +3,7 @@
 //! Guarantees: whatever an [`Outlet`] is made of, the guest sees the same answers and the same errors.
 //! Leaves to others: the rules (`permit`), the network (`gate`), canned answers (`answers`).
 
+use std::borrow::Cow;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -99,6 +100,12 @@ pub trait Outlet: Send + Sync {
     /// Why there is none, for the guest.
     fn hmac_sha256(&self, _handle: &str, _message: &[u8]) -> Result<[u8; 32], String> {
         Err(NO_HANDLE.to_owned())
+    }
+
+    /// The beginning, so many bytes at most, of a text that people will see: where it would end in the middle of a secret, its name
+    /// stands. Whoever takes secrets out of what is left finds none of which only a part is there.
+    fn shown<'a>(&self, text: &'a str, most: usize) -> Cow<'a, str> {
+        text[..text.floor_char_boundary(most)].into()
     }
 }
 

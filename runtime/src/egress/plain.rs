@@ -92,6 +92,60 @@ pub(super) struct Plain {
     watch: usize,
 }
 
+/// A text that is being read, as far as it was.
+pub(super) struct Reading<'t> {
+    text: &'t [u8],
+    escapes: Next<'t>,
+    left_out: Next<'t>,
+    plain: Plain,
+    at: usize,
+}
+
+impl<'t> Reading<'t> {
+    /// From the beginning on; nothing if all of it stands for itself.
+    pub(super) fn of(text: &'t [u8]) -> Option<Self> {
+        let mut escapes = Next::new(text, [b'\\', b'%', b'&']);
+        // Left out: what parts lines, as in long base64, and what UTF-16 puts between the letters.
+        let mut left_out = Next::new(text, [0, b'\r', b'\n']);
+        if escapes.from(0).min(left_out.from(0)) == text.len() {
+            return None;
+        }
+        let plain = Plain { bytes: Vec::with_capacity(text.len()), ..Plain::default() };
+        Some(Self { text, escapes, left_out, plain, at: 0 })
+    }
+
+    /// Reads about so many bytes further, and says whether that was all.
+    pub(super) fn step(&mut self, bytes: usize) -> bool {
+        let Self { text, escapes, left_out, plain, at } = self;
+        let stop = at.saturating_add(bytes).min(text.len());
+        while *at < stop {
+            if plain.watch == 0 {
+                let until = escapes.from(*at).min(left_out.from(*at));
+                plain.copy(text, *at..until);
+                *at = until;
+                if *at == text.len() {
+                    break;
+                }
+            }
+            let whole = if plain.watch == 0 { whole(&text[*at..]) } else { None };
+            if let Some((char, length)) = whole {
+                plain.take(char, *at, *at + length);
+                *at += length;
+                continue;
+            }
+            plain.watch = plain.watch.saturating_sub(1);
+            plain.feed(text[*at], *at, *at + 1);
+            *at += 1;
+        }
+        *at == text.len()
+    }
+
+    /// What was read.
+    pub(super) fn over(self) -> Plain {
+        self.plain
+    }
+}
+
 /// A byte, and where what it was read from begins and ends.
 struct Moved {
     at: usize,
@@ -102,35 +156,9 @@ struct Moved {
 impl Plain {
     /// Reads a text; nothing if all of it stands for itself.
     pub(super) fn of(text: &[u8]) -> Option<Self> {
-        let mut escapes = Next::new(text, [b'\\', b'%', b'&']);
-        // Left out: what parts lines, as in long base64, and what UTF-16 puts between the letters.
-        let mut left_out = Next::new(text, [0, b'\r', b'\n']);
-        let first = escapes.from(0).min(left_out.from(0));
-        if first == text.len() {
-            return None;
-        }
-        let mut plain = Self { bytes: Vec::with_capacity(text.len()), ..Self::default() };
-        let mut at = 0;
-        while at < text.len() {
-            if plain.watch == 0 {
-                let until = escapes.from(at).min(left_out.from(at));
-                plain.copy(text, at..until);
-                at = until;
-                if at == text.len() {
-                    break;
-                }
-            }
-            let whole = if plain.watch == 0 { whole(&text[at..]) } else { None };
-            if let Some((char, length)) = whole {
-                plain.take(char, at, at + length);
-                at += length;
-                continue;
-            }
-            plain.watch = plain.watch.saturating_sub(1);
-            plain.feed(text[at], at, at + 1);
-            at += 1;
-        }
-        Some(plain)
+        let mut reading = Reading::of(text)?;
+        while !reading.step(usize::MAX) {}
+        Some(reading.over())
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

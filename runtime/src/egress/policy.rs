@@ -13,14 +13,17 @@
 //!
 //! Leaves to others: the settings of one destination (`grant`), addresses (`reach`).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::addresses;
+use super::grant::Grant;
 use super::origin::{Host, Origin, Scheme, Target, check_label};
+use super::permit::allowed;
+use super::reach::Reach;
+use super::verdict::Denial;
 
 /// Second labels under which countries register names, as in `co.uk` and `com.au`. Under two-letter suffixes these
 /// count as part of the suffix. Not the whole public suffix list: an operator still reads what a manifest asks for.
@@ -220,19 +223,15 @@ impl AllowEntry {
         })
     }
 
-    /// Whether a setting gives an address of the internet that the operator does not name: it would be refused at every use.
-    pub fn check_address(&self, settings: &Map<String, Value>, open: &[SocketAddr]) -> Result<(), PolicyError> {
+    /// Whether every request to the origin that a customer's setting gives would be refused, and by which rule: what is known without
+    /// asking for a name. That this host itself listens there, or that the operator opens it, may change until it is used.
+    pub fn check_reach(&self, settings: &Map<String, Value>, grant: &Grant, reach: &Reach) -> Result<(), PolicyError> {
         let (Form::Whole(name), Some(Opening::Filled(origin))) = (&self.form, self.resolve(settings)?) else {
             return Ok(());
         };
-        match origin.host {
-            Host::Address(address)
-                if addresses::special(address).is_none() && !open.contains(&SocketAddr::new(address, origin.port)) =>
-            {
-                Err(self.unfit(name, format!("`{address}` is an address: give the name of a host")))
-            }
-            Host::Name(_) | Host::Address(_) => Ok(()),
-        }
+        allowed(&origin, grant, reach).map_err(|Denial { rule, reason }| {
+            self.unfit(name, format!("{reason} (the gate's rule `{}`)", rule.as_str()))
+        })
     }
 
     fn opening(&self, spelled: &str) -> Result<Opening, PolicyError> {
@@ -326,6 +325,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::egress::EgressConfig;
 
     fn opens(entry: &str, settings: Value, url: &str) -> bool {
         let entry = AllowEntry::parse(entry).expect("an entry");
@@ -408,21 +408,51 @@ mod tests {
 
     #[test]
     fn an_address_in_a_setting_is_refused_when_it_is_saved_unless_the_operator_names_it() {
-        let open = ["93.184.215.14:443".parse().expect("an address")];
-        for (url, fits) in [
-            ("https://a.example/x", true),
-            ("https://93.184.215.14/x", true),
-            ("https://93.184.215.14:444/x", false),
-            ("https://8.8.8.8", false),
-            ("https://[2606:4700::1111]/", false),
-            // What is no address of the internet is judged at every use, by what the operator opens then.
-            ("http://127.0.0.1:9", true),
+        let at = |address: &str| address.parse().expect("an address");
+        let reach = Reach::new(&EgressConfig {
+            allow_addresses: ["93.184.215.14:443", "127.0.0.1:9", "10.0.0.1:8080", "127.0.0.1:7"].map(at).into(),
+            own_listeners: vec![at("127.0.0.1:7")],
+            ..EgressConfig::default()
+        });
+        let reach = reach.expect("what may be opened");
+        for (url, rule) in [
+            ("https://a.example/x", ""),
+            ("https://93.184.215.14/x", ""),
+            ("https://93.184.215.14:444/x", "address"),
+            ("https://8.8.8.8", "address"),
+            ("https://[2606:4700::1111]/", "address"),
+            ("https://192.168.0.1/", "address"),
+            ("https://[fd00::1]/", "address"),
+            ("http://127.0.0.1:9", ""),
+            ("http://127.0.0.1:8", "address"),
+            ("https://127.0.0.1:9", ""),
+            ("http://10.0.0.1:8080/in", ""),
+            ("https://10.0.0.1/in", "address"),
+            // Where this host itself listens.
+            ("http://127.0.0.1:7", "address"),
+            // A name may turn out to be an address that is open.
+            ("http://a.example:8080/", ""),
+            ("http://a.example/", "scheme"),
+            ("https://a.internal.example/", ""),
         ] {
             let settings = json!({"url": url}).as_object().expect("an object").clone();
-            let entry = AllowEntry::parse("{settings.url}").expect("an entry");
-            assert_eq!(entry.check_address(&settings, &open).is_ok(), fits, "{url}");
-            let exact = AllowEntry::parse("https://8.8.8.8").expect("an entry");
-            assert!(exact.check_address(&settings, &open).is_ok(), "the manifest names it");
+            let judged = |allow: &[&str], entry: &str| {
+                let allow: Vec<String> = allow.iter().map(|entry| (*entry).to_owned()).collect();
+                let grant = Grant::new(&allow, &settings, "test").expect("a grant");
+                AllowEntry::parse(entry).expect("an entry").check_reach(&settings, &grant, &reach)
+            };
+            match judged(&["{settings.url}"], "{settings.url}") {
+                Ok(()) => assert_eq!(rule, "", "{url}"),
+                Err(error) => {
+                    assert!(error.to_string().ends_with(&format!("(the gate's rule `{rule}`)")), "{url}: {error}")
+                }
+            }
+            // What the manifest writes out needs nobody's leave.
+            assert_eq!(judged(&["https://8.8.8.8"], "https://8.8.8.8"), Ok(()));
+            assert_eq!(
+                judged(&["{settings.url}", "https://8.8.8.8"], "{settings.url}").is_ok(),
+                rule.is_empty() || url == "https://8.8.8.8"
+            );
         }
     }
 

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::{
     EgressError, InboundResponse,
-    echo::{MARGIN, Search},
+    echo::{MARGIN, Search, TooMany},
     fill::{BASE64, Basic},
     origin::Origin,
     outlet::NO_HANDLE,
@@ -203,7 +203,11 @@ impl Secrets {
     ///
     /// # Errors
     /// It is encoded in a way that cannot be searched.
-    pub(super) fn masked(&self, from: &Origin, mut response: InboundResponse) -> Result<InboundResponse, EgressError> {
+    pub(super) async fn masked(
+        &self,
+        from: &Origin,
+        mut response: InboundResponse,
+    ) -> Result<InboundResponse, EgressError> {
         if self.bound_to(from).is_none() {
             return Ok(response);
         }
@@ -216,29 +220,35 @@ impl Secrets {
             )));
         }
         let bound: Vec<bool> = self.held().iter().map(|held| held.is_for(from)).collect();
-        let masked = |text: &[u8]| {
-            let too_often = || {
-                EgressError::Protocol(format!(
-                    "`{from}` repeated secrets so often that the answer with handles in their place would be too long"
-                ))
-            };
-            let places = self.search().places(text, false, |number| bound[number]).map_err(|_| too_often())?;
-            let most = grown(text.len());
-            match places.replaced(text, text.len(), |number| self.held()[number].handle.as_bytes(), most) {
-                Some(text) if text.len() >= most => Err(too_often()),
-                masked => Ok(masked),
-            }
+        let too_often = || {
+            EgressError::Protocol(format!(
+                "`{from}` repeated secrets so often that the answer with handles in their place would be too long"
+            ))
         };
-        if let Some(body) = masked(&response.body)? {
+        if let Some(body) = self.with_handles(&bound, &response.body).await.map_err(|_| too_often())? {
             response.body = body.into();
             response.headers.retain(|(name, _)| name != "content-length");
         }
         for text in response.headers.iter_mut().flat_map(|(name, value)| [name, value]) {
-            if let Some(masked) = masked(text.as_bytes())? {
+            if let Some(masked) = self.with_handles(&bound, text.as_bytes()).await.map_err(|_| too_often())? {
                 *text = String::from_utf8_lossy(&masked).into_owned();
             }
         }
         Ok(response)
+    }
+
+    /// A text with handles in the place of the secrets of these numbers; nothing if it has none of them. Between the steps of the search
+    /// others have the processor, and whoever counts what it takes looks at the sum.
+    async fn with_handles(&self, of: &[bool], text: &[u8]) -> Result<Option<Vec<u8>>, TooMany> {
+        let mut searching = self.search().begin(text, false, |number| of[number]);
+        while !searching.step()? {
+            tokio::task::yield_now().await;
+        }
+        let most = grown(text.len());
+        match searching.over().replaced(text, text.len(), |number| self.held()[number].handle.as_bytes(), most) {
+            Some(text) if text.len() >= most => Err(TooMany),
+            masked => Ok(masked),
+        }
     }
 
     /// HMAC-SHA256 of a message, keyed with the secret of this handle.
@@ -281,7 +291,21 @@ impl Secrets {
         Some(Cow::Owned(shown))
     }
 
-    /// The same for a text that is changed in its place.
+    /// The beginning of a text as people may see it, so many bytes at most: no secret that begins in it is cut in two.
+    pub fn shown<'a>(&self, text: &'a str, most: usize) -> Cow<'a, str> {
+        let kept = &text[..text.floor_char_boundary(most)];
+        match self.beginning(text.as_bytes(), kept.len()) {
+            Some(shown) => {
+                let mut shown = String::from_utf8_lossy(&shown).into_owned();
+                // Names are longer than the shortest secrets.
+                shown.truncate(shown.floor_char_boundary(most));
+                shown.into()
+            }
+            None => kept.into(),
+        }
+    }
+
+    /// The whole of a text as people may see it, in its place.
     pub fn redact(&self, text: &mut String) {
         if let Cow::Owned(shown) = self.redacted(text.as_bytes()) {
             *text = String::from_utf8_lossy(&shown).into_owned();

@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime::component::{ComponentExportIndex, ComponentType, Lift};
 use wasmtime::{Engine, Result, Store};
 
+use crate::egress::Outlet;
 use crate::model::{Ending, InvocationReport};
 
 use super::cpu::{CpuMeter, Turns};
@@ -85,19 +86,22 @@ async fn call(
         Err(why) => why.len(),
     };
     store.data_mut().budget.guest_gives(bytes)?;
-    Ok(bounded(given))
+    Ok(bounded(given, &*invocation.outlet))
 }
 
 /// What is shown to people of it, or why none of it is.
-fn bounded(given: std::result::Result<Vec<Choice>, String>) -> std::result::Result<Vec<Choice>, String> {
-    let choices = given.map_err(|why| cut(why, TEXT))?;
+fn bounded(
+    given: std::result::Result<Vec<Choice>, String>,
+    outlet: &dyn Outlet,
+) -> std::result::Result<Vec<Choice>, String> {
+    let choices = given.map_err(|why| cut(why, TEXT, outlet))?;
     if choices.len() > MOST {
         return Err(format!("it gave {} choices, and at most {MOST} are taken", choices.len()));
     }
     let long = |one: &&Choice| one.value.len() > TEXT || one.label.len() > TEXT || one.value.is_empty();
     match choices.iter().find(long) {
         Some(one) => {
-            let value = cut(one.value.clone(), 40);
+            let value = cut(one.value.clone(), 40, outlet);
             Err(format!("its choice `{value}` has an empty value, or more than {TEXT} bytes"))
         }
         None => Ok(choices),

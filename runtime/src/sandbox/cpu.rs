@@ -104,16 +104,24 @@ impl CpuMeter {
         self.0.large.load(Ordering::Relaxed) || u128::from(self.used_ns()) > LIGHT.as_nanos()
     }
 
-    /// Runs a future beside the invocation and counts what its polls take.
-    pub(super) fn beside<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
-        let counts = Arc::clone(&self.0);
+    /// Runs a future beside the invocation and counts what its polls take. Once so many milliseconds are used in all it goes no further,
+    /// and there is nothing.
+    pub(super) fn beside<F: Future>(
+        &self,
+        most_ms: u64,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> + use<F> {
+        let (meter, counts) = (self.clone(), Arc::clone(&self.0));
         async move {
             let mut future = pin!(future);
             std::future::poll_fn(|context| {
+                if meter.used_ns() > most_ms.saturating_mul(1_000_000) {
+                    return Poll::Ready(None);
+                }
                 let began = thread_cpu_ns();
                 let polled = future.as_mut().poll(context);
                 counts.beside_ns.fetch_add(thread_cpu_ns().saturating_sub(began), Ordering::Relaxed);
-                polled
+                polled.map(Some)
             })
             .await
         }
@@ -207,11 +215,12 @@ mod tests {
         assert!(asleep < 30_000_000, "{asleep} ns for a pause");
         assert!(seen >= asleep + 2_000_000 && meter.used_ns() >= seen);
         let before = meter.used_ns();
-        let busy = meter.beside(async {
+        let busy = meter.beside(1_000, async {
             let began = thread_cpu_ns();
             while thread_cpu_ns() < began + 2_000_000 {}
         });
-        tokio::spawn(busy).await.unwrap();
+        tokio::spawn(busy).await.unwrap().unwrap();
         assert!(meter.used_ns() >= before + 2_000_000, "a request beside the guest counts too");
+        assert!(meter.beside(1, std::future::pending::<()>()).await.is_none(), "and goes no further without time");
     }
 }

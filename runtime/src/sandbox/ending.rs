@@ -1,12 +1,13 @@
 //! How an invocation ended: the guest's answers, or the reason why there are none.
 //!
 //! Guarantees: every ending is a value with a message for a person; nothing in it shows the host's paths or
-//! addresses; texts that guests make are bounded and escaped.
+//! addresses; texts that guests make are bounded and escaped, and cut where no secret is.
 
 use std::time::Duration;
 
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::egress::Outlet;
 use crate::model::{Answer, Ending, Limit};
 
 use super::HostFault;
@@ -29,11 +30,11 @@ const FRAMES: usize = 3;
 pub(super) struct DeadlinePassed;
 
 /// What the guest said, bounded.
-pub(super) fn answered(answers: Vec<handler::Answer>, events: usize) -> Ending {
+pub(super) fn answered(answers: Vec<handler::Answer>, events: usize, outlet: &dyn Outlet) -> Ending {
     if answers.len() != events {
         return Ending::WrongAnswerCount { events, answers: answers.len() };
     }
-    Ending::Answered(answers.into_iter().map(answer).collect())
+    Ending::Answered(answers.into_iter().map(|said| answer(said, outlet)).collect())
 }
 
 /// How many bytes of answers crossed.
@@ -47,7 +48,8 @@ pub(super) fn answer_bytes(answers: &[handler::Answer]) -> usize {
     answers.iter().map(texts).sum()
 }
 
-fn answer(said: handler::Answer) -> Answer {
+fn answer(said: handler::Answer, outlet: &dyn Outlet) -> Answer {
+    let cut = |text, most| cut(text, most, outlet);
     match said {
         handler::Answer::Delivered => Answer::Delivered,
         handler::Answer::Unsupported => Answer::Unsupported,

@@ -3,6 +3,7 @@
 //! Guarantees: every call counts, and so does every byte that crosses; nothing here outlives the invocation.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -134,7 +135,15 @@ impl http::Host for Run {
             Ok(added) => added,
             Err(used_up) => return Ok(Err(http::Error::Limit(used_up))),
         };
-        let sent = sending.await;
+        let mut sending = pin!(sending);
+        let sent = poll_fn(|context| {
+            // What the host computes for it comes in steps, after each of which there may be no more time.
+            if let Err(hit) = self.budget.time() {
+                return Poll::Ready(Err(hit));
+            }
+            sending.as_mut().poll(context).map(Ok)
+        });
+        let sent = sent.await?;
         Ok(self.inbound(record, sent)?)
     }
 
@@ -142,7 +151,7 @@ impl http::Host for Run {
         let request = self.outbound(request)?;
         self.one_more_handle()?;
         Ok(match self.requests.add(request) {
-            Ok((record, sending)) => Ok(self.table.push(Pending::start(record, self.cpu.beside(sending)))?),
+            Ok((record, sending)) => Ok(self.table.push(Pending::start(record, self.requests.sent_beside(sending)))?),
             Err(used_up) => Err(http::Error::Limit(used_up)),
         })
     }

@@ -76,7 +76,7 @@ pub(super) async fn run(
     let mut store = store(engine, pool, &invocation, deadline, cpu.clone());
     let called = timeout_at(deadline, cpu.measure(turns, call(&mut store, version, &invocation))).await;
     let ending = match called {
-        Ok(Ok(answers)) => answered(answers, invocation.events.len()),
+        Ok(Ok(answers)) => answered(answers, invocation.events.len(), &*invocation.outlet),
         Ok(Err(error)) => unanswered(&error, store.data()),
         Err(_) => Ending::DeadlineExceeded { after },
     };
@@ -117,8 +117,15 @@ pub(super) fn store(
     let run = Run {
         memory: MemoryBudget::new(limits.memory_bytes, cpu.clone(), pool.clone()),
         cpu: cpu.clone(),
-        log: LogBook::new(&limits),
-        requests: Requests::new(Arc::clone(&invocation.outlet), deadline, &limits, invocation.clock, pool.clone()),
+        log: LogBook::new(&limits, Arc::clone(&invocation.outlet)),
+        requests: Requests::new(
+            Arc::clone(&invocation.outlet),
+            deadline,
+            &limits,
+            invocation.clock,
+            pool.clone(),
+            cpu.clone(),
+        ),
         table: ResourceTable::new(),
         clock: invocation.clock,
         cache: invocation.cache.clone(),

@@ -1,8 +1,11 @@
 //! What a guest writes for people.
 //!
 //! Guarantees: never more lines or bytes than the limits, plus one line that says it was cut; nothing in a line can
-//! move a terminal's cursor, colour it, or reorder text.
+//! move a terminal's cursor, colour it, or reorder text; no secret is cut in two.
 
+use std::sync::Arc;
+
+use crate::egress::Outlet;
 use crate::model::{Limits, LogLevel, LogLine};
 
 /// The bounded log of one invocation.
@@ -11,11 +14,14 @@ pub(super) struct LogBook {
     lines_left: u32,
     bytes_left: usize,
     cut: bool,
+    /// Knows the secrets.
+    outlet: Arc<dyn Outlet>,
 }
 
 impl LogBook {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self { lines: Vec::new(), lines_left: limits.log_lines, bytes_left: limits.log_bytes as usize, cut: false }
+    pub(super) fn new(limits: &Limits, outlet: Arc<dyn Outlet>) -> Self {
+        let (lines_left, bytes_left) = (limits.log_lines, limits.log_bytes as usize);
+        Self { lines: Vec::new(), lines_left, bytes_left, cut: false, outlet }
     }
 
     /// Takes a line, or as much of it as fits. Bytes are counted as they are kept, after escaping.
@@ -27,13 +33,21 @@ impl LogBook {
             self.cut = true;
             return;
         }
-        let (text, whole) = escape(text, self.bytes_left);
+        let (text, whole) = match escape(text, self.bytes_left) {
+            (escaped, true) => (escaped, true),
+            (_, false) => (escape(&self.outlet.shown(text, self.bytes_left), self.bytes_left).0, false),
+        };
         self.cut = !whole;
         self.lines_left -= 1;
         self.bytes_left -= text.len();
         if whole || !text.is_empty() {
             self.lines.push(LogLine { level, text });
         }
+    }
+
+    /// How many more bytes it takes.
+    pub(super) fn room(&self) -> usize {
+        if self.cut { 0 } else { self.bytes_left }
     }
 
     /// How many lines and bytes there are; none in a log that was cut, which says so itself.
@@ -87,18 +101,28 @@ fn acts(char: char) -> bool {
         || matches!(char, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text, cut at a character's end so that it has so many bytes at most.
-pub(super) fn cut(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
-        text.push('…');
+/// The text, cut at a character's end so that it has so many bytes at most, and so that no secret is cut in two.
+pub(super) fn cut(text: String, most: usize, outlet: &dyn Outlet) -> String {
+    match text.len() > most {
+        true => format!("{}…", outlet.shown(&text, most)),
+        false => text,
     }
-    text
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::egress::{Answers, Grant, HandleKey, Reach};
+
+    /// Nothing behind it, and the secret `s3cr€t-1234`.
+    pub(in crate::sandbox) fn outlet() -> Arc<dyn Outlet> {
+        let manifest = serde_json::json!({"name": "f", "version": "1", "events": ["track"],
+            "settings": {"key": {"type": "string", "secret": true, "reveal": true}}});
+        let manifest = serde_json::from_value(manifest).unwrap();
+        let mut settings = serde_json::Map::from_iter([("key".to_owned(), "s3cr€t-1234".into())]);
+        let (grant, secrets) = Grant::with_secrets(&manifest, &mut settings, "test", &HandleKey::fixed()).unwrap();
+        Arc::new(Answers::new(Vec::new(), grant, Reach::default(), secrets).unwrap())
+    }
 
     #[test]
     fn what_a_terminal_acts_on_is_escaped() {
@@ -117,28 +141,44 @@ mod tests {
     #[test]
     fn a_log_keeps_its_bounds_and_says_that_it_was_cut() {
         let limits = Limits { log_lines: 2, log_bytes: 100, ..Limits::default() };
-        let mut log = LogBook::new(&limits);
+        let mut log = LogBook::new(&limits, outlet());
         (0..9).for_each(|_| log.write(LogLevel::Info, "line"));
         let lines = log.finish(&limits);
         assert_eq!(lines.len(), 3);
         assert!(lines[2].text.contains("2 lines (`limits.log_lines`)"), "{}", lines[2].text);
 
         let limits = Limits { log_lines: 9, log_bytes: 10, ..Limits::default() };
-        let mut log = LogBook::new(&limits);
+        let mut log = LogBook::new(&limits, outlet());
         log.write(LogLevel::Info, "\u{1b}\u{1b}\u{1b}");
         log.write(LogLevel::Info, "more");
         let lines = log.finish(&limits);
         assert_eq!(lines[0].text, "\\u{1b}");
         assert_eq!(lines.len(), 2);
 
-        let mut log = LogBook::new(&limits);
+        let mut log = LogBook::new(&limits, outlet());
         log.write(LogLevel::Info, "");
         assert_eq!(log.finish(&limits).len(), 1);
     }
 
     #[test]
     fn text_is_cut_between_characters() {
-        assert_eq!(cut("äää".to_owned(), 3), "ä…");
-        assert_eq!(cut("äää".to_owned(), 6), "äää");
+        assert_eq!(cut("äää".to_owned(), 3, &*outlet()), "ä…");
+        assert_eq!(cut("äää".to_owned(), 6, &*outlet()), "äää");
+    }
+
+    #[test]
+    fn what_is_cut_ends_in_no_part_of_a_secret() {
+        let limits = |log_bytes| Limits { log_lines: 9, log_bytes, ..Limits::default() };
+        for (text, most, shown) in [
+            ("at s3cr€t-1234", 9, "at {secre"),
+            ("at s3cr€t-1234 and on", 20, "at {secret.key} and"),
+            ("\u{1b} s3cr€t-1234", 12, "\\u{1b} {secr"),
+            ("\u{1b} nothing", 12, "\\u{1b} nothi"),
+        ] {
+            let mut log = LogBook::new(&limits(most), outlet());
+            log.write(LogLevel::Info, text);
+            assert_eq!(log.finish(&limits(most))[0].text, shown);
+        }
+        assert_eq!(cut("at s3cr€t-1234".to_owned(), 9, &*outlet()), "at {secre…");
     }
 }

@@ -15,15 +15,22 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::cpu::CpuMeter;
 use super::pool::{Empty, FREE_ANSWER, Held, ORDINARY_ANSWER, Pool};
 use crate::clock::Clock;
-use crate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
+use crate::egress::{
+    EgressError, InboundResponse, MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES, OutboundRequest, Outlet, ResponseCaps,
+    SendFuture,
+};
 use crate::model::{Exchange, Limits};
+
+/// Bytes of a method in a record: those that there are have a few.
+const METHOD_BYTES: usize = 32;
 
 /// What a request came to, when it was sent, and how long it took.
 pub(super) struct Sent {
     result: Result<InboundResponse, EgressError>,
-    /// The memory of the answer.
+    /// The memory of the body that was sent and of the answer.
     held: Held,
     began: Instant,
     took: Duration,
@@ -57,6 +64,8 @@ pub(super) struct Requests {
     clock: Clock,
     turns: Arc<Semaphore>,
     pool: Pool,
+    cpu: CpuMeter,
+    cpu_ms: u64,
     records: Vec<Exchange>,
     /// The memory of the answers in them.
     held: Vec<Held>,
@@ -91,8 +100,8 @@ struct Writing {
     waker: Waker,
 }
 
-/// The body, and the request that has been judged with it and begins when it is polled; or why there is none.
-type Whole = Result<(Bytes, SendFuture), EgressError>;
+/// The body with its memory, and the request that has been judged with it and begins when it is polled; or why there is none.
+type Whole = Result<(Bytes, Held, SendFuture), EgressError>;
 
 impl Writing {
     fn look(&mut self) {
@@ -104,7 +113,14 @@ impl Writing {
 }
 
 impl Requests {
-    pub(super) fn new(outlet: Arc<dyn Outlet>, deadline: Instant, limits: &Limits, clock: Clock, pool: Pool) -> Self {
+    pub(super) fn new(
+        outlet: Arc<dyn Outlet>,
+        deadline: Instant,
+        limits: &Limits,
+        clock: Clock,
+        pool: Pool,
+        cpu: CpuMeter,
+    ) -> Self {
         Self {
             outlet,
             began: Instant::now(),
@@ -114,6 +130,8 @@ impl Requests {
             clock,
             turns: Arc::new(Semaphore::new(limits.concurrent_requests as usize)),
             pool,
+            cpu,
+            cpu_ms: limits.cpu_ms,
             records: Vec::new(),
             held: Vec::new(),
             starved: Arc::default(),
@@ -140,14 +158,20 @@ impl Requests {
     ) -> Result<(usize, impl Future<Output = Sent> + Send + 'static), String> {
         let record = self.record(&request)?;
         let turns = Arc::clone(&self.turns);
+        let (room, bytes) = (self.room(), request.body.len());
         // Judged now, in the order in which the guest asks; sent when it is polled.
         let sending = self.outlet.send(request, self.deadline, self.caps);
-        let sending = self.with_room(sending);
         let sent = async move {
+            let mut held = Held::default();
+            // Also while it waits for its turn.
+            if let Err(error) = room.keep(&mut held, bytes).await {
+                let began = Instant::now();
+                return Sent { result: Err(error), held, began, took: Duration::ZERO };
+            }
             // Nothing closes the semaphore, so a turn always comes; without one the request would go ahead.
             let _turn = turns.acquire().await;
             let began = Instant::now();
-            let (result, held) = sending.await;
+            let (result, held) = room.with(held, bytes, sending).await;
             Sent { result, held, began, took: began.elapsed() }
         };
         Ok((record, sent))
@@ -158,7 +182,7 @@ impl Requests {
     pub(super) fn open(
         &mut self,
         head: OutboundRequest,
-        body: impl Future<Output = Result<Bytes, EgressError>> + Send + 'static,
+        body: impl Future<Output = Result<(Bytes, Held), EgressError>> + Send + 'static,
         patience: Option<Duration>,
     ) -> Result<impl Future<Output = Result<InboundResponse, EgressError>> + Send + 'static, String> {
         let record = self.record(&head)?;
@@ -167,9 +191,9 @@ impl Requests {
         let sooner = patience.and_then(|patience| Instant::now().checked_add(patience));
         let deadline = sooner.map_or(self.deadline, |sooner| sooner.min(self.deadline));
         let whole = async move {
-            let body = body.await?;
+            let (body, held) = body.await?;
             let sending = outlet.send(OutboundRequest { body: body.clone(), ..head }, deadline, caps);
-            Ok((body, sending))
+            Ok((body, held, sending))
         };
         let writing = Writing { body: Some(Box::pin(whole)), whole: None, waker: Waker::noop().clone() };
         let writing = Arc::new(Mutex::new(writing));
@@ -183,11 +207,12 @@ impl Requests {
                 writing.whole.take().map_or(Poll::Pending, Poll::Ready)
             });
             let (body, (result, held), began) = match whole.await {
-                Ok((body, sending)) => {
+                Ok((body, held, sending)) => {
                     // Only now: a guest that has not finished a body holds up none of its other requests.
                     let _turn = turns.acquire().await;
                     let began = Instant::now();
-                    (body, room.with(sending).await, began)
+                    let bytes = body.len();
+                    (body, room.with(held, bytes, sending).await, began)
                 }
                 Err(error) => (Bytes::new(), (Err(error), Held::default()), Instant::now()),
             };
@@ -197,16 +222,31 @@ impl Requests {
         })
     }
 
-    /// A request that is sent when there is memory for its answer.
-    fn with_room(
+    /// What a task of its own carries, at the invocation's cost and no further than that goes.
+    pub(super) fn beside<T>(
         &self,
-        sending: SendFuture,
-    ) -> impl Future<Output = (Result<InboundResponse, EgressError>, Held)> + Send + use<> {
-        let room = self.room();
-        async move { room.with(sending).await }
+        carried: impl Future<Output = T> + Send + 'static,
+        stopped: impl FnOnce(EgressError) -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        let carried = self.cpu.beside(self.cpu_ms, carried);
+        async move {
+            carried.await.unwrap_or_else(|| {
+                stopped(EgressError::Timeout("the function had used up its CPU time (`limits.cpu_ms`)".to_owned()))
+            })
+        }
     }
 
-    fn room(&self) -> Room {
+    /// The same for a request of the contract's own.
+    pub(super) fn sent_beside(
+        &self,
+        sending: impl Future<Output = Sent> + Send + 'static,
+    ) -> impl Future<Output = Sent> + Send + 'static {
+        let began = Instant::now();
+        let stopped = move |error| Sent { result: Err(error), held: Held::default(), began, took: began.elapsed() };
+        self.beside(sending, stopped)
+    }
+
+    pub(super) fn room(&self) -> Room {
         Room { pool: self.pool.clone(), starved: Arc::clone(&self.starved) }
     }
 
@@ -228,7 +268,7 @@ impl Requests {
                 "the function made {most} requests already; only the operator's `limits.requests` raises it"
             ));
         }
-        self.records.push(record(request));
+        self.records.push(record(request, &*self.outlet));
         Ok(self.records.len() - 1)
     }
 
@@ -316,43 +356,64 @@ impl Pending {
     }
 }
 
-/// Memory for one answer.
-struct Room {
+/// Memory for one request's body and its answer.
+pub(super) struct Room {
     pool: Pool,
     starved: Arc<OnceLock<String>>,
 }
 
 impl Room {
-    /// Sends when there is memory for an ordinary answer, and keeps what the one that comes needs.
-    async fn with(self, sending: SendFuture) -> (Result<InboundResponse, EgressError>, Held) {
-        let mut held = Held::default();
-        if let Err(empty) = self.pool.hold(&mut held, ORDINARY_ANSWER).await {
-            return (self.starves(&empty), held);
+    /// Holds what a body of so many bytes needs.
+    pub(super) async fn keep(&self, held: &mut Held, bytes: usize) -> Result<(), EgressError> {
+        let kept = self.pool.hold(held, bytes.saturating_sub(FREE_ANSWER)).await;
+        kept.map_err(|empty| self.starves(&empty))
+    }
+
+    /// Sends a body of so many bytes when there is memory for an ordinary answer beside it, and keeps what the one that comes needs.
+    async fn with(
+        self,
+        mut held: Held,
+        bytes: usize,
+        sending: SendFuture,
+    ) -> (Result<InboundResponse, EgressError>, Held) {
+        let sent = bytes.saturating_sub(FREE_ANSWER);
+        if let Err(empty) = self.pool.hold(&mut held, sent + ORDINARY_ANSWER).await {
+            return (Err(self.starves(&empty)), held);
         }
         let result = sending.await;
         let kept = result.as_ref().map_or(0, |response| response.body.len().saturating_sub(FREE_ANSWER));
         if kept <= ORDINARY_ANSWER {
-            held.shrink(kept);
+            held.shrink(sent + kept);
             return (result, held);
         }
-        match self.pool.hold(&mut held, kept).await {
+        match self.pool.hold(&mut held, sent + kept).await {
             Ok(()) => (result, held),
-            Err(empty) => (self.starves(&empty), held),
+            Err(empty) => (Err(self.starves(&empty)), held),
         }
     }
 
-    fn starves(&self, empty: &Empty) -> Result<InboundResponse, EgressError> {
-        let why = format!("there is no memory for an answer: {empty}");
+    fn starves(&self, empty: &Empty) -> EgressError {
+        let why = format!("there is no memory for a request and its answer: {empty}");
         let _ = self.starved.set(why.clone());
-        Err(EgressError::Connect(why))
+        EgressError::Connect(why)
     }
 }
 
-fn record(request: &OutboundRequest) -> Exchange {
+/// The gate refuses what is longer than this keeps, and records are for people: they need no more of it.
+fn record(request: &OutboundRequest, outlet: &dyn Outlet) -> Exchange {
+    let bounded = |text: &String, most: usize| match text.len() > most {
+        true => format!("{}…", outlet.shown(text, most)),
+        false => text.clone(),
+    };
+    let mut left = MAX_HEADER_BYTES;
+    let headers = request.headers.iter().take(MAX_HEADERS).map_while(|(name, value)| {
+        left = left.checked_sub(name.len() + value.len())?;
+        Some((name.to_ascii_lowercase(), value.clone()))
+    });
     Exchange {
-        method: request.method.to_ascii_uppercase(),
-        url: request.url.clone(),
-        headers: request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
+        method: bounded(&request.method, METHOD_BYTES).to_ascii_uppercase(),
+        url: bounded(&request.url, MAX_URL_BYTES),
+        headers: headers.collect(),
         body: Bytes::clone(&request.body),
         status: None,
         retry_after_secs: None,
@@ -384,6 +445,28 @@ fn retry_after(headers: &[(String, String)], clock: Clock) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::model::Timestamp;
+    use crate::sandbox::log::tests::outlet;
+
+    #[test]
+    fn a_record_keeps_of_a_request_what_the_gate_would_take() {
+        let header = |name: &str, bytes: usize| (name.to_owned(), "v".repeat(bytes));
+        let ask = |method: &str, url: String, headers: Vec<(String, String)>| {
+            record(&OutboundRequest { method: method.to_owned(), url, headers, body: Bytes::new() }, &*outlet())
+        };
+        let whole = ask("post", "u".repeat(MAX_URL_BYTES), vec![header("A", 1), header("b", 1 << 14)]);
+        assert_eq!((&*whole.method, whole.url.len(), whole.headers.len()), ("POST", MAX_URL_BYTES, 2));
+        assert_eq!(whole.headers[0].0, "a");
+        let url = format!("{}s3cr€t-1234{}", "u".repeat(MAX_URL_BYTES - 10), "u".repeat(1 << 20));
+        let cut = ask(&"m".repeat(100), url, (0..100).map(|_| header("a", 1 << 14)).collect());
+        assert!(
+            cut.method.len() < 40 && cut.url.ends_with("u{secret.ke…"),
+            "{} {}",
+            cut.method,
+            &cut.url[MAX_URL_BYTES - 20..]
+        );
+        assert_eq!((cut.url.len(), cut.headers.len()), (MAX_URL_BYTES + 3, 1));
+        assert_eq!(ask("GET", String::new(), vec![header("a", 1); 100]).headers.len(), MAX_HEADERS);
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

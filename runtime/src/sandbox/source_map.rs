@@ -36,6 +36,9 @@ const MAX_NAME: usize = 400;
 /// Places that are replaced in one text. A stack has ten.
 const MAX_PLACES: usize = 32;
 
+/// Bytes by which a text may grow by that, about: ten long names in a stack. What a guest says is bounded, and its own table must not undo that.
+const MAX_GROWTH: usize = 4 << 10;
+
 /// Bytes of tables that are kept for the next report of the same version: sixteen of the largest, hundreds of usual ones.
 const KEPT_BYTES: u64 = 64 << 20;
 
@@ -153,7 +156,8 @@ impl SourceMap {
     pub fn rewrite<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let (mut rest, mut done) = (text, String::new());
         for _ in 0..MAX_PLACES {
-            let Some(at) = rest.find(BUILT) else { break };
+            let grown = (done.len() + rest.len()).saturating_sub(text.len());
+            let Some(at) = rest.find(BUILT).filter(|_| grown < MAX_GROWTH) else { break };
             let after = &rest[at + BUILT.len()..];
             let (numbers, length) = line_and_column(after);
             done.push_str(&rest[..at]);
@@ -254,6 +258,16 @@ fn shortened(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_grows_by_its_places_within_a_bound() {
+        let mapping = Mapping { line: 0, column: 0, file: 0, from_line: 0, from_column: 0 };
+        let map = SourceMap::new(vec!["f".repeat(MAX_NAME)], vec![mapping]);
+        let text = format!("at {BUILT}:1:1 ").repeat(30);
+        let rewritten = map.rewrite(&text);
+        assert!(rewritten.len() > text.len() + MAX_GROWTH / 2, "it is rewritten");
+        assert!(rewritten.len() < text.len() + MAX_GROWTH + MAX_NAME && rewritten.ends_with(&format!("{BUILT}:1:1 ")));
+    }
 
     fn map() -> SourceMap {
         let at = |line, column, file, from_line, from_column| Mapping { line, column, file, from_line, from_column };

@@ -88,12 +88,12 @@ impl Apis {
         let tried = trials(Trials::new(
             Arc::clone(&store),
             sandbox,
-            gate,
+            Arc::clone(&gate),
             Ceilings { all: config.limits.clone(), ..Ceilings::default() },
             guests,
         ));
         // Nothing is delivered here, so nobody answers.
-        let standing = standing(tidegate::delivery::watch().0);
+        let standing = standing(tidegate::delivery::watch().0, &gate);
         let state =
             ApiState::new(Arc::clone(&store), workshop, tried, standing, Telemetry::default(), &config, Clock::System);
         let stop = CancellationToken::new();

@@ -1,5 +1,6 @@
 //! The targets around uploads, secrets and links: what a stranger's bytes go through, and what must hold whatever they are.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -38,7 +39,7 @@ static LEAKY: LazyLock<Manifest> = LazyLock::new(|| {
 });
 
 /// A secret, the URL, a header's value and the body of a request with `{key}` where its handle goes, and an answer with `{key}`
-/// where it stands as it is: in this order, each but the last ended by a byte that is in none of them.
+/// where it stands as it is, or `{mixed}` where each of its characters is written in another way: in this order, each but the last ended by a byte that is in none of them.
 pub fn secrets() -> Target {
     fn run(input: &[u8]) {
         let text = String::from_utf8_lossy(input);
@@ -55,11 +56,11 @@ pub fn secrets() -> Target {
         assert!(!handle.contains(value) || value.len() < SURE, "{handle} has the value");
         // A path's slash is not part of its secret.
         let value = value.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(value);
-        let json = Value::from(value).to_string();
-        let answer = answer
-            .replace("{key}", value)
-            .replace("{json}", &json[1..json.len() - 1])
-            .replace("{base64}", &STANDARD_NO_PAD.encode(value));
+        let (plain, json, mixed) = (Written::plain(value), Written::json(value), Written::mixed(value, input.len()));
+        let code = STANDARD_NO_PAD.encode(value);
+        // What the server says of itself is no secret, even if it happens to be a part of one.
+        let own = filled(answer, [""; 4]);
+        let answer = filled(answer, [value, &json.0.concat(), &code, &mixed.0.concat()]);
         let with_handle = |text: &str| text.replace("{key}", &handle);
         let request = OutboundRequest {
             method: "POST".to_owned(),
@@ -67,7 +68,9 @@ pub fn secrets() -> Target {
             headers: vec![("x-key".to_owned(), with_handle(header)), ("authorization".to_owned(), with_handle(header))],
             body: with_handle(body).into(),
         };
-        let echo: String = answer.chars().filter(|char| char.is_ascii_graphic()).take(1_000).collect();
+        // In a header's value there is no other byte, and a server that leaves bytes of a secret out is not seen through.
+        let echoes = answer.len() <= 1_000 && value.bytes().all(|byte| byte.is_ascii_graphic());
+        let echo: String = answer.chars().filter(|char| echoes && char.is_ascii_graphic()).collect();
         let canned = CannedResponse {
             status: None,
             headers: [("x-echo".to_owned(), echo)].into(),
@@ -78,23 +81,29 @@ pub fn secrets() -> Target {
             Answers::new(vec![CannedAnswer::Response(canned)], grant, reach, secrets.clone()).expect("an answer");
         let caps = ResponseCaps { body_bytes: 1 << 20, headers: 20, header_bytes: 10_000 };
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(15);
-        let sent = futures_now(outlet.send(request, deadline, caps));
-        let code = STANDARD_NO_PAD.encode(value);
+        let sent = at_once(outlet.send(request, deadline, caps));
         // All but what the bits after it share in.
         let code = &code[..value.len() * 8 / 6];
-        let clean = |text: &str| value.len() < SURE || !(text.contains(value) || text.contains(code));
+        let whole = |text: &str| value.len() < SURE || !(text.contains(value) || text.contains(code));
+        let clean = |text: &str| {
+            let parts = |written: &Written| written.leaves_nothing_in(text, &own);
+            value.len() < SURE || whole(text) && [&plain, &json, &mixed].into_iter().all(parts)
+        };
         if let Ok(response) = sent {
             assert!(clean(&String::from_utf8_lossy(&response.body)), "the guest sees the value");
             assert!(response.headers.iter().all(|(name, value)| clean(name) && clean(value)), "{:?}", response.headers);
         } else if let Err(error) = sent {
             // What the guest has written itself may be quoted to it.
-            assert!(clean(&error.to_string()) || [url, header, body].iter().any(|text| !clean(text)), "{error}");
+            assert!(whole(&error.to_string()) || [url, header, body].iter().any(|text| !whole(text)), "{error}");
         }
         assert!(outlet.hmac_sha256(handle.trim_start_matches('/'), body.as_bytes()).is_ok(), "it is bound to that");
         assert!(clean(&String::from_utf8_lossy(&secrets.redacted(answer.as_bytes()))), "people see the value");
-        let most = answer.len() / 2;
+        // Anywhere, and where it would cut one in two.
+        let most = body.len() % answer.len().max(1);
+        let shown = secrets.shown(&answer, most);
+        assert!(shown.len() <= most && clean(&shown), "people see a part of the value");
         let Some(kept) = secrets.cut(answer.as_bytes(), most) else { return };
-        assert!(clean(&String::from_utf8_lossy(&kept)));
+        assert!(clean(&String::from_utf8_lossy(&kept)), "people see a part of the value");
         // One that the end would cut in two.
         for length in 8..value.len().min(200) {
             let Some(at) = most.checked_sub(length) else { break };
@@ -108,6 +117,7 @@ pub fn secrets() -> Target {
         "{key}",
         "{json}",
         "{base64}",
+        "{mixed}",
         "https://api.example.com/",
         "?key={key}",
         "Bearer {key}",
@@ -124,12 +134,76 @@ pub fn secrets() -> Target {
     Target { name: "secrets", run, tokens, ..Target::QUICK }
 }
 
-/// What a canned answer comes to: it waits for nothing.
-fn futures_now<T>(future: impl Future<Output = T>) -> T {
+/// The text with these in the places of their tokens, none of which is looked for in what was put there.
+fn filled(text: &str, with: [&str; 4]) -> String {
+    const TOKENS: [&str; 4] = ["{key}", "{json}", "{base64}", "{mixed}"];
+    let (mut filled, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('{') {
+        let token = TOKENS.iter().zip(with).find(|(token, _)| rest[at..].starts_with(**token));
+        let (put, length) = token.map_or(("{", 1), |(token, put)| (put, token.len()));
+        filled.push_str(&rest[..at]);
+        filled.push_str(put);
+        rest = &rest[at + length..];
+    }
+    filled + rest
+}
+
+/// A value as an encoder writes it, character by character.
+struct Written(Vec<String>);
+
+impl Written {
+    fn plain(value: &str) -> Self {
+        Self(value.chars().map(String::from).collect())
+    }
+
+    fn json(value: &str) -> Self {
+        let write = |char: char| {
+            let json = Value::from(char.to_string()).to_string();
+            json[1..json.len() - 1].to_owned()
+        };
+        Self(value.chars().map(write).collect())
+    }
+
+    /// Each character in another way of those that are read, some of them in two layers.
+    fn mixed(value: &str, turn: usize) -> Self {
+        let bytes = |char: char| char.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+        let units =
+            |char: char| char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect::<String>();
+        // After a backslash of the value's own, one that begins an escape is taken for more of the same.
+        let ways: &[usize] = if value.contains('\\') { &[0, 1, 3, 4] } else { &[0, 1, 2, 3, 4, 5] };
+        let write = |(at, char): (usize, char)| match ways[(at * 7 + turn) % ways.len()] {
+            0 if char.is_ascii_alphanumeric() => char.to_string(),
+            0 | 1 => bytes(char),
+            2 => units(char),
+            3 => format!("&#{};", u32::from(char)),
+            4 => format!("&#x{:x};", u32::from(char)).replace('&', "%26"),
+            _ => bytes(char).replace('%', "\\u0025"),
+        };
+        Self(value.chars().enumerate().map(write).collect())
+    }
+
+    /// Whether a text has no part of it that is half as long, or has eight characters, but what the text has of its own. What no search
+    /// looks at, as backslashes are, counts for nothing.
+    fn leaves_nothing_in(&self, text: &str, own: &str) -> bool {
+        let part = self.0.len().div_ceil(2).max(8);
+        // Of a long one some parts, so that the time stays that of the text.
+        self.0.windows(part).step_by(self.0.len() / 32 + 1).all(|part| {
+            let seen = part.concat();
+            let looked = seen.bytes().filter(|byte| !b"\\\0\r\n".contains(byte)).count();
+            looked < SURE || !text.contains(&seen) || own.contains(&seen)
+        })
+    }
+}
+
+/// What a canned answer comes to: it waits for nothing, but lets others run.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
-    match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
-        std::task::Poll::Ready(done) => done,
-        std::task::Poll::Pending => panic!("a canned answer waits"),
+    loop {
+        if let std::task::Poll::Ready(done) =
+            future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+        {
+            return done;
+        }
     }
 }
 
@@ -182,6 +256,26 @@ pub fn cases() -> Target {
         let Ok(case) = cases::parse(&text) else { return };
         let (events, types) = (case.given().count(), case.types());
         assert!(events > 0 || types.is_empty());
+        // What it expects is what it takes, and nothing at all is not.
+        let request = |request: &cases::ExpectedRequest| {
+            let headers =
+                request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str().into()));
+            let body = request.body.as_ref().map(|body| body.as_str().map_or_else(|| body.to_string(), str::to_owned));
+            json!({"method": request.method, "url": request.url, "headers": headers.collect::<Map<_, _>>(), "body": body})
+        };
+        let requests: Vec<Value> = case.requests.iter().map(request).collect();
+        let expected = json!({"requests": requests, "outcome": case.outcome, "outcomes": case.outcomes});
+        let folded = |request: &cases::ExpectedRequest| {
+            let names: BTreeSet<String> = request.headers.keys().map(|name| name.to_ascii_lowercase()).collect();
+            names.len() == request.headers.len()
+        };
+        if case.requests.iter().all(folded) {
+            assert_eq!(case.differences(&expected), Vec::<String>::new(), "{expected}");
+        }
+        let something = |outcome: &Map<String, Value>| outcome.values().any(|value| !value.is_null());
+        if !case.requests.is_empty() || something(&case.outcome) || case.outcomes.iter().any(something) {
+            assert!(!case.differences(&Value::Null).is_empty(), "{text}");
+        }
         // Whatever a report is, it is compared and not believed.
         let shown = serde_json::from_str::<Value>(&text).expect("a case is JSON");
         for report in [Value::Null, json!({"requests": 7, "outcome": [], "outcomes": {}}), shown] {
@@ -271,19 +365,39 @@ static LIVE: LazyLock<Live> = LazyLock::new(|| {
     Live { apis, runtime, link }
 });
 
+/// A form that is one, with a file that could be a function.
+const GOOD: &[u8] =
+    b"--edge\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\nasync function onTrack() {}\r\n--edge--\r\n";
+
 /// Forms with a function in them. The boundary is the word `edge`.
 pub fn forms() -> Target {
-    fn run(input: &[u8]) {
+    fn uploaded(form: &[u8]) -> (u16, String) {
         let live = &*LIVE;
         let bearer = format!("Bearer {}", live.apis.token);
         let kind = "multipart/form-data; boundary=edge";
         let headers = [("authorization", bearer.as_str()), ("content-type", kind)];
         let answer =
-            live.runtime.block_on(send(live.apis.admin, "POST", "/api/v1/functions?name=fuzz", &headers, input));
-        // Either it is refused for a reason, or it came as far as the process that builds, which does not.
-        assert!(matches!(answer.status, 400 | 413 | 415 | 422 | 500 | 503), "{}: {}", answer.status, answer.text());
-        let code = answer.json()["code"].as_str().expect("a problem").to_owned();
-        assert!(answer.status < 500 || ["internal", "upload_interrupted"].contains(&code.as_str()), "{code}");
+            live.runtime.block_on(send(live.apis.admin, "POST", "/api/v1/functions?name=fuzz", &headers, form));
+        let (code, kind) = (answer.json()["code"].clone(), answer.json()["type"].clone());
+        let code = code.as_str().unwrap_or_else(|| panic!("no problem: {}", answer.text())).to_owned();
+        assert_eq!(kind, format!("/problems/{code}"), "a code that has no page");
+        (answer.status, code)
+    }
+    fn run(input: &[u8]) {
+        // The process that builds ends at once: so this is how the answer looks to whatever comes so far.
+        static BUILT: LazyLock<(u16, String)> = LazyLock::new(|| uploaded(GOOD));
+        let (status, code) = uploaded(input);
+        if (status, &code) == (BUILT.0, &BUILT.1) {
+            let has = |word: &str| memchr::memmem::find(&input.to_ascii_lowercase(), word.as_bytes()).is_some();
+            assert!(
+                has("--edge") && has("content-disposition") && has("name"),
+                "something is built of what is no form"
+            );
+        } else {
+            assert!(matches!(status, 400 | 413 | 415 | 422), "{status} {code}");
+        }
+        // Whatever it was, it holds no place and breaks nothing.
+        assert_eq!(uploaded(GOOD), *BUILT, "the next upload");
     }
     let tokens = &[
         "--edge\r\n",

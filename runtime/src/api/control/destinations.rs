@@ -234,11 +234,11 @@ pub(super) fn check_settings(
     values: &Map<String, Value>,
     kept: &BTreeSet<String>,
 ) -> Result<(), Problem> {
-    let named = |()| match settings::unnamed_addresses(manifest, values, &state.opened) {
+    let reachable = |()| match state.standing.open.unreachable(manifest, values) {
         errors if errors.is_empty() => Ok(()),
         errors => Err(errors),
     };
-    settings::validate_with(manifest, values, kept).and_then(named).map_err(|errors| {
+    settings::validate_with(manifest, values, kept).and_then(reachable).map_err(|errors| {
         let detail = format!("the settings do not fit the function `{}` {}", manifest.name, manifest.version);
         Problem::unprocessable("invalid_settings", detail).with_errors(errors.iter().map(ToString::to_string))
     })

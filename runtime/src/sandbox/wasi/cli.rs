@@ -22,8 +22,9 @@ use crate::sandbox::log::LogBook;
 /// The most bytes of one write: what a page of text has, and no reason for a guest to wait.
 const WRITE: usize = 64 << 10;
 
-/// A line longer than this goes to the log in pieces: the log as a whole has hardly more room by default.
-const LINE: usize = 16 << 10;
+/// A line that is longer by this than the log has room for goes there without its end, which ends the log: as much as it takes to
+/// see a secret that begins where the log is cut.
+const BEYOND: usize = 4 << 10;
 
 /// The guest ended itself.
 #[derive(Debug, Error)]
@@ -48,7 +49,7 @@ impl Console {
             // Nothing panics while it holds the lock.
             let mut text = printed.0.lock().unwrap_or_else(PoisonError::into_inner);
             let mut logged = 0;
-            while let Some(length) = line(&text[logged..], end) {
+            while let Some(length) = line(&text[logged..], log.room() + BEYOND, end) {
                 let line = String::from_utf8_lossy(&text[logged..logged + length]);
                 log.write(level, line.trim_end_matches(['\n', '\r']));
                 logged += length;
@@ -59,10 +60,10 @@ impl Console {
 }
 
 /// How many bytes the first line has, if it is to be logged already.
-fn line(text: &[u8], end: bool) -> Option<usize> {
-    match text.iter().take(LINE).position(|byte| *byte == b'\n') {
+fn line(text: &[u8], most: usize, end: bool) -> Option<usize> {
+    match memchr::memchr(b'\n', text) {
         Some(at) => Some(at + 1),
-        None if text.len() > LINE => Some(LINE),
+        None if text.len() > most => Some(text.len()),
         None => (end && !text.is_empty()).then_some(text.len()),
     }
 }
@@ -199,22 +200,33 @@ mod tests {
 
     #[test]
     fn lines_are_logged_when_they_are_whole_or_long_or_the_last() {
-        let limits = Limits { log_bytes: 1 << 20, ..Limits::default() };
-        let (console, mut log) = (Console::default(), LogBook::new(&limits));
+        let limits = Limits { log_bytes: 1 << 10, ..Limits::default() };
+        let (console, mut log) = (Console::default(), LogBook::new(&limits, crate::sandbox::log::tests::outlet()));
         let mut print = |text: &str, end: bool| {
             console.out.clone().write(Bytes::copy_from_slice(text.as_bytes())).unwrap();
             console.log(&mut log, end);
         };
         print("one\ntwo\r\nth", false);
         print("ree\n", false);
-        print(&"x".repeat(LINE + 1), false);
-        print("", true);
+        print("last", true);
         console.err.clone().write(Bytes::from_static(b"\xff")).unwrap();
         console.log(&mut log, true);
+        // Without an end it waits until the log has no room for it anyway, and ends that.
+        let room = log.room();
+        let long = "x".repeat(room - 8);
+        let mut print = |text: &str| {
+            console.out.clone().write(Bytes::copy_from_slice(text.as_bytes())).unwrap();
+            console.log(&mut log, false);
+            log.room()
+        };
+        assert_eq!((print(&long), print(" s3cr€t"), print("-1234")), (room, room, room));
+        print(&"x".repeat(BEYOND));
+        print("\nno more");
         let lines = log.finish(&limits);
         let texts: Vec<&str> = lines.iter().map(|line| &*line.text).collect();
-        assert_eq!(texts, ["one", "two", "three", &"x".repeat(LINE), "x", "\u{fffd}"]);
-        assert_eq!(lines[5].level, LogLevel::Warn);
+        assert_eq!(texts[..6], ["one", "two", "three", "last", "\u{fffd}", &format!("{long} {{secret")]);
+        assert!(texts.len() == 7 && texts[6].starts_with("[log cut"), "{}", texts[6]);
+        assert_eq!(lines[4].level, LogLevel::Warn);
     }
 
     #[test]

@@ -128,15 +128,18 @@ impl Run {
     }
 }
 
-/// Lends a library's implementation of some of an interface, found through `$view`, with everything counted.
+/// Lends a library's implementation of some of an interface, found through `$view`, with everything counted, and beside it what
+/// counts in a way of its own.
 macro_rules! counted {
     ($trait:path, $view:ident {
         $(fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*
         $(async fn $async_name:ident($($async_arg:ident: $async_type:ty),*) -> $async_out:ty;)*
         $(drop $resource:ty;)?
         $(async drop $async_resource:ty;)?
+        $(own { $($own:tt)* })?
     }) => {
         impl $trait for Run {
+            $($($own)*)?
             $(fn $name(&mut self $(, $arg: $type)*) -> $out {
                 self.called(0 $(+ $arg.bytes())*)?;
                 let given = <_ as $trait>::$name(&mut self.$view() $(, $arg)*)?;

@@ -23,8 +23,9 @@ use wasmtime_wasi_http::{Error, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttp
 
 use super::crossing::{Crossing, counted};
 use crate::egress::{EgressError, InboundResponse, OutboundRequest};
-use crate::sandbox::host::Run;
-use crate::sandbox::requests::Requests;
+use crate::sandbox::host::{Run, WORD};
+use crate::sandbox::pool::Held;
+use crate::sandbox::requests::{Requests, Room};
 
 /// Bytes of one set of header fields, as a program holds it: twice what the gate lets pass on the wire.
 const FIELDS: usize = 64 << 10;
@@ -64,7 +65,7 @@ impl WasiHttpHooks for Requests {
         };
         let (method, url) = (parts.method.as_str().to_owned(), parts.uri.to_string());
         let head = OutboundRequest { method, url, headers, body: Bytes::new() };
-        let sending = match self.open(head, collect(body), options.and_then(patience)) {
+        let sending = match self.open(head, collect(body, self.room()), options.and_then(patience)) {
             Ok(sending) => sending,
             Err(used_up) => return Box::new(std::future::ready(Err(Error::InternalError(Some(used_up))))),
         };
@@ -73,10 +74,10 @@ impl WasiHttpHooks for Requests {
             Ok((inbound(response)?, Box::new(std::future::ready(Ok(()))) as Rest))
         });
         // Begun now, so that requests are judged in the order in which the guest makes them; the library goes on with it
-        // in a task of its own.
+        // in a task of its own, which the invocation pays for like the rest.
         match answering.as_mut().poll(&mut Polling::from_waker(Waker::noop())) {
             Poll::Ready(ended) => Box::new(std::future::ready(ended)),
-            Poll::Pending => Box::new(answering),
+            Poll::Pending => Box::new(self.beside(answering, |error| Err(code(error)))),
         }
     }
 }
@@ -98,20 +99,23 @@ fn texts(headers: &HeaderMap) -> Result<Vec<(String, String)>, EgressError> {
     .collect()
 }
 
-/// The whole body. What a guest writes counts as it writes it, so the budget of bytes bounds this.
-async fn collect(mut body: WasiBody) -> Result<Bytes, EgressError> {
+/// The whole body. What a guest writes counts as it writes it, so the budget of bytes bounds this, and the memory of all guests.
+async fn collect(mut body: WasiBody, room: Room) -> Result<(Bytes, Held), EgressError> {
     let invalid = |why: &str| Err(EgressError::InvalidRequest(why.to_owned()));
-    let mut whole = Vec::new();
+    let (mut whole, mut held) = (Vec::new(), Held::default());
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return invalid("the request's body was not finished, or is not as long as it said");
         };
         match frame.into_data() {
-            Ok(data) => whole.extend_from_slice(&data),
+            Ok(data) => {
+                room.keep(&mut held, whole.len() + data.len()).await?;
+                whole.extend_from_slice(&data);
+            }
             Err(_) => return invalid("the request has trailers, which are not sent"),
         }
     }
-    Ok(whole.into())
+    Ok((whole.into(), held))
 }
 
 fn inbound(response: InboundResponse) -> Result<Response<WasiBody>, Error> {
@@ -178,8 +182,16 @@ counted!(types::HostFields, http {
     fn delete(fields: Resource<Headers>, name: String) -> HeaderResult<()>;
     fn append(fields: Resource<Headers>, name: String, value: Vec<u8>) -> HeaderResult<()>;
     fn entries(fields: Resource<Headers>) -> Result<Vec<(String, Vec<u8>)>>;
-    fn clone(fields: Resource<Headers>) -> Result<Resource<Headers>>;
     drop Headers;
+    own {
+        /// A copy that is changed takes as much memory as what it was made of, so it counts as if the guest had given it.
+        fn clone(&mut self, fields: Resource<Headers>) -> Result<Resource<Headers>> {
+            let fields_of = self.table.get(&fields)?.iter();
+            let bytes = fields_of.map(|(name, value)| name.as_str().len() + value.len() + 2 * WORD).sum();
+            self.called(bytes)?;
+            types::HostFields::clone(&mut self.http(), fields)
+        }
+    }
 });
 
 counted!(types::HostOutgoingRequest, http {
