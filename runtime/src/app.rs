@@ -28,6 +28,7 @@ use crate::ingest::Memory;
 use crate::model::Ceilings;
 use crate::replay::{self, ReplayConfig};
 use crate::sandbox::{CompileFailure, Compiler, Sandbox, SandboxConfig, SandboxError};
+use crate::slices;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Exporter, Post, PostError, Telemetry};
 
@@ -223,6 +224,7 @@ impl Guests {
             .thread_name("tidegate-guests")
             // A courtesy, which not every system allows.
             .on_thread_start(move || {
+                slices::usual();
                 let _ = rustix::process::setpriority_process(None, nice);
             })
             .enable_all()

@@ -19,6 +19,7 @@ pub mod model;
 pub mod replay;
 pub mod sandbox;
 pub mod shutdown;
+pub mod slices;
 pub mod store;
 pub mod telemetry;
 pub mod vault;

@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app;
 use crate::config::Config;
+use crate::slices;
 
 mod audit;
 mod backup;
@@ -201,6 +202,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 /// The thing asked for failed; [`exit_code`] says how the process should end.
 pub fn run() -> anyhow::Result<u8> {
     let Cli { output, command } = Cli::parse();
+    // Before any other thread runs. Guests and compilers take it back.
+    slices::short();
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match command {
         Command::Demo(args) => runtime()?.block_on(demo::run(args)),
