@@ -294,7 +294,7 @@ async fn javascript_that_cannot_be_built_is_refused_with_every_place() {
     assert_eq!((&finding["file"], &finding["line"]), (&json!("f.ts"), &json!(3)), "{problem}");
     assert_eq!(finding["message"], "TypeError: no");
     is_problem(&upload(&host, "?name=f", "text/javascript", b"\xff\xfe").await, 422, "invalid_source");
-    is_problem(&upload(&host, "", "text/javascript", b"function onTrack() {}").await, 400, "name_missing");
+    is_problem(&upload(&host, "", "text/javascript", b"function onTrack() {}").await, 422, "name_missing");
     is_problem(&upload(&host, "?name=A", "text/javascript", b"function onTrack() {}").await, 400, "invalid_name");
     is_problem(&upload(&host, "?nam=a", "text/javascript", b"").await, 400, "invalid_query");
     let form = "--e\r\ncontent-disposition: form-data; name=\"bundle\"\r\n\r\nfunction onTrack() {}\r\n\

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use sha2::{Digest, Sha256};
 
+use super::auth::{PARTNER, WORKSPACE};
 use super::extract::refused;
 use super::{ApiState, Problem, body};
 use crate::model::{Actor, KeyId};
@@ -61,8 +62,8 @@ pub(super) async fn once(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let actor = request.extensions().get::<Actor>().map(|actor| actor.key);
-    let (Some(key), Some(name), true) = (actor, request.headers().get(NAME), request.method() == Method::POST) else {
+    let actor = request.extensions().get::<Actor>().cloned();
+    let (Some(actor), Some(name), true) = (actor, request.headers().get(NAME), request.method() == Method::POST) else {
         return Ok(next.run(request).await);
     };
     let fits = |name: &&str| (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
@@ -70,9 +71,10 @@ pub(super) async fn once(
         let detail = format!("`idempotency-key` must have 1 to {MAX_NAME} visible ASCII characters");
         Problem::bad_request("invalid_header", detail)
     })?;
+    let key = actor.key;
     let hold = hold(&state, key, &name)?;
     let (request, fingerprint) = fingerprint(&state, request).await?;
-    match state.store.begin_once(key, name.clone(), fingerprint).await? {
+    match state.store.begin_once(&actor, name.clone(), fingerprint).await? {
         Once::New => {}
         Once::Done(answer) => return replay(&name, answer),
         Once::Other => {
@@ -106,6 +108,10 @@ async fn fingerprint(state: &ApiState, request: Request) -> Result<(Request, [u8
         .chain_update([0])
         .chain_update(text(header::CONTENT_TYPE))
         .chain_update([0]);
+    // An operator's call for another workspace or partner is another call.
+    for (name, tenant) in [WORKSPACE, PARTNER].into_iter().filter_map(|name| Some((name, parts.headers.get(name)?))) {
+        hash.update([name.as_bytes(), &[0], tenant.as_bytes(), &[0]].concat());
+    }
     if text(header::CONTENT_TYPE).starts_with(b"application/json")
         && !parts.headers.contains_key(header::CONTENT_ENCODING)
     {

@@ -236,7 +236,7 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ("missing_token", 401, "The call needs a key.", "Send `authorization: Bearer TOKEN`."),
     (
         "name_missing",
-        400,
+        422,
         "JavaScript without a manifest has no name.",
         "Add `?name=NAME`, or send a form with a `function.toml`.",
     ),

@@ -69,6 +69,7 @@ mod tests;
 mod tokens;
 mod types;
 mod vaulting;
+mod version_texts;
 mod wishes;
 mod work;
 mod writer;
@@ -95,3 +96,4 @@ pub use types::{
     SourcePatch, Standing, StoreConfig, Turn, Vouched, Want,
 };
 pub use vaulting::VaultState;
+pub use version_texts::Newest;

@@ -1,5 +1,6 @@
 //! Function versions from outside: what was found in them, what they change, and which may be chosen.
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tidegate::catalog::component_from_core;
 
@@ -103,4 +104,62 @@ async fn a_yanked_version_is_chosen_by_nobody_until_it_is_restored() {
     assert_eq!(apis.control("PATCH", &path, Some(&json!({"pinned": two}))).await.status, 200, "it still may be");
     let long = post(&apis, "versions/2/deprecate", json!({"reason": "x".repeat(201)})).await;
     assert_eq!((long.status, long.json()["code"].clone()), (422, json!("invalid_reason")));
+}
+
+async fn push_script(apis: &Apis, kind: &str, body: &str) -> Value {
+    let token = format!("Bearer {}", apis.token);
+    let headers = [("authorization", token.as_str()), ("content-type", kind)];
+    let answer = send(apis.admin, "POST", "/api/v1/functions?name=lone", &headers, body.as_bytes()).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer.json()["version"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_is_pushed_again_is_the_same_version_also_when_another_engine_makes_other_bytes_of_it() {
+    let apis = Apis::start(&[]).await;
+    let (one, two) = ("async function onTrack() {}", "async function onTrack() { return 1 }");
+    let first = push_script(&apis, "text/javascript", one).await;
+    assert_eq!(first["version"], "0.1.0");
+    // As if it had been built before this program's engine was.
+    let sql = Connection::open(apis.dir.path().join("tidegate.db")).unwrap();
+    let changed = sql.execute("UPDATE function_versions SET digest = zeroblob(32)", []).unwrap();
+    assert_eq!(changed, 1);
+    let again = push_script(&apis, "text/javascript", one).await;
+    assert_eq!((&again["id"], &again["version"]), (&first["id"], &first["version"]));
+    assert_eq!(push_script(&apis, "text/javascript", two).await["version"], "0.1.1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_without_its_manifest_is_not_the_version_that_had_one() {
+    let apis = Apis::start(&[]).await;
+    let script = "async function onTrack() {}";
+    let form = format!(
+        "--e\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\n{script}\r\n\
+         --e\r\ncontent-disposition: form-data; name=\"function.toml\"\r\n\r\nname = \"lone\"\nversion = \"0.1.7\"\n\
+         events = [\"track\"]\n[egress]\nallow = [\"https://api.example.com\"]\r\n--e--\r\n"
+    );
+    let with = push_script(&apis, "multipart/form-data; boundary=e", &form).await;
+    let without = push_script(&apis, "text/javascript", script).await;
+    assert_eq!((&with["version"], &without["version"]), (&json!("0.1.7"), &json!("0.1.8")));
+    let again = push_script(&apis, "text/javascript", script).await;
+    assert_eq!(again["id"], without["id"]);
+}
+
+#[tokio::test]
+async fn a_version_is_found_by_its_text_its_digest_or_its_id_among_many() {
+    let apis = Apis::start(&[]).await;
+    let mut versions = Vec::new();
+    for number in 0..5 {
+        versions.push(push(&apis, &number.to_string(), "").await["version"].clone());
+    }
+    for version in &versions {
+        for key in ["version", "digest", "id"] {
+            let path = format!("/api/v1/functions/mailer/versions/{}", version[key].as_str().unwrap());
+            assert_eq!(apis.control("GET", &path, None).await.json()["id"], version["id"], "{path}");
+        }
+    }
+    for key in ["5", "sha256:00", "sha256:+0", "SHA256:", "%F0%9F%8C%8A", "fnv_0", ""] {
+        let path = format!("/api/v1/functions/mailer/versions/{key}");
+        assert_eq!(apis.control("GET", &path, None).await.status, 404, "{path}");
+    }
 }
