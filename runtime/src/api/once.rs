@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Limited};
 use sha2::{Digest, Sha256};
 
 use super::auth::{PARTNER, WORKSPACE};
+use super::control::CONTENT_DIGEST;
 use super::extract::refused;
 use super::{ApiState, Problem, body};
 use crate::model::{Actor, KeyId};
@@ -99,7 +100,8 @@ pub(super) async fn once(
     call.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// What tells this request from others. Uploads are told apart by their length: what they are is their digest.
+/// What tells this request from others. Uploads are told apart by their length, and by their digest where they say it: they are not read
+/// twice.
 async fn fingerprint(state: &ApiState, request: Request) -> Result<(Request, [u8; 32]), Problem> {
     let (parts, mut body) = request.into_parts();
     let text = |name: HeaderName| parts.headers.get(name).map(|value| value.as_bytes().to_vec()).unwrap_or_default();
@@ -123,6 +125,7 @@ async fn fingerprint(state: &ApiState, request: Request) -> Result<(Request, [u8
         body = Body::from(bytes);
     } else {
         hash.update(text(header::CONTENT_LENGTH));
+        hash.update(text(HeaderName::from_static(CONTENT_DIGEST)));
     }
     Ok((Request::from_parts(parts, body), hash.finalize().into()))
 }

@@ -143,6 +143,7 @@ fn otherwise(kind: &str) -> &'static str {
     match kind {
         // It has no name of its own: what it joins is all there is to it.
         "connection" => "`tidegate connection list` shows it",
+        "signing key" => "`tidegate signing-key list` shows it, and whether it was taken back",
         _ => "choose another name, or change that one",
     }
 }

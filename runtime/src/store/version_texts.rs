@@ -1,4 +1,5 @@
-//! Which versions a text names, and which texts no version has: found by an index, however many versions there are.
+//! Which versions a text names, which texts no version has, and which version is the newest: found by an index, however many versions
+//! there are.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -6,7 +7,7 @@ use super::error::StoreError;
 use super::functions::{VERSION_COLUMNS, get, version_from};
 use super::handle::Store;
 use super::rows::{count, uuid};
-use crate::model::{Actor, Digest, FunctionId, FunctionVersion};
+use crate::model::{Actor, Digest, FunctionId, FunctionVersion, VersionState};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -34,6 +35,12 @@ impl Store {
     pub async fn newest_version(&self, actor: &Actor, id: FunctionId, script: String) -> Result<Option<Newest>> {
         let actor = actor.clone();
         self.readers.read(move |sql| newest(sql, &actor, id, &script)).await
+    }
+
+    /// The newest version that an actor sees and that is not yanked.
+    pub async fn newest_choosable(&self, actor: &Actor, id: FunctionId) -> Result<Option<FunctionVersion>> {
+        let actor = actor.clone();
+        self.readers.read(move |sql| choosable(sql, &actor, id)).await
     }
 
     /// The first number from this one on that no version has as its text behind these characters.
@@ -71,6 +78,16 @@ fn newest(sql: &Connection, actor: &Actor, function: FunctionId, script: &str) -
         .prepare_cached("SELECT 1 FROM version_scripts WHERE version = ?1 AND text = ?2")?
         .exists(params![uuid(version.id.uuid()), script])?;
     Ok(Some(Newest { version, is_of_text }))
+}
+
+fn choosable(sql: &Connection, actor: &Actor, function: FunctionId) -> Result<Option<FunctionVersion>> {
+    let function = get(sql, actor, function)?;
+    let select = format!(
+        "SELECT {VERSION_COLUMNS} FROM function_versions
+         WHERE function = ?1 AND (?2 OR approved_at IS NOT NULL) AND state <> ?3 ORDER BY id DESC LIMIT 1"
+    );
+    let parameters = params![uuid(function.id.uuid()), actor.customer().is_none(), VersionState::Yanked.as_str()];
+    Ok(sql.prepare_cached(&select)?.query_row(parameters, version_from).optional()?)
 }
 
 /// The digest of a version with this text, if there is one. Whether it may be chosen does not matter: who reads the text means one thing.

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use tidegate::catalog::component_from_core;
+use tidegate::catalog::{component_from_core, content_digest};
 
 use super::{Answer, Apis, send};
 
@@ -162,4 +162,30 @@ async fn a_version_is_found_by_its_text_its_digest_or_its_id_among_many() {
         let path = format!("/api/v1/functions/mailer/versions/{key}");
         assert_eq!(apis.control("GET", &path, None).await.status, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn an_upload_that_arrives_otherwise_than_it_was_sent_is_refused() {
+    let apis = Apis::start(&[]).await;
+    let manifest = |version: &str| format!("name = \"mailer\"\nversion = \"{version}\"\nevents = [\"track\"]");
+    let component = |version: &str| component_from_core(WAT.as_bytes(), &manifest(version)).unwrap();
+    let token = format!("Bearer {}", apis.token);
+    let upload = async |digest: &str, more: (&str, &str), body: &[u8]| {
+        let headers =
+            [("authorization", token.as_str()), ("content-type", "application/wasm"), ("content-digest", digest), more];
+        let answer = send(apis.admin, "POST", "/api/v1/functions", &headers, body).await;
+        (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let (one, two) = (component("1"), component("2"));
+    let (of_one, of_two) = (content_digest::of(&one), content_digest::of(&two));
+    let none = ("accept", "*/*");
+    assert_eq!(upload(&of_two, none, &one).await, (422, "digest_mismatch".to_owned()));
+    assert_eq!(upload("sha-512=:AAAA:", none, &one).await, (400, "invalid_header".to_owned()));
+    assert_eq!(apis.control("GET", "/api/v1/functions", None).await.json()["items"], json!([]), "nothing is stored");
+    assert_eq!(upload(&of_one, none, &one).await.0, 201);
+    // Two uploads of one length are told apart, too.
+    assert_eq!(one.len(), two.len());
+    let key = ("idempotency-key", "k");
+    assert_eq!(upload(&of_one, key, &one).await.0, 201);
+    assert_eq!(upload(&of_two, key, &two).await, (409, "idempotency_key_reused".to_owned()));
 }

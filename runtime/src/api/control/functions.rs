@@ -173,7 +173,9 @@ pub(super) async fn find_version(
 /// manifest names.
 #[utoipa::path(post, path = "/api/v1/functions", tag = "functions",
     params(upload::UploadQuery, ("tidegate-signature" = Option<String>, Header, pattern = "^ed25519 [0-9a-fA-F]{64} [0-9]{1,19} [0-9a-fA-F]{128}$",
-        description = "Who made it: `ed25519 PUBLIC-KEY SEQUENCE SIGNATURE`, as `tidegate function sign` writes it.")),
+        description = "Who made it: `ed25519 PUBLIC-KEY SEQUENCE SIGNATURE`, as `tidegate function sign` writes it."),
+        ("content-digest" = Option<String>, Header, pattern = "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$",
+        description = "The SHA-256 of the body (RFC 9530): one that arrives otherwise is refused.")),
     request_body(description = "The component itself, JavaScript, or a form with either",
         content((String = "application/wasm"), (String = "text/javascript"), (upload::Form = "multipart/form-data"))),
     responses((status = 201, body = Uploaded)))]

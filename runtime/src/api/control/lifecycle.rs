@@ -18,10 +18,8 @@ use super::turns::{approved, beyond_approved};
 use crate::api::extract::{Asked, Body, PageQuery, id};
 use crate::api::{ApiState, Problem};
 use crate::catalog::checklist::checklist;
-use crate::model::{
-    Actor, CheckItem, Function, FunctionVersion, Invitation, Manifest, Role, Stage, UnknownStage, VersionState,
-};
-use crate::store::{NewReview, Page};
+use crate::model::{Actor, CheckItem, Function, FunctionVersion, Invitation, Manifest, Role, Stage, UnknownStage};
+use crate::store::NewReview;
 
 /// Days for which a link invites unless it says otherwise: a month is a round of a beta.
 const LINK_DAYS: u32 = 30;
@@ -141,16 +139,9 @@ async fn meant(
     if named.is_some() {
         return wanted_version(state, actor, function, named.map(String::as_str)).await;
     }
-    let mut wanted = function.current;
-    let mut page = Page { after: None, limit: Page::MAX };
-    loop {
-        let versions = state.store.list_versions(actor, function.id, &page).await?;
-        let newest = versions.items.iter().rev().find(|version| version.state != VersionState::Yanked);
-        wanted = newest.map_or(wanted, |version| version.id);
-        match versions.next {
-            Some(next) => page.after = Some(next),
-            None => return Ok(state.store.get_version(actor, function.id, wanted).await?),
-        }
+    match state.store.newest_choosable(actor, function.id).await? {
+        Some(newest) => Ok(newest),
+        None => Ok(state.store.get_version(actor, function.id, function.current).await?),
     }
 }
 

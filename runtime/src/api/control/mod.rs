@@ -51,6 +51,8 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(super) use upload::CONTENT_DIGEST;
+
 use super::auth::{authorise, unrouted};
 use super::changing::changing;
 use super::etags::etags;

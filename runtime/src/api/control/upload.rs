@@ -16,6 +16,7 @@ use crate::api::extract::refused;
 use crate::api::spool::spool;
 use crate::api::{ApiState, Problem};
 use crate::catalog::cases::{self, Case};
+use crate::catalog::content_digest::{self, ContentDigestError};
 use crate::catalog::manifest::MAX_NAME;
 pub(super) use crate::catalog::workshop::Made;
 use crate::catalog::workshop::{Job, Share, Turn, WorkError, Wrong};
@@ -115,6 +116,9 @@ pub(super) struct Received {
     /// Held until the function is stored: the next upload of this partner is told apart from it.
     pub(super) share: Share,
 }
+
+/// By which a sender says what they send.
+pub(in crate::api) const CONTENT_DIGEST: &str = "content-digest";
 
 /// What is to be built of which bytes, and the version that it may be already, with the text of the next one.
 struct Order {
@@ -235,7 +239,18 @@ async fn whole(
     let spooled = spooled.map_err(|error| shown(&error))?;
     let turn = state.workshop.turn(share).await.map_err(|error| problem(&error))?;
     let bytes = spooled.bytes().await.map_err(|error| shown(&ReadError::Spool(error)))?;
+    intact(&parts, &bytes)?;
     Ok((parts, bytes, turn))
+}
+
+/// Compares what arrived with what its sender says of it, if they do.
+fn intact(parts: &Parts, bytes: &[u8]) -> Result<(), Problem> {
+    let Some(said) = parts.headers.get(CONTENT_DIGEST) else { return Ok(()) };
+    let said = String::from_utf8_lossy(said.as_bytes());
+    content_digest::check(&said, bytes).map_err(|error| match error {
+        ContentDigestError::Form(_) => Problem::bad_request("invalid_header", error.to_string()),
+        ContentDigestError::Other { .. } => Problem::unprocessable("digest_mismatch", error.to_string()),
+    })
 }
 
 /// A form that was read within the bound, so that nothing in it can be larger than that.
