@@ -243,6 +243,25 @@ async fn hints_name_what_the_command_at_hand_has() {
     let unknown = ["function", "show", "webhook", "--version", &format!("ver_{}", "0".repeat(32))];
     refused(&user.run(&unknown, &operator, ""), 1, &["tidegate function versions webhook"]);
 
+    // A key belongs where its role is; what the environment names is for all commands.
+    let create =
+        |role: &str, flag: &str| user.run(&["key", "create", "k", "--role", role, flag, "other"], &operator, "");
+    refused(&create("workspace-admin", "--partner"), 2, &["`--partner other`", "`workspace-admin`", "--workspace"]);
+    refused(
+        &create("partner-developer", "--workspace"),
+        2,
+        &["`--workspace other`", "`partner-developer`", "--partner"],
+    );
+    refused(&create("operator", "--workspace"), 2, &["`--workspace other`", "the host"]);
+    refused(&create("operator", "--partner"), 2, &["`--partner other`", "the host"]);
+    let elsewhere = [operator[0], operator[1], ("TIDEGATE_PARTNER", "default")];
+    good(user.run(&["key", "create", "k", "--role", "workspace-admin"], &elsewhere, ""));
+
+    // What is gone is said in words.
+    good(user.run(&["suppression", "add", "bob"], &operator, ""));
+    let gone = good(user.run(&["suppression", "remove", "bob"], &operator, ""));
+    assert!(gone.stdout.is_empty() && text(&gone).contains("bob"), "{gone:?}");
+
     // Nothing to agree to is said.
     let made =
         ["--output", "json", "destination", "create", "D", "--function", "webhook", "--set", "url=https://a.example"];

@@ -294,7 +294,7 @@ async fn javascript_that_cannot_be_built_is_refused_with_every_place() {
     assert_eq!((&finding["file"], &finding["line"]), (&json!("f.ts"), &json!(3)), "{problem}");
     assert_eq!(finding["message"], "TypeError: no");
     is_problem(&upload(&host, "?name=f", "text/javascript", b"\xff\xfe").await, 422, "invalid_source");
-    is_problem(&upload(&host, "", "text/javascript", b"function onTrack() {}").await, 400, "name_missing");
+    is_problem(&upload(&host, "", "text/javascript", b"function onTrack() {}").await, 422, "name_missing");
     is_problem(&upload(&host, "?name=A", "text/javascript", b"function onTrack() {}").await, 400, "invalid_name");
     is_problem(&upload(&host, "?nam=a", "text/javascript", b"").await, 400, "invalid_query");
     let form = "--e\r\ncontent-disposition: form-data; name=\"bundle\"\r\n\r\nfunction onTrack() {}\r\n\
@@ -314,7 +314,15 @@ async fn push_sends_javascript_as_it_is_and_prints_what_the_host_says_of_it() {
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
-    let (code, made, said) = push(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions/slack"));
+    let slack = Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions/slack");
+    // To a host that only listens: what is sent says what it is.
+    let mut command = std::process::Command::new(program());
+    command.args(["function", "push", "--token", "t", "--server", &partner.url()]).arg(&slack).output().unwrap();
+    let sent = partner.received.lock().unwrap().pop().unwrap();
+    let said = tidegate::catalog::content_digest::of(&sent.body);
+    assert_eq!(sent.headers["content-digest"], said.as_str());
+
+    let (code, made, said) = push(&slack);
     assert_eq!(code, Some(0), "{said}");
     let made: Value = serde_json::from_str(&made).unwrap();
     assert_eq!((&made["function"]["name"], &made["findings"]), (&json!("slack"), &json!([])));

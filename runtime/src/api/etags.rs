@@ -1,13 +1,10 @@
 //! `etag`, `if-none-match` and `if-match`: nobody changes what somebody else has changed since they read it.
 //!
-//! Guarantees: a change with `if-match` is made only if the thing is as it was when that tag was given, and no other change comes
-//! between the look and the change. A tag covers what people changed, not counters that move by themselves. The look is a call like
-//! any other: who may not see a thing is told so.
-
-use std::sync::Arc;
+//! Guarantees: a tag covers what people changed, not counters that move by themselves. The look before a change is a call like any
+//! other: who may not see a thing is told so. What then becomes of the change is in `changing.rs`.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -15,17 +12,19 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{ApiState, Problem};
+use super::Problem;
+use super::changing::Look;
 
 /// Fields that move without anybody changing the thing.
 const MOVING: [&str; 3] = ["rejected", "health", "last_used_at"];
 
+/// Whether a call changes a thing that has a tag.
+pub(super) fn is_change(method: &Method) -> bool {
+    [Method::PATCH, Method::DELETE].contains(method)
+}
+
 /// The layer.
-pub(super) async fn etags(
-    State(state): State<Arc<ApiState>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
+pub(super) async fn etags(mut request: Request, next: Next) -> Result<Response, Problem> {
     let method = request.method().clone();
     if method == Method::GET {
         let known = text(request.headers(), header::IF_NONE_MATCH);
@@ -38,27 +37,12 @@ pub(super) async fn etags(
             _ => answer,
         });
     }
-    if ![Method::PATCH, Method::DELETE].contains(&method) {
-        return Ok(next.run(request).await);
+    if is_change(&method) && request.headers().contains_key(header::IF_MATCH) {
+        request.extensions_mut().insert(Look(next.clone()));
     }
-    let Some(wanted) = text(request.headers(), header::IF_MATCH) else {
-        let _others = state.changing.read().await;
-        return Ok(tagged_change(&method, next.run(request).await).await?.1);
-    };
-    let _alone = state.changing.write().await;
-    let (parts, body) = request.into_parts();
-    let mut look = parts.clone();
-    look.method = Method::GET;
-    let (tag, found) = tagged(next.clone().run(Request::from_parts(look, Body::empty())).await).await?;
-    if !found.status().is_success() {
-        return Ok(found);
-    }
-    if !tag.is_some_and(|tag| names(&wanted, &tag)) {
-        let detail = "it was changed since you read it (`if-match` names another `etag`): read it again";
-        let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail);
-        return Ok((rates(&found), problem).into_response());
-    }
-    Ok(tagged_change(&method, next.run(Request::from_parts(parts, body)).await).await?.1)
+    let answer = next.run(request).await;
+    // A change's answer shows the thing as it is now, with its new tag.
+    Ok(if method == Method::PATCH { tagged(answer).await?.1 } else { answer })
 }
 
 /// What an answer says of the calls that are left: it holds for the one that is given instead of it.
@@ -71,13 +55,8 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// A change's answer shows the thing as it is now, with its new tag.
-async fn tagged_change(method: &Method, answer: Response) -> Result<(Option<String>, Response), Problem> {
-    if *method == Method::PATCH { tagged(answer).await } else { Ok((None, answer)) }
-}
-
 /// Gives an answer its tag, if it shows something.
-async fn tagged(answer: Response) -> Result<(Option<String>, Response), Problem> {
+pub(super) async fn tagged(answer: Response) -> Result<(Option<String>, Response), Problem> {
     let json = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
     if answer.status() != StatusCode::OK || !json {
         return Ok((None, answer));
@@ -111,7 +90,7 @@ fn tag_value(tag: &str) -> HeaderValue {
 }
 
 /// Whether a header of tags names this one. Weak tags are taken too: proxies weaken them when they compress.
-fn names(header: &str, tag: &str) -> bool {
+pub(super) fn names(header: &str, tag: &str) -> bool {
     header.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag)
 }
 

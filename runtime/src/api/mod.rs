@@ -8,6 +8,7 @@
 
 mod auth;
 mod body;
+mod changing;
 pub mod control;
 mod etags;
 mod extract;

@@ -15,6 +15,8 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use sha2::{Digest, Sha256};
 
+use super::auth::{PARTNER, WORKSPACE};
+use super::control::CONTENT_DIGEST;
 use super::extract::refused;
 use super::{ApiState, Problem, body};
 use crate::model::{Actor, KeyId};
@@ -61,8 +63,8 @@ pub(super) async fn once(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let actor = request.extensions().get::<Actor>().map(|actor| actor.key);
-    let (Some(key), Some(name), true) = (actor, request.headers().get(NAME), request.method() == Method::POST) else {
+    let actor = request.extensions().get::<Actor>().cloned();
+    let (Some(actor), Some(name), true) = (actor, request.headers().get(NAME), request.method() == Method::POST) else {
         return Ok(next.run(request).await);
     };
     let fits = |name: &&str| (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
@@ -70,9 +72,10 @@ pub(super) async fn once(
         let detail = format!("`idempotency-key` must have 1 to {MAX_NAME} visible ASCII characters");
         Problem::bad_request("invalid_header", detail)
     })?;
+    let key = actor.key;
     let hold = hold(&state, key, &name)?;
     let (request, fingerprint) = fingerprint(&state, request).await?;
-    match state.store.begin_once(key, name.clone(), fingerprint).await? {
+    match state.store.begin_once(&actor, name.clone(), fingerprint).await? {
         Once::New => {}
         Once::Done(answer) => return replay(&name, answer),
         Once::Other => {
@@ -97,7 +100,8 @@ pub(super) async fn once(
     call.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// What tells this request from others. Uploads are told apart by their length: what they are is their digest.
+/// What tells this request from others. Uploads are told apart by their length, and by their digest where they say it: they are not read
+/// twice.
 async fn fingerprint(state: &ApiState, request: Request) -> Result<(Request, [u8; 32]), Problem> {
     let (parts, mut body) = request.into_parts();
     let text = |name: HeaderName| parts.headers.get(name).map(|value| value.as_bytes().to_vec()).unwrap_or_default();
@@ -106,6 +110,10 @@ async fn fingerprint(state: &ApiState, request: Request) -> Result<(Request, [u8
         .chain_update([0])
         .chain_update(text(header::CONTENT_TYPE))
         .chain_update([0]);
+    // An operator's call for another workspace or partner is another call.
+    for (name, tenant) in [WORKSPACE, PARTNER].into_iter().filter_map(|name| Some((name, parts.headers.get(name)?))) {
+        hash.update([name.as_bytes(), &[0], tenant.as_bytes(), &[0]].concat());
+    }
     if text(header::CONTENT_TYPE).starts_with(b"application/json")
         && !parts.headers.contains_key(header::CONTENT_ENCODING)
     {
@@ -117,6 +125,7 @@ async fn fingerprint(state: &ApiState, request: Request) -> Result<(Request, [u8
         body = Body::from(bytes);
     } else {
         hash.update(text(header::CONTENT_LENGTH));
+        hash.update(text(HeaderName::from_static(CONTENT_DIGEST)));
     }
     Ok((Request::from_parts(parts, body), hash.finalize().into()))
 }

@@ -221,6 +221,7 @@ pub(super) const CALLS: &[(Method, &str, Action)] = &[
     (Method::POST, "/functions", DevelopFunctions),
     (Method::GET, "/functions/{id}", ReadCatalogue),
     (Method::PATCH, "/functions/{id}", DevelopFunctions),
+    (Method::DELETE, "/functions/{id}", DevelopFunctions),
     (Method::POST, "/functions/{id}/deploy", DevelopFunctions),
     (Method::GET, "/functions/{id}/versions", DevelopFunctions),
     (Method::POST, "/functions/{id}/versions", DevelopFunctions),

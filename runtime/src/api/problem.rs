@@ -167,7 +167,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let detail = error.to_string();
         match error {
-            StoreError::NotFound { .. } => Self::not_found(detail),
+            StoreError::NotFound { .. } | StoreError::NoInvitation => Self::not_found(detail),
             StoreError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "name_taken", detail),
             StoreError::Changed { .. } | StoreError::NotNow { .. } => {
                 Self::new(StatusCode::CONFLICT, "not_now", detail)

@@ -59,6 +59,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "Read the errors; `\"consent\": true` in the change (`tidegate destination update --consent`) agrees to it.",
     ),
     (
+        "digest_mismatch",
+        422,
+        "The body that arrived is not the one that `content-digest` is of.",
+        "Send it again; the answer has the digest of what arrived.",
+    ),
+    (
         "disk_full",
         503,
         "The disk of the data directory is full; nothing was changed.",
@@ -236,7 +242,7 @@ const CODES: &[(&str, u16, &str, &str)] = &[
     ("missing_token", 401, "The call needs a key.", "Send `authorization: Bearer TOKEN`."),
     (
         "name_missing",
-        400,
+        422,
         "JavaScript without a manifest has no name.",
         "Add `?name=NAME`, or send a form with a `function.toml`.",
     ),

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::catalog::settings;
 use crate::catalog::workshop::Workshop;
@@ -16,6 +16,7 @@ use crate::model::{DeliveryFigures, DestinationHealth, DestinationId, KeyId, Tri
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 
+use super::changing::Changing;
 use super::metrics::Metrics;
 use super::once::UnderWay;
 use super::wrong_keys::WrongKeys;
@@ -58,8 +59,8 @@ pub struct ApiState {
     pub(super) rates: Quota<KeyId>,
     /// Calls that are to take place once, and have not ended.
     pub(super) under_way: UnderWay,
-    /// Held alone by a change that first looks.
-    pub(super) changing: RwLock<()>,
+    /// Changes that are being made.
+    pub(super) changing: Changing,
     http: HttpConfig,
 }
 
@@ -88,7 +89,7 @@ impl ApiState {
             control: config.control,
             rates: Quota::new(config.control.key_requests_per_s, config.control.key_burst),
             under_way: UnderWay::default(),
-            changing: RwLock::default(),
+            changing: Changing::default(),
             wrong_keys: WrongKeys::new(config.control.wrong_keys, config.control.wrong_key_pause),
             replay: config.replay.clone(),
             http: config.http,

@@ -156,6 +156,7 @@ impl Case {
             found.add(&format!("requests[{at}]"), line);
         }
         found.subset("outcome", &self.outcome, &report["outcome"]);
+        found.explained("outcome.code", text(&report["outcome"]["message"]));
         for (at, expected) in self.outcomes.iter().enumerate() {
             found.subset(&format!("outcomes[{at}]"), expected, &report["outcomes"][at]);
         }
@@ -179,6 +180,14 @@ fn text(value: &Value) -> &str {
 struct Differences(Vec<String>);
 
 impl Differences {
+    /// Adds what the host said to a difference, for whoever cannot see why it ended otherwise.
+    fn explained(&mut self, place: &str, why: &str) {
+        let line = self.0.iter_mut().find(|line| line.split(':').next() == Some(place));
+        if let (Some(line), false) = (line, why.is_empty()) {
+            line.push_str(&format!(" ({why})"));
+        }
+    }
+
     fn add(&mut self, place: &str, line: String) {
         self.0.push(format!("{place}: {line}"));
     }
@@ -268,6 +277,15 @@ mod tests {
     #[test]
     fn a_report_that_has_what_is_expected_has_no_differences() {
         assert_eq!(case().differences(&report()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_outcome_that_differs_says_why_it_ended_so() {
+        let mut report = report();
+        report["outcome"] =
+            json!({"code": "egress_denied", "message": "`h.example` is named by no manifest", "retryable": false});
+        let why = "outcome.code: expected \"delivered\", got \"egress_denied\" (`h.example` is named by no manifest)";
+        assert!(case().differences(&report).contains(&why.to_owned()), "{:?}", case().differences(&report));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod cases_write;
 pub mod checklist;
 pub mod compare;
 pub mod component;
+pub mod content_digest;
 pub mod declared;
 pub mod inspect;
 pub mod javascript;

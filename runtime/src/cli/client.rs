@@ -18,6 +18,7 @@ use super::progress::Progress;
 pub(super) use super::target::ServerArgs;
 use super::target::Target;
 use crate::catalog::Finding;
+use crate::catalog::content_digest;
 use crate::egress::{Caller, caller, is_tls_error, is_untrusted};
 
 /// How long one call may take beside its bytes: an upload is compiled in it.
@@ -120,8 +121,11 @@ impl Client {
         progress: &Progress,
     ) -> anyhow::Result<Value> {
         progress.bytes("uploading", body.len() as u64);
+        // What a proxy cut off or changed on the way is refused, and not taken for what was meant.
+        let digest = content_digest::of(&body);
+        let headers = [headers, &[("content-digest", digest.as_str())]].concat();
         let body = Upload { bytes: body, sent: 0, progress: progress.clone() };
-        let answer = self.send(Method::POST, path, kind, headers, body).await;
+        let answer = self.send(Method::POST, path, kind, &headers, body).await;
         progress.done();
         answer
     }

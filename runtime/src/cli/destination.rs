@@ -224,6 +224,9 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
             let client = Client::new(server)?;
             let before = client.get(&at(&id)).await?;
             print::one(format, &client.patch(&at(&id), &json!({"consent": true})).await?);
+            for sentence in before["asks"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                eprintln!("agreed: {sentence}");
+            }
             if before["held"].is_null() {
                 eprintln!("there was nothing to agree to: {id} runs the version that it is to run");
             }

@@ -12,7 +12,7 @@ use super::print::{self, Format};
 use super::source::{PageArgs, changes, page};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::Role;
+use crate::model::{Role, Side};
 use crate::store::Store;
 
 #[derive(clap::Subcommand)]
@@ -101,6 +101,7 @@ const KEYS: &str = "/api/v1/keys";
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     match command {
         Command::Create { name, role, days, server } => {
+            belongs(role, &server)?;
             let ends = |days: u32| Clock::System.now().plus(Duration::from_secs(u64::from(days) * 86_400)).to_string();
             let body = changes([
                 ("name", Some(Value::from(name))),
@@ -134,6 +135,21 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Recover { config, data } => recover(config, data, format).await?,
     }
     Ok(0)
+}
+
+/// Whether a role goes with the tenants that flags name. What the environment or a profile names is for all commands, and left aside.
+fn belongs(role: Role, server: &ServerArgs) -> Result<(), Exit> {
+    let (workspace, partner) = (server.workspace.as_deref(), server.partner.as_deref());
+    let (flag, given, place) = match (role.side(), workspace, partner) {
+        (Side::Workspace, _, Some(partner)) => ("partner", partner, "a workspace (`--workspace`)"),
+        (Side::Partner, Some(workspace), _) => ("workspace", workspace, "a partner (`--partner`)"),
+        (Side::Host, Some(workspace), _) => ("workspace", workspace, "the host"),
+        (Side::Host, None, Some(partner)) => ("partner", partner, "the host"),
+        _ => return Ok(()),
+    };
+    Err(Exit::Misuse(format!(
+        "`--{flag} {given}`: a key with the role `{role}` belongs to {place}: leave `--{flag}` out"
+    )))
 }
 
 async fn recover(config: Option<PathBuf>, data: Option<PathBuf>, format: Format) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::client::{Client, ServerArgs, encode};
-use super::print::{self, Format};
+use super::print::Format;
 use super::source::{PageArgs, page};
 
 #[derive(clap::Subcommand)]
@@ -50,7 +50,8 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
             let Some(id) = found.pointer("/items/0/id").and_then(serde_json::Value::as_str) else {
                 anyhow::bail!("`{user}` is not suppressed: `tidegate suppression list` shows who is");
             };
-            print::one(format, &client.delete(&format!("{SUPPRESSIONS}/{}", encode(id))).await?);
+            client.delete(&format!("{SUPPRESSIONS}/{}", encode(id))).await?;
+            eprintln!("{user} is suppressed no more: what comes from here on is taken in");
         }
     }
     Ok(0)

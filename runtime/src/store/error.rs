@@ -42,7 +42,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The name is taken.
-    #[error("there is already a {kind} `{name}`: choose another name, or change that one")]
+    #[error("there is already a {kind} `{name}`: {}", otherwise(kind))]
     Conflict {
         /// What kind of thing.
         kind: &'static str,
@@ -57,6 +57,11 @@ pub enum StoreError {
         /// The id that was given.
         id: String,
     },
+    /// A code opens no function.
+    #[error(
+        "the code opens no function: it is wrong, over or taken back, or its function is not out yet; ask the partner for a new one"
+    )]
+    NoInvitation,
     /// Somebody changed it between the look and the change.
     #[error("the {kind} `{id}` was changed by others at the same moment, and nothing was done: do it again")]
     Changed {
@@ -98,7 +103,8 @@ pub enum StoreError {
     },
     /// A signed upload is not newer than one that was taken before.
     #[error(
-        "the signature of `{function}` has the sequence {sequence}, and {last} was taken before: an older signed version is not          taken as a new one; sign it again if it is meant"
+        "the signature of `{function}` has the sequence {sequence}, and {last} was taken before: an older signed version is not \
+         taken as a new one; sign it again if it is meant"
     )]
     Replayed {
         /// The function's name.
@@ -130,6 +136,16 @@ pub enum StoreError {
     /// The store stopped after a failed commit, or is closing.
     #[error("the store has stopped: {0}; nothing is taken until the process is started again")]
     Stopped(Arc<str>),
+}
+
+/// What to do where there is such a thing already.
+fn otherwise(kind: &str) -> &'static str {
+    match kind {
+        // It has no name of its own: what it joins is all there is to it.
+        "connection" => "`tidegate connection list` shows it",
+        "signing key" => "`tidegate signing-key list` shows it, and whether it was taken back",
+        _ => "choose another name, or change that one",
+    }
 }
 
 /// The command that lists things of a kind.
@@ -187,6 +203,7 @@ impl StoreError {
             Self::Changed { .. }
             | Self::Conflict { .. }
             | Self::NotFound { .. }
+            | Self::NoInvitation
             | Self::NotNow { .. }
             | Self::BadCursor(_)
             | Self::Unsigned { .. }
@@ -216,6 +233,7 @@ impl StoreError {
             | Self::Changed { .. }
             | Self::Conflict { .. }
             | Self::NotFound { .. }
+            | Self::NoInvitation
             | Self::NotNow { .. }
             | Self::BadCursor(_)
             | Self::Unsigned { .. }

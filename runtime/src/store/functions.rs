@@ -12,6 +12,7 @@ use super::error::StoreError;
 use super::rows::{count, id, json, ms, optional, time, uuid};
 use super::signing;
 use super::types::{Page, Paged, Turn, Vouched};
+use super::version_texts;
 use super::work::Commit;
 use crate::model::{
     Actor, Checks, Digest, Function, FunctionId, FunctionVersion, Inspection, Manifest, PartnerId, ScriptText, Stage,
@@ -19,7 +20,9 @@ use crate::model::{
 };
 
 const COLUMNS: &str = "id, partner, name, current, created_at, previous, stage";
-const VERSION_COLUMNS: &str = "id, function, digest, manifest, size, created_at, state, reason, signing_key, sequence,
+/// What [`version_from`] reads.
+pub(super) const VERSION_COLUMNS: &str =
+    "id, function, digest, manifest, size, created_at, state, reason, signing_key, sequence,
     signature, approved_at IS NOT NULL";
 
 /// Which functions an actor sees: a partner (`?1`) its own; a workspace (`?2`) what is for all, what it was invited to, and
@@ -51,7 +54,8 @@ where
     })
 }
 
-fn version_from(row: &Row<'_>) -> rusqlite::Result<FunctionVersion> {
+/// A version of a row of [`VERSION_COLUMNS`].
+pub(super) fn version_from(row: &Row<'_>) -> rusqlite::Result<FunctionVersion> {
     Ok(FunctionVersion {
         id: id(row, 0, VersionId::from_uuid)?,
         function: id(row, 1, FunctionId::from_uuid)?,
@@ -133,7 +137,8 @@ pub(super) fn find(sql: &Connection, actor: &Actor, name: &str) -> Result<Option
     let mut found: Vec<_> =
         find.query_map(params![publisher, customer, name], from)?.collect::<rusqlite::Result<_>>()?;
     if found.len() > 1 {
-        let why = "several partners publish one of that name: give its id".to_owned();
+        let why =
+            "several partners publish one of that name: give its id, which `tidegate function list` shows".to_owned();
         return Err(StoreError::NotNow { what: "choose function", id: name.to_owned(), why });
     }
     Ok(found.pop())
@@ -224,7 +229,7 @@ pub(super) fn put(
         if let Some(same) = same {
             return Ok((function.clone(), same));
         }
-        if let Some(taken) = of_text(sql, function.id, &manifest.version)? {
+        if let Some(taken) = version_texts::of_text(sql, function.id, &manifest.version)? {
             return Err(StoreError::VersionTaken { function: manifest.name, version: manifest.version, taken });
         }
     }
@@ -270,15 +275,6 @@ pub(super) fn put(
     let owner = Owner::Partner(function.partner);
     audit::write(commit, actor, owner, "function.upload", version.id, None, Some(&version))?;
     Ok((function, version))
-}
-
-/// The digest of a version with this text, if there is one. Whether it may be chosen does not matter: who reads the text means one thing.
-fn of_text(sql: &Connection, function: FunctionId, text: &str) -> rusqlite::Result<Option<Digest>> {
-    sql.prepare_cached(
-        "SELECT digest FROM function_versions WHERE function = ?1 AND json_extract(manifest, '$.version') = ?2 LIMIT 1",
-    )?
-    .query_row(params![uuid(function.uuid()), text], |row| Ok(Digest(row.get(0)?)))
-    .optional()
 }
 
 fn insert(
@@ -466,6 +462,8 @@ pub(super) fn set_state(
         let why = "it is the current one: promote another version first".to_owned();
         return Err(StoreError::NotNow { what: "yank version", id: wanted.to_string(), why });
     }
+    // Saying the same again without a reason takes the one that was given away from nobody.
+    let reason = reason.or_else(|| before.reason.clone().filter(|_| before.state == state));
     let after = FunctionVersion { state, reason, ..before.clone() };
     commit
         .sql

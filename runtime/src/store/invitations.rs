@@ -111,8 +111,7 @@ pub(super) fn redeem(commit: &mut Commit<'_>, actor: &Actor, code: &str) -> Resu
         .query_row(params![tokens::hash(code), ms(commit.now)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     // A code that is wrong, over or taken back is answered alike.
-    let unknown = || StoreError::NotFound { kind: "invitation", id: "that code".to_owned() };
-    let (invitation, function) = found.ok_or_else(unknown)?;
+    let (invitation, function) = found.ok_or(StoreError::NoInvitation)?;
     let new = commit
         .sql
         .prepare_cached(
@@ -121,7 +120,7 @@ pub(super) fn redeem(commit: &mut Commit<'_>, actor: &Actor, code: &str) -> Resu
         .execute(params![uuid(actor.workspace.uuid()), function, invitation, ms(commit.now)])?;
     let function = FunctionId::from_uuid(Uuid::from_bytes(function));
     // Nobody sees it yet, or any more: then the link leads nowhere, and leaves nothing.
-    let function = functions::get(commit.sql, actor, function).map_err(|_| unknown())?;
+    let function = functions::get(commit.sql, actor, function).map_err(|_| StoreError::NoInvitation)?;
     if new > 0 {
         let owner = Owner::Workspace(actor.workspace);
         audit::write(commit, actor, owner, "invitation.redeem", function.id, None, Some(&function))?;

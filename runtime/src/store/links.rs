@@ -4,6 +4,8 @@
 //! up, a row that somebody changed opens nothing, and the text itself is kept nowhere. Opening it makes a key, a *session*: held to
 //! one workspace, a role and perhaps one destination, and ended by its time.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -147,23 +149,28 @@ fn revoke(commit: &mut Commit<'_>, actor: &Actor, link: LinkId) -> Result<(), St
     audit::write(commit, actor, Owner::Workspace(before.workspace), "link.revoke", link, Some(&before), Some(&after))
 }
 
-/// Makes the session of a link that was shown.
-fn open(commit: &mut Commit<'_>, shown: &str) -> Result<Result<(Key, String), LinkError>, StoreError> {
-    let Some((wanted, code)) = parse(shown) else { return Ok(Err(LinkError::Unknown)) };
+/// The link that was shown, if it opens something.
+fn shown(sql: &Connection, vault: &Vault, text: &str, now: Timestamp) -> Result<Result<Link, LinkError>, StoreError> {
+    let Some((wanted, code)) = parse(text) else { return Ok(Err(LinkError::Unknown)) };
     let find = format!("SELECT {COLUMNS} FROM links WHERE id = ?1");
-    let found = commit.sql.prepare_cached(&find)?.query_row([uuid(wanted.uuid())], from).optional()?;
+    let found = sql.prepare_cached(&find)?.query_row([uuid(wanted.uuid())], from).optional()?;
     // What is wrong with a link is told only to who has it.
-    let signed = |link: &Link| commit.shared.vault.has_signed(PURPOSE, &message(link), &code);
+    let signed = |link: &Link| vault.has_signed(PURPOSE, &message(link), &code);
     let Some(link) = found.filter(signed) else { return Ok(Err(LinkError::Unknown)) };
-    if link.revoked_at.is_some() {
-        return Ok(Err(LinkError::Revoked));
-    }
-    if let Some(opened) = link.opened_at {
-        return Ok(Err(LinkError::Opened(opened)));
-    }
-    if link.expires_at <= commit.now {
-        return Ok(Err(LinkError::Expired(link.expires_at)));
-    }
+    Ok(match (link.revoked_at, link.opened_at) {
+        (Some(_), _) => Err(LinkError::Revoked),
+        (None, Some(opened)) => Err(LinkError::Opened(opened)),
+        (None, None) if link.expires_at <= now => Err(LinkError::Expired(link.expires_at)),
+        (None, None) => Ok(link),
+    })
+}
+
+/// Makes the session of a link that was shown.
+fn open(commit: &mut Commit<'_>, text: &str) -> Result<Result<(Key, String), LinkError>, StoreError> {
+    let link = match shown(commit.sql, &commit.shared.vault, text, commit.now)? {
+        Ok(link) => link,
+        Err(error) => return Ok(Err(error)),
+    };
     let key = Key {
         id: KeyId::new(commit.now),
         name: link.name.clone(),
@@ -239,6 +246,12 @@ impl Store {
     /// # Errors
     /// The inner one says why the link opens nothing; the outer one that it could not be looked at.
     pub async fn open_link(&self, text: &str) -> Result<Result<(Key, String), LinkError>, StoreError> {
+        let (looked, shared, now) = (text.to_owned(), Arc::clone(&self.shared), self.shared.clock.now());
+        // Whoever shows anything at all, without a key, must not cost a commit and everybody's keys being read anew.
+        let look = self.readers.read(move |sql| shown(sql, &shared.vault, &looked, now)).await?;
+        if let Err(error) = look {
+            return Ok(Err(error));
+        }
         let text = text.to_owned();
         let opened = self.call(move |commit| open(commit, &text)).await?;
         self.reload_keys()?;

@@ -70,6 +70,7 @@ mod tests;
 mod tokens;
 mod types;
 mod vaulting;
+mod version_texts;
 mod wishes;
 mod work;
 mod writer;
@@ -96,3 +97,4 @@ pub use types::{
     SourcePatch, Standing, StoreConfig, Turn, Vouched, Want,
 };
 pub use vaulting::VaultState;
+pub use version_texts::Newest;

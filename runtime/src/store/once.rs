@@ -1,7 +1,7 @@
 //! Calls that are to take place once: what was asked under which name, and what was answered.
 //!
 //! Guarantees: the name is on disk before the call begins, so that after a crash nobody takes an unknown ending for a
-//! call that never was; names are kept for a day, of each key its own.
+//! call that never was; names are kept for a day, of each key its own; one tenant's many names end none of another's.
 
 use std::time::Duration;
 
@@ -10,13 +10,16 @@ use rusqlite::{OptionalExtension, params};
 use super::error::StoreError;
 use super::handle::Store;
 use super::rows::{ms, uuid};
-use crate::model::KeyId;
+use crate::model::{Actor, KeyId, Side};
 
 /// How long a name is kept: longer than any client tries again.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// Names that are kept at most; the oldest go first. Each is some hundred bytes, and up to `MAX_BODY` with its answer.
+/// Names that are kept at most; the oldest go first. Each is some hundred bytes, and more with its answer.
 const NAMES: i64 = 20_000;
+
+/// Names of one tenant that are kept at most, whatever keys it makes: its oldest go before anybody else's.
+const NAMES_OF_TENANT: i64 = 2_000;
 
 /// Names that one new one removes at most, so that no call waits for many.
 const STEP: i64 = 100;
@@ -45,13 +48,30 @@ pub enum Once {
     Done(KeptAnswer),
 }
 
+/// Whose call it is: a workspace's or a partner's, or this host's operators'.
+fn tenant(actor: &Actor) -> [u8; 16] {
+    match actor.role.side() {
+        Side::Host => [0; 16],
+        Side::Partner => uuid(actor.partner.uuid()),
+        Side::Workspace => uuid(actor.workspace.uuid()),
+    }
+}
+
 impl Store {
     /// Begins a call that is to take place once. `fingerprint` tells calls apart.
     ///
     /// # Errors
     /// [`StoreError::Stopped`]; then it must not begin.
-    pub async fn begin_once(&self, key: KeyId, name: String, fingerprint: [u8; 32]) -> Result<Once, StoreError> {
+    pub async fn begin_once(&self, actor: &Actor, name: String, fingerprint: [u8; 32]) -> Result<Once, StoreError> {
+        let (key, tenant) = (actor.key, tenant(actor));
         self.call(move |commit| {
+            commit
+                .sql
+                .prepare_cached(
+                    "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once
+                       WHERE tenant = ?1 AND (SELECT count(*) FROM once WHERE tenant = ?1) >= ?2 ORDER BY at LIMIT ?3)",
+                )?
+                .execute(params![tenant, NAMES_OF_TENANT, STEP])?;
             let old = commit.now.minus(KEPT);
             let most = "at < ?1 OR (SELECT count(*) FROM once) > ?2";
             commit
@@ -79,8 +99,8 @@ impl Store {
             }
             commit
                 .sql
-                .prepare_cached("INSERT INTO once (key, name, fingerprint, at) VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![uuid(key.uuid()), name, fingerprint, ms(commit.now)])?;
+                .prepare_cached("INSERT INTO once (key, name, fingerprint, at, tenant) VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .execute(params![uuid(key.uuid()), name, fingerprint, ms(commit.now), tenant])?;
             Ok(Once::New)
         })
         .await

@@ -17,7 +17,7 @@ use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceI
 use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 19] = [
+const MIGRATIONS: [&str; 20] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
@@ -37,6 +37,7 @@ const MIGRATIONS: [&str; 19] = [
     include_str!("migrations/0017_ran.sql"),
     include_str!("migrations/0018_suppressions.sql"),
     include_str!("migrations/0019_seen.sql"),
+    include_str!("migrations/0020_bounds.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.

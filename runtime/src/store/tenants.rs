@@ -207,7 +207,14 @@ pub(super) fn delete<I: TenantId>(
             .prepare_cached(&format!("SELECT count(*) FROM {table} WHERE {} = ?1", I::KIND))?
             .query_row([uuid(tenant.uuid())], |row| row.get(0))?;
         if count > 0 {
-            return Err(not_now(format!("it has {count} {name}: delete them first")));
+            let instead = match *table {
+                // Versions stay while deliveries name them.
+                "functions" => {
+                    "which stay; `tidegate function stage NAME deprecated` ends new uses, `tidegate key revoke` its access"
+                }
+                _ => "delete them first",
+            };
+            return Err(not_now(format!("it has {name} ({count}): {instead}")));
         }
     }
     for (table, column) in I::GOES_ALONG.iter().map(|table| (*table, I::KIND)).chain([(I::TABLE, "id")]) {

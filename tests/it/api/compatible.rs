@@ -109,7 +109,7 @@ async fn what_a_tool_is_refused_has_the_form_that_it_knows_whoever_refuses_it() 
         ),
         ("PATCH", "/functions/my-partner", json!({"displayName": "x"}), 422, "invalid_name", "my-partner"),
         ("GET", &unknown, Value::Null, 404, "not_found", ""),
-        ("DELETE", "/functions/my-partner", Value::Null, 405, "method_not_allowed", ""),
+        ("DELETE", "/functions/my-partner", Value::Null, 405, "method_not_allowed", "deprecated"),
         ("GET", "/functions/a/b/c/d", Value::Null, 404, "not_found", ""),
         ("GET", "/functions?pagination.count=0", Value::Null, 400, "invalid_query", "`0`"),
     ];
@@ -157,6 +157,7 @@ async fn a_functions_code_is_its_partners_and_nobody_elses_sees_or_changes_it() 
             ("PATCH", at.clone(), json!({"code": CODE})),
             ("POST", format!("{at}/deploy"), json!({})),
             ("GET", format!("{at}/versions"), Value::Null),
+            ("DELETE", at.clone(), Value::Null),
         ] {
             let answer = call(&apis, token, &[], method, &path, &body).await;
             assert!([403, 404].contains(&answer.status), "{method} {path}: {} {}", answer.status, answer.text());

@@ -324,3 +324,122 @@ async fn customers_wish_for_destinations_and_each_workspace_has_one_vote() {
     assert_eq!(bed.done(customer, "GET", "wishes", Value::Null).await["items"], json!([]));
     assert_eq!(bed.call(customer, "POST", &path, json!({})).await.status, 404);
 }
+
+#[tokio::test]
+async fn what_is_refused_is_named_with_what_there_is_instead() {
+    let bed = Bed::new().await;
+    bed.push("1", "[\"userId\"]", &[]).await;
+    let says = |answer: Answer, status: u16, words: &[&str]| {
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(answer.status, status, "{detail}");
+        for word in words {
+            assert!(detail.contains(word), "no `{word}` in {detail}");
+        }
+        detail
+    };
+    let submit =
+        async |stage: &str| bed.call(&bed.partner, "POST", "functions/mailer/submit", json!({ "stage": stage })).await;
+    for stage in ["publik", "building", "deprecated"] {
+        let said =
+            says(submit(stage).await, 422, &["`private-beta`, `public-beta` or `public`", &format!("`{stage}`")]);
+        assert!(!said.contains("`submitted`"), "{said}");
+    }
+    let put = |stage: &str| json!({ "stage": stage });
+    let early = bed.call(&bed.partner, "POST", "functions/mailer/stage", put("deprecated")).await;
+    says(early, 422, &["`mailer` is in `building`", "nothing to deprecate"]);
+    let skipped = bed.call(&bed.partner, "POST", "functions/mailer/stage", put("public")).await;
+    says(skipped, 422, &["tidegate function submit"]);
+    // A customer's hint names nothing that is a partner's.
+    let wrong = bed.call(&bed.customer, "POST", "invitations/redeem", json!({"code": "tgi_wrong"})).await;
+    let said = says(wrong, 404, &["ask the partner"]);
+    assert!(!said.contains("tidegate function invitations"), "{said}");
+    // Nobody can delete a function.
+    let owned = bed.call(&bed.apis.token, "DELETE", "partners/mailers", Value::Null).await;
+    let said = says(owned, 409, &["functions (1)", "deprecated"]);
+    assert!(!said.contains("delete them"), "{said}");
+    // What is said of a version stays, also if it is said again.
+    bed.push("2", "[\"userId\"]", &[]).await;
+    let yank = async |body: Value| bed.done(&bed.partner, "POST", "functions/mailer/versions/2/yank", body).await;
+    assert_eq!(yank(json!({"reason": "sends twice"})).await["reason"], "sends twice");
+    assert_eq!(yank(json!({})).await["reason"], "sends twice");
+    assert_eq!(yank(json!({"reason": "three times"})).await["reason"], "three times");
+    let restored = bed.done(&bed.partner, "POST", "functions/mailer/versions/2/restore", json!({})).await;
+    assert_eq!(restored["reason"], Value::Null);
+    // A case that ends otherwise says why.
+    let elsewhere = r#"{"name": "c", "event": {"type": "track"}, "outcome": {"code": "retry"}}"#;
+    let pushed = upload(&bed.apis, &bed.partner, &[], &manifest("3", "[\"userId\"]", &[]), &[elsewhere]).await.json();
+    assert_eq!(pushed["cases"][0]["differences"], json!(["outcome.code: expected \"retry\", got \"delivered\""]));
+}
+
+#[tokio::test]
+async fn the_form_of_an_upload_is_described_as_it_is_taken() {
+    let apis = Apis::start(&[]).await;
+    let schemas = send(apis.admin, "GET", "/openapi.json", &[], b"").await.json()["components"]["schemas"].clone();
+    let form = &schemas["Form"];
+    let one_of = json!([{"required": ["component"]}, {"required": ["handler.js"]}, {"required": ["handler.ts"]},
+        {"required": ["bundle"]}]);
+    assert_eq!(form["anyOf"], one_of);
+    assert!(!form.to_string().contains("null"), "a field of a form is there or not: {form}");
+    assert_eq!(form["properties"]["cases/NAME.json"]["$ref"], "#/components/schemas/CaseFile", "{form}");
+    // What the description names is what a case may have.
+    let case = &schemas["CaseFile"];
+    assert_eq!((&case["additionalProperties"], &case["required"]), (&json!(false), &json!(["name"])));
+    let mut full = json!({"name": "all", "event": {"type": "track"}, "settings": {}, "answers": [{"status": 200}],
+        "requests": [], "outcome": {"code": "delivered"}, "outcomes": []});
+    let known: std::collections::BTreeSet<_> = case["properties"].as_object().unwrap().keys().cloned().collect();
+    let mut given: std::collections::BTreeSet<_> = full.as_object().unwrap().keys().cloned().collect();
+    given.insert("events".to_owned());
+    assert_eq!(known, given);
+    let pushed = upload(&apis, &apis.token, &[], &manifest("1", "[\"userId\"]", &[]), &[&full.to_string()]).await;
+    assert_eq!(pushed.status, 201, "{}", pushed.text());
+    full["other"] = json!(1);
+    let refused = upload(&apis, &apis.token, &[], &manifest("2", "[\"userId\"]", &[]), &[&full.to_string()]).await;
+    assert_eq!(code(&refused), (422, "invalid_case".to_owned()));
+}
+
+#[tokio::test]
+async fn a_replay_runs_no_version_that_its_customer_may_not_choose() {
+    let bed = Bed::new().await;
+    bed.push("1", "[\"userId\"]", &[]).await;
+    bed.release("public").await;
+    let destination = bed.destination(&bed.customer).await;
+    let replay = async |token: &str, version: &Value, whole: bool| {
+        let mut body = json!({"version": version, "dry_run": true});
+        if whole {
+            body["destination"] = destination["id"].clone();
+        }
+        bed.call(token, "POST", "replays", body).await
+    };
+    let wider = bed.push("2", "[\"userId\"]", &["https://more.example.com"]).await["version"]["id"].clone();
+    let nothing = json!(format!("fnv_{}", "0".repeat(32)));
+    for whole in [false, true] {
+        // What nobody approved is answered like what does not exist.
+        let (one, other) = (replay(&bed.customer, &wider, whole).await, replay(&bed.customer, &nothing, whole).await);
+        assert_eq!((one.status, other.status), (404, 404), "{}", one.text());
+        let detail =
+            |answer: &Answer, id: &Value| answer.json()["detail"].as_str().unwrap().replace(id.as_str().unwrap(), "ID");
+        assert_eq!(detail(&one, &wider), detail(&other, &nothing));
+    }
+    // Approved, it may still do more than this customer agreed to.
+    bed.release("public").await;
+    let asked = replay(&bed.customer, &wider, true).await;
+    assert_eq!(code(&asked), (409, "consent_needed".to_owned()), "{}", asked.text());
+    assert_eq!(asked.json()["errors"], json!(["It also sends to https://more.example.com."]));
+    let path = format!("destinations/{}", destination["id"].as_str().unwrap());
+    bed.done(&bed.customer, "PATCH", &path, json!({"pinned": wider, "consent": true})).await;
+    assert_eq!(replay(&bed.customer, &wider, true).await.status, 200);
+    bed.done(&bed.partner, "POST", "functions/mailer/versions/2/yank", json!({})).await;
+    assert_eq!(code(&replay(&bed.customer, &wider, true).await), (409, "not_now".to_owned()));
+}
+
+#[tokio::test]
+async fn a_field_that_a_form_does_not_take_is_named() {
+    let apis = Apis::start(&[]).await;
+    let body = b"--e\r\ncontent-disposition: form-data; name=\"componnent\"\r\n\r\nx\r\n--e--\r\n";
+    let bearer = format!("Bearer {}", apis.token);
+    let headers = [("authorization", bearer.as_str()), ("content-type", "multipart/form-data; boundary=e")];
+    let refused = send(apis.admin, "POST", "/api/v1/functions", &headers, body).await;
+    assert_eq!(code(&refused), (400, "invalid_form".to_owned()));
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("`componnent`") && detail.contains("`component`"), "{detail}");
+}

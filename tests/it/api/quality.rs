@@ -89,6 +89,78 @@ async fn nobody_changes_what_somebody_else_has_changed() {
 }
 
 #[tokio::test]
+async fn a_change_that_arrives_slowly_holds_up_no_other_one() {
+    // Longer than any answer is waited for here.
+    let apis = Apis::start(&[("TIDEGATE__HTTP__BODY_TIMEOUT_S", "3600")]).await;
+    let (slow, _) = apis.source("slow").await;
+    let (quick, _) = apis.source("quick").await;
+    let tag = apis.control("GET", &format!("/api/v1/sources/{quick}"), None).await.header("etag").unwrap().to_owned();
+    let tag = [("if-match", tag.as_str())];
+    let slow = format!("/api/v1/sources/{slow}");
+    let mut held = Vec::new();
+    for more in ["", "if-match: *\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(apis.admin).await.unwrap();
+        let begin = format!(
+            "PATCH {slow} HTTP/1.1\r\nhost: host.test\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n{more}\
+             content-length: 100\r\nexpect: 100-continue\r\n\r\n",
+            apis.token
+        );
+        stream.write_all(begin.as_bytes()).await.unwrap();
+        // Once the host asks for the body, somebody waits for it.
+        let mut asked = [0; 12];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100");
+        held.push(stream);
+    }
+    let path = format!("/api/v1/sources/{quick}");
+    let changed = call(&apis, &tag, "PATCH", &path, &json!({"name": "quicker"})).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    let same = call(&apis, &[("if-match", "*")], "PATCH", &slow, &json!({"name": "slower"})).await;
+    assert_eq!(same.status, 200, "not even of the same thing: {}", same.text());
+}
+
+#[tokio::test]
+async fn of_changes_that_name_the_same_tag_one_is_made() {
+    let apis = Apis::start(&[]).await;
+    let (source, _) = apis.source("web").await;
+    let path = format!("/api/v1/sources/{source}");
+    let tag = apis.control("GET", &path, None).await.header("etag").unwrap().to_owned();
+    let (to, bearer, mut all) = (apis.admin, format!("Bearer {}", apis.token), tokio::task::JoinSet::new());
+    for number in 0..8 {
+        let (path, bearer, tag, body) =
+            (path.clone(), bearer.clone(), tag.clone(), json!({"name": format!("n{number}")}));
+        all.spawn(async move {
+            let headers =
+                [("authorization", bearer.as_str()), ("content-type", "application/json"), ("if-match", tag.as_str())];
+            send(to, "PATCH", &path, &headers, body.to_string().as_bytes()).await.status
+        });
+    }
+    let mut statuses = all.join_all().await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 412, 412, 412, 412, 412, 412, 412]);
+}
+
+#[tokio::test]
+async fn a_change_that_looks_first_may_be_compressed_and_is_bounded() {
+    let apis = Apis::start(&[("TIDEGATE__CONTROL__BODY_BYTES", "1024")]).await;
+    let (source, _) = apis.source("web").await;
+    let path = format!("/api/v1/sources/{source}");
+    let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut zipped, br#"{"name": "unzipped"}"#).unwrap();
+    let bearer = format!("Bearer {}", apis.token);
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("content-encoding", "gzip"),
+        ("if-match", "*"),
+    ];
+    let changed = send(apis.admin, "PATCH", &path, &headers, &zipped.finish().unwrap()).await;
+    assert_eq!((changed.status, &changed.json()["name"]), (200, &json!("unzipped")));
+    let long = call(&apis, &[("if-match", "*")], "PATCH", &path, &json!({"name": "x".repeat(1_100)})).await;
+    assert_eq!(code(&long), (413, "body_too_large".to_owned()));
+}
+
+#[tokio::test]
 async fn a_call_with_an_idempotency_key_takes_place_once() {
     let apis = Apis::start(&[]).await;
     let make = async |name: &str, key: &str| {
@@ -107,6 +179,12 @@ async fn a_call_with_an_idempotency_key_takes_place_once() {
     assert_eq!(code(&make("x", "").await), (400, "invalid_header".to_owned()));
     let list = apis.control("GET", "/api/v1/sources", None).await.json();
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
+
+    // An operator's call for another workspace is another request, and is not answered with the first one's write key.
+    apis.make("/api/v1/workspaces", &json!({"name": "acme"})).await;
+    let elsewhere = [("idempotency-key", "k1"), ("tidegate-workspace", "acme")];
+    let other = call(&apis, &elsewhere, "POST", "/api/v1/sources", &json!({"name": "web"})).await;
+    assert_eq!(code(&other), (409, "idempotency_key_reused".to_owned()), "{}", other.text());
 
     let key = json!({"name": "k", "role": "operator"});
     let made = call(&apis, &[("idempotency-key", "k3")], "POST", "/api/v1/keys", &key).await;

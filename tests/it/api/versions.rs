@@ -1,7 +1,8 @@
 //! Function versions from outside: what was found in them, what they change, and which may be chosen.
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
-use tidegate::catalog::component_from_core;
+use tidegate::catalog::{component_from_core, content_digest};
 
 use super::{Answer, Apis, send};
 
@@ -103,4 +104,89 @@ async fn a_yanked_version_is_chosen_by_nobody_until_it_is_restored() {
     assert_eq!(apis.control("PATCH", &path, Some(&json!({"pinned": two}))).await.status, 200, "it still may be");
     let long = post(&apis, "versions/2/deprecate", json!({"reason": "x".repeat(201)})).await;
     assert_eq!((long.status, long.json()["code"].clone()), (422, json!("invalid_reason")));
+}
+
+/// A host's first JavaScript takes an unoptimised build long, on a machine that has other work.
+const PATIENT: &[(&str, &str)] =
+    &[("TIDEGATE__CONTROL__UPLOAD_DEADLINE_S", "300"), ("TIDEGATE__CONTROL__UPLOAD_CPU_S", "300")];
+
+async fn push_script(apis: &Apis, name: &str, kind: &str, body: &str) -> Value {
+    let token = format!("Bearer {}", apis.token);
+    let headers = [("authorization", token.as_str()), ("content-type", kind)];
+    let answer = send(apis.admin, "POST", &format!("/api/v1/functions?name={name}"), &headers, body.as_bytes()).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer.json()["version"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_is_pushed_again_is_the_same_version_also_when_another_engine_makes_other_bytes_of_it() {
+    let apis = Apis::start(PATIENT).await;
+    let (one, two) = ("async function onTrack() {}", "async function onTrack() { return 1 }");
+    let first = push_script(&apis, "lone", "text/javascript", one).await;
+    assert_eq!(first["version"], "0.1.0");
+    // As if it had been built before this program's engine was.
+    let sql = Connection::open(apis.dir.path().join("tidegate.db")).unwrap();
+    let changed = sql.execute("UPDATE function_versions SET digest = zeroblob(32)", []).unwrap();
+    assert_eq!(changed, 1);
+    let again = push_script(&apis, "lone", "text/javascript", one).await;
+    assert_eq!((&again["id"], &again["version"]), (&first["id"], &first["version"]));
+    assert_eq!(push_script(&apis, "lone", "text/javascript", two).await["version"], "0.1.1");
+
+    // Without the manifest that it had, the same text is another version: the manifest let it reach somebody.
+    let script = "async function onTrack() {}";
+    let form = format!(
+        "--e\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\n{script}\r\n\
+         --e\r\ncontent-disposition: form-data; name=\"function.toml\"\r\n\r\nname = \"kept\"\nversion = \"0.1.7\"\n\
+         events = [\"track\"]\n[egress]\nallow = [\"https://api.example.com\"]\r\n--e--\r\n"
+    );
+    let with = push_script(&apis, "kept", "multipart/form-data; boundary=e", &form).await;
+    let without = push_script(&apis, "kept", "text/javascript", script).await;
+    assert_eq!((&with["version"], &without["version"]), (&json!("0.1.7"), &json!("0.1.8")));
+    let again = push_script(&apis, "kept", "text/javascript", script).await;
+    assert_eq!(again["id"], without["id"]);
+}
+
+#[tokio::test]
+async fn a_version_is_found_by_its_text_its_digest_or_its_id_among_many() {
+    let apis = Apis::start(&[]).await;
+    let mut versions = Vec::new();
+    for number in 0..5 {
+        versions.push(push(&apis, &number.to_string(), "").await["version"].clone());
+    }
+    for version in &versions {
+        for key in ["version", "digest", "id"] {
+            let path = format!("/api/v1/functions/mailer/versions/{}", version[key].as_str().unwrap());
+            assert_eq!(apis.control("GET", &path, None).await.json()["id"], version["id"], "{path}");
+        }
+    }
+    for key in ["5", "sha256:00", "sha256:+0", "SHA256:", "%F0%9F%8C%8A", "fnv_0", ""] {
+        let path = format!("/api/v1/functions/mailer/versions/{key}");
+        assert_eq!(apis.control("GET", &path, None).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_arrives_otherwise_than_it_was_sent_is_refused() {
+    let apis = Apis::start(&[]).await;
+    let manifest = |version: &str| format!("name = \"mailer\"\nversion = \"{version}\"\nevents = [\"track\"]");
+    let component = |version: &str| component_from_core(WAT.as_bytes(), &manifest(version)).unwrap();
+    let token = format!("Bearer {}", apis.token);
+    let upload = async |digest: &str, more: (&str, &str), body: &[u8]| {
+        let headers =
+            [("authorization", token.as_str()), ("content-type", "application/wasm"), ("content-digest", digest), more];
+        let answer = send(apis.admin, "POST", "/api/v1/functions", &headers, body).await;
+        (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let (one, two) = (component("1"), component("2"));
+    let (of_one, of_two) = (content_digest::of(&one), content_digest::of(&two));
+    let none = ("accept", "*/*");
+    assert_eq!(upload(&of_two, none, &one).await, (422, "digest_mismatch".to_owned()));
+    assert_eq!(upload("sha-512=:AAAA:", none, &one).await, (400, "invalid_header".to_owned()));
+    assert_eq!(apis.control("GET", "/api/v1/functions", None).await.json()["items"], json!([]), "nothing is stored");
+    assert_eq!(upload(&of_one, none, &one).await.0, 201);
+    // Two uploads of one length are told apart, too.
+    assert_eq!(one.len(), two.len());
+    let key = ("idempotency-key", "k");
+    assert_eq!(upload(&of_one, key, &one).await.0, 201);
+    assert_eq!(upload(&of_two, key, &two).await, (409, "idempotency_key_reused".to_owned()));
 }

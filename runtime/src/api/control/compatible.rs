@@ -100,7 +100,7 @@ struct ToRestore {
 pub(super) fn routes() -> Router<Arc<ApiState>> {
     Router::new()
         .route("/functions", get(list).post(create))
-        .route("/functions/{id}", get(show).patch(change))
+        .route("/functions/{id}", get(show).patch(change).delete(keep))
         .route("/functions/{id}/deploy", post(deploy))
         .route("/functions/{id}/versions", get(versions).post(restore))
         .route("/functions/{id}/versions/{version}", get(version))
@@ -167,11 +167,22 @@ async fn change(
         Problem::unprocessable("invalid_source", detail)
     })?;
     let mut manifest = newest.manifest;
-    manifest.version = numbers::free(&state, &actor, &function, count, |number| number.to_string()).await?;
+    manifest.version = numbers::free(&state, &actor, &function, count).await?;
     describe(&mut manifest, asked.settings, asked.description, asked.logo_url)?;
     let ScriptText { file, text } = script;
     build(&state, &actor, &manifest, file, asked.code.unwrap_or(text)).await?;
     data(json!({"function": shape(&state, &actor, &function).await?}))
+}
+
+/// Versions stay while deliveries name them, so nothing is deleted here.
+async fn keep(State(state): State<Arc<ApiState>>, actor: Actor, Path(function): Path<String>) -> Answer<Value> {
+    let function = find(&state, &actor, &function).await?;
+    let detail = format!(
+        "`{}` cannot be deleted, for deliveries name its versions: {{\"stage\": \"deprecated\"}} to POST \
+         /api/v1/functions/{}/stage lets nobody else begin",
+        function.name, function.id
+    );
+    Err(Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail))
 }
 
 async fn deploy(State(state): State<Arc<ApiState>>, actor: Actor, Path(function): Path<String>) -> Answer<Value> {
@@ -356,7 +367,7 @@ async fn build(
     let job = Job::Source { file, manifest: Some(manifest), version: None, follows: true };
     let made = upload::build(state, actor, job, Bytes::from(code)).await?;
     // It has no field for a signature.
-    add(state, actor, made, &HeaderMap::new()).await
+    add(state, actor, made, None, &HeaderMap::new()).await
 }
 
 impl Part {

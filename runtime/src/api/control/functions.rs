@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::turns::{approved, beyond_approved};
 use super::versions::{CaseView, VersionView};
-use super::{List, checking, numbers, signing, turns, upload};
+use super::{List, checking, signing, turns, upload};
 use crate::api::extract::{Asked, PageQuery, id};
 use crate::api::problem::Finding;
 use crate::api::{ApiState, Problem};
@@ -151,11 +151,9 @@ pub(super) async fn find_version(
     if key.starts_with(VersionId::PREFIX) {
         return id(key);
     }
-    let all = numbers::all(state, actor, function).await?;
-    let is_meant = |version: &&FunctionVersion| version.manifest.version == key || version.digest.to_string() == key;
-    let found: Vec<_> = all.iter().filter(is_meant).collect();
+    let found = state.store.versions_called(actor, function.id, key).await?;
     let shown: String = key.chars().take(80).collect();
-    match found[..] {
+    match &found[..] {
         [one] => Ok(one.id),
         [] => Err(Problem::not_found(format!(
             "the function `{}` has no version `{shown}`: `tidegate function versions {}` shows those there are",
@@ -175,7 +173,9 @@ pub(super) async fn find_version(
 /// manifest names.
 #[utoipa::path(post, path = "/api/v1/functions", tag = "functions",
     params(upload::UploadQuery, ("tidegate-signature" = Option<String>, Header, pattern = "^ed25519 [0-9a-fA-F]{64} [0-9]{1,19} [0-9a-fA-F]{128}$",
-        description = "Who made it: `ed25519 PUBLIC-KEY SEQUENCE SIGNATURE`, as `tidegate function sign` writes it.")),
+        description = "Who made it: `ed25519 PUBLIC-KEY SEQUENCE SIGNATURE`, as `tidegate function sign` writes it."),
+        ("content-digest" = Option<String>, Header, pattern = "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$",
+        description = "The SHA-256 of the body (RFC 9530): one that arrives otherwise is refused.")),
     request_body(description = "The component itself, JavaScript, or a form with either",
         content((String = "application/wasm"), (String = "text/javascript"), (upload::Form = "multipart/form-data"))),
     responses((status = 201, body = Uploaded)))]
@@ -186,8 +186,9 @@ async fn create(
     request: Request,
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
     let headers = request.headers().clone();
-    let upload::Received { made, cases } = upload::receive(&state, &actor, &query, request).await?;
-    let Added { function, version, wider, findings } = add(&state, &actor, made, &headers).await?;
+    let upload::Received { made, known, cases, share } = upload::receive(&state, &actor, &query, request).await?;
+    let Added { function, version, wider, findings } = add(&state, &actor, made, known, &headers).await?;
+    drop(share);
     let cases = checking::run(&state, &version, cases).await;
     if !cases.is_empty() || state.store.checks(version.id).await?.is_none() {
         let findings = findings.iter().map(ToString::to_string).collect();
@@ -213,11 +214,13 @@ pub(super) struct Added {
     findings: Vec<catalog::Finding>,
 }
 
-/// Stores what was made as a version of the function that its manifest names. The headers may have its signature.
+/// Stores what was made as a version of the function that its manifest names, if it is not known as one. The headers may have its
+/// signature.
 pub(super) async fn add(
     state: &ApiState,
     actor: &Actor,
     made: upload::Made,
+    known: Option<FunctionVersion>,
     headers: &HeaderMap,
 ) -> Result<Added, Problem> {
     let upload::Made { manifest, inspection, digest, component, findings, script } = made;
@@ -228,6 +231,10 @@ pub(super) async fn add(
     };
     // What an operator uploads is approved by that.
     let approved = actor.role == Role::Operator || wider.as_ref().is_some_and(Vec::is_empty);
+    if let Some(version) = known {
+        let function = state.store.get_function(&publisher(actor), version.function).await?;
+        return Ok(Added { function, version, wider: wider.unwrap_or_default(), findings });
+    }
     let vouched = Vouched { approved, signed };
     let put = state.store.put_function_version(actor, manifest, inspection, digest, component, vouched);
     let (function, version) = put.await?;

@@ -18,10 +18,8 @@ use super::turns::{approved, beyond_approved};
 use crate::api::extract::{Asked, Body, PageQuery, id};
 use crate::api::{ApiState, Problem};
 use crate::catalog::checklist::checklist;
-use crate::model::{
-    Actor, CheckItem, Function, FunctionVersion, Invitation, Manifest, Role, Stage, UnknownStage, VersionState,
-};
-use crate::store::{NewReview, Page};
+use crate::model::{Actor, CheckItem, Function, FunctionVersion, Invitation, Manifest, Role, Stage, UnknownStage};
+use crate::store::NewReview;
 
 /// Days for which a link invites unless it says otherwise: a month is a round of a beta.
 const LINK_DAYS: u32 = 30;
@@ -141,16 +139,9 @@ async fn meant(
     if named.is_some() {
         return wanted_version(state, actor, function, named.map(String::as_str)).await;
     }
-    let mut wanted = function.current;
-    let mut page = Page { after: None, limit: Page::MAX };
-    loop {
-        let versions = state.store.list_versions(actor, function.id, &page).await?;
-        let newest = versions.items.iter().rev().find(|version| version.state != VersionState::Yanked);
-        wanted = newest.map_or(wanted, |version| version.id);
-        match versions.next {
-            Some(next) => page.after = Some(next),
-            None => return Ok(state.store.get_version(actor, function.id, wanted).await?),
-        }
+    match state.store.newest_choosable(actor, function.id).await? {
+        Some(newest) => Ok(newest),
+        None => Ok(state.store.get_version(actor, function.id, function.current).await?),
     }
 }
 
@@ -206,15 +197,13 @@ async fn submit(
 /// Where a review is to lead: not back, and not to where no review leads.
 fn wanted(function: &Function, named: Option<&str>) -> Result<Stage, Problem> {
     let invalid = |detail: String| Problem::unprocessable("invalid_stage", detail);
-    let stage = match named {
-        None => function.stage.next(),
-        Some(text) => text.parse().map_err(|error: UnknownStage| invalid(error.to_string()))?,
-    };
-    if !stage.is_reviewed() {
+    let led = named.map_or(Some(function.stage.next()), |text| text.parse().ok());
+    let Some(stage) = led.filter(|stage: &Stage| stage.is_reviewed()) else {
+        let shown: String = named.unwrap_or_default().chars().take(40).collect();
         return Err(invalid(format!(
-            "a review leads to `private-beta`, `public-beta` or `public`, and not to `{stage}`"
+            "a review leads to `private-beta`, `public-beta` or `public`, and not to `{shown}`"
         )));
-    }
+    };
     if function.stage != Stage::Deprecated && stage < function.stage {
         return Err(invalid(format!(
             "`{}` is in `{}`, and does not go back to `{stage}`",
@@ -237,9 +226,16 @@ async fn stage(
         body.stage.parse().map_err(|error: UnknownStage| Problem::unprocessable("invalid_stage", error.to_string()))?;
     let function = find(&state, &actor, &function).await?;
     if actor.role != Role::Operator && !(stage == Stage::Deprecated && function.stage.is_released()) {
-        let detail = format!(
-            "a partner puts a function that customers run into `deprecated`; to `{stage}` leads a review, or the operator"
-        );
+        let detail = match stage {
+            Stage::Deprecated => format!(
+                "`{}` is in `{}`: no customer sees it, so there is nothing to deprecate",
+                function.name, function.stage
+            ),
+            _ => format!(
+                "a partner puts a function that customers run into `deprecated`; to `{stage}` leads a review \
+                 (`tidegate function submit`), or the operator"
+            ),
+        };
         return Err(Problem::unprocessable("invalid_stage", detail));
     }
     let approve = (actor.role == Role::Operator && stage.is_released()).then_some(function.current);

@@ -51,7 +51,10 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(super) use upload::CONTENT_DIGEST;
+
 use super::auth::{authorise, unrouted};
+use super::changing::changing;
 use super::etags::etags;
 use super::once::once;
 use super::{ApiState, Problem, health, policy, problems};
@@ -83,6 +86,7 @@ pub fn admin_router(state: &Arc<ApiState>) -> Router {
     let router = router
         // What these look like is said where their tools come from.
         .merge(compatible::routes().with_state(Arc::clone(state)))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(state), changing))
         .route_layer(middleware::from_fn_with_state(Arc::clone(state), once))
         .route_layer(middleware::from_fn_with_state(Arc::clone(state), authorise))
         // Every body is read by our own bounded reader; a second bound would only hide the first.
@@ -99,10 +103,10 @@ pub fn admin_router(state: &Arc<ApiState>) -> Router {
         .method_not_allowed_fallback(async move |request: Request| {
             unrouted(&unfit, &request.into_parts().0, Problem::method_not_allowed()).await
         });
-    // Around the whole router, and not in it: before a change it asks for the thing as any client would.
+    // Around the whole router, and not in it: before a change the thing is asked for as any client would.
     Router::new()
         .fallback_service(router)
-        .layer(middleware::from_fn_with_state(Arc::clone(state), etags))
+        .layer(middleware::from_fn(etags))
         .layer(middleware::from_fn(compatible_shape::shaped))
 }
 

@@ -25,6 +25,9 @@ const SINCE_1970: &str = "^(19[7-9][0-9]|[2-9][0-9]{3})-";
 /// A path of names in an event.
 const FIELD: &str = r"^[A-Za-z0-9_$-]+(\.[A-Za-z0-9_$-]+)*$";
 
+/// The field of a form that is a case, by its file's name.
+const CASE_FIELD: &str = "^cases/[A-Za-z0-9._-]{1,64}$";
+
 /// An ed25519 public key in hexadecimal digits, or in PEM: 32 bytes behind the bytes that say what they are.
 const PUBLIC_KEY: &str = "^([0-9a-fA-F]{64}|-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=\n-----END PUBLIC KEY-----\n?)$";
 
@@ -79,6 +82,20 @@ pub(super) fn narrow(mut api: Value, most_events_per_s: u32) -> Value {
         }
     }
     for (name, schema) in objects(api.pointer_mut("/components/schemas")).into_iter().flatten() {
+        // Fields of which there must be one of several.
+        let one_of: &[&[&str]] = match name.as_str() {
+            "Form" => &[&["component"], &["handler.js"], &["handler.ts"], &["bundle"]],
+            "CaseFile" => &[&["event", "outcome"], &["events", "outcomes"]],
+            _ => &[],
+        };
+        if let (Some(schema), false) = (schema.as_object_mut(), one_of.is_empty()) {
+            let one_of: Vec<_> = one_of.iter().map(|fields| json!({ "required": fields })).collect();
+            put(schema, if name == "Form" { "anyOf" } else { "oneOf" }, one_of);
+            put(schema, "additionalProperties", false);
+            if name == "Form" {
+                put(schema, "patternProperties", json!({ CASE_FIELD: {"$ref": "#/components/schemas/CaseFile"} }));
+            }
+        }
         // Only what is sent here: an answer is whatever it is.
         let asked = [
             "ToMake",

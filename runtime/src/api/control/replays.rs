@@ -16,12 +16,13 @@ use utoipa_axum::routes;
 use super::List;
 use crate::api::extract::{Asked, Body, Limit, id};
 use crate::api::{ApiState, Problem};
+use crate::catalog::access::wider;
 use crate::model::{
-    Actor, ConnectionId, DeliveryId, DeliveryState, DestinationId, EventType, OutcomeCode, ReplayState, ReplayVersion,
-    SourceId, Timestamp,
+    Actor, ConnectionId, DeliveryId, DeliveryState, DestinationId, EventType, FunctionVersion, OutcomeCode,
+    ReplayState, ReplayVersion, SourceId, Timestamp, VersionId, VersionState,
 };
 use crate::replay::{Plan, plan};
-use crate::store::{DeliveryFilter, NewReplay, Page, Replay};
+use crate::store::{DeliveryFilter, NewReplay, Page, Replay, StoreError};
 
 /// Which deliveries a replay is for: those that stand so.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
@@ -243,6 +244,7 @@ async fn create(
     narrow_enough(&body)?;
     known(&state, &actor, &body).await?;
     let plan = plan(&state.store, &actor, &filter, version).await?;
+    agreed(&state, &actor, version, plan.destinations.keys().chain(&body.destination)).await?;
     if body.dry_run {
         return Ok(Json(PlanView::of(plan, events_per_s)).into_response());
     }
@@ -291,8 +293,7 @@ async fn known(state: &ApiState, actor: &Actor, body: &NewReplayBody) -> Result<
         None => None,
     };
     let ReplayVersion::Pinned(version) = body.version else { return Ok(()) };
-    let found = store.version(version).await?;
-    let found = found.ok_or_else(|| Problem::not_found(format!("there is no function version `{version}`")))?;
+    let found = chosen(state, actor, version).await?;
     match destination {
         Some(destination) if destination.function != found.function => {
             let detail = format!("`{version}` is no version of the function that `{}` runs", destination.id);
@@ -300,6 +301,55 @@ async fn known(state: &ApiState, actor: &Actor, body: &NewReplayBody) -> Result<
         }
         _ => Ok(()),
     }
+}
+
+/// A version that an actor names for what is given back: one that they see, and that may still be chosen.
+async fn chosen(state: &ApiState, actor: &Actor, version: VersionId) -> Result<FunctionVersion, Problem> {
+    let unknown = || {
+        let detail = format!(
+            "there is no function version `{version}` here: `tidegate function versions NAME` shows those there are"
+        );
+        Problem::not_found(detail)
+    };
+    let found = state.store.version(version).await?.ok_or_else(unknown)?;
+    let found = match state.store.get_version(actor, found.function, version).await {
+        // Whether it is the function or the version that they do not see is not said.
+        Err(StoreError::NotFound { .. }) => return Err(unknown()),
+        found => found?,
+    };
+    if found.state == VersionState::Yanked {
+        let why = "it is yanked: choose another version".to_owned();
+        return Err(StoreError::NotNow { what: "choose version", id: version.to_string(), why }.into());
+    }
+    Ok(found)
+}
+
+/// A version that may do more than the customer of a destination agreed to is run for that by no replay either.
+async fn agreed<'d>(
+    state: &ApiState,
+    actor: &Actor,
+    version: ReplayVersion,
+    destinations: impl Iterator<Item = &'d DestinationId>,
+) -> Result<(), Problem> {
+    let (ReplayVersion::Pinned(version), Some(_)) = (version, actor.customer()) else { return Ok(()) };
+    let wanted = chosen(state, actor, version).await?;
+    for id in destinations {
+        let destination = state.store.get_destination(actor, *id).await?;
+        if destination.function != wanted.function {
+            continue;
+        }
+        let known = state.store.get_version(actor, destination.function, destination.consented).await?;
+        let more = wider(&known.manifest, &wanted.manifest);
+        if !more.is_empty() {
+            let detail = format!(
+                "{} may do more than the customer of `{id}` agreed to: pin the destination to it first, which asks \
+                 (`tidegate destination update --pin`)",
+                wanted.manifest.version
+            );
+            return Err(Problem::new(StatusCode::CONFLICT, "consent_needed", detail).with_errors(more));
+        }
+    }
+    Ok(())
 }
 
 /// Lists replays, newest first.

@@ -16,10 +16,11 @@ use crate::api::extract::refused;
 use crate::api::spool::spool;
 use crate::api::{ApiState, Problem};
 use crate::catalog::cases::{self, Case};
+use crate::catalog::content_digest::{self, ContentDigestError};
 use crate::catalog::manifest::MAX_NAME;
 pub(super) use crate::catalog::workshop::Made;
 use crate::catalog::workshop::{Job, Share, Turn, WorkError, Wrong};
-use crate::model::Actor;
+use crate::model::{Actor, FunctionVersion};
 
 /// What stands around the parts in a form, and a manifest: both are kilobytes.
 const FORM_BYTES: usize = 64 << 10;
@@ -53,28 +54,86 @@ pub(super) struct UploadQuery {
 #[expect(dead_code, reason = "it only describes what is read piece by piece")]
 pub(super) struct Form {
     /// The component.
-    #[schema(value_type = Option<String>, format = Binary)]
+    #[schema(value_type = String, format = Binary, required = false)]
     component: Option<Vec<u8>>,
-    /// JavaScript; `bundle` is taken as well.
-    #[schema(rename = "handler.js")]
+    /// JavaScript.
+    #[schema(rename = "handler.js", value_type = String, required = false)]
     handler: Option<String>,
+    /// The same by another name.
+    #[schema(value_type = String, required = false)]
+    bundle: Option<String>,
     /// TypeScript instead.
-    #[schema(rename = "handler.ts")]
+    #[schema(rename = "handler.ts", value_type = String, required = false)]
     typed_handler: Option<String>,
     /// What is expected of the function: any number of files, each as a field that is called like it. The host runs them.
-    #[schema(rename = "cases/NAME.json")]
+    #[schema(rename = "cases/NAME.json", value_type = CaseFile, required = false)]
     cases: Option<String>,
     /// The manifest of a script. Without it the query names the function, and it reaches nothing.
-    #[schema(rename = "function.toml")]
+    #[schema(rename = "function.toml", value_type = String, required = false)]
     manifest: Option<String>,
+}
+
+/// The fields of a form, for whoever sends another one.
+const FIELDS: &str = "`component`, `handler.js` (or `bundle`), `handler.ts`, `function.toml` and `cases/NAME.json`";
+
+/// What is expected of a function: `event` with `outcome`, or `events` with as many `outcomes`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it only describes what `catalog::cases` reads")]
+pub(super) struct CaseFile {
+    /// What it shows, as a sentence.
+    name: String,
+    /// The event of a single call.
+    #[schema(value_type = Object, required = false)]
+    event: Option<()>,
+    /// The events of a batch call.
+    #[schema(value_type = Vec<Object>, required = false)]
+    events: Option<()>,
+    /// The customer's settings.
+    #[schema(value_type = Object, required = false)]
+    settings: Option<()>,
+    /// What partners answer, in the order of the requests; afterwards `200 {}`.
+    #[schema(value_type = Vec<Object>, required = false)]
+    answers: Option<()>,
+    /// Every request that is expected, in order: `method`, `url`, `headers` and `body`, as far as they matter.
+    #[schema(value_type = Vec<Object>, required = false)]
+    requests: Option<()>,
+    /// What the outcome must contain, such as `{"code": "delivered"}`.
+    #[schema(value_type = Object, required = false)]
+    outcome: Option<()>,
+    /// The same for each event of a batch.
+    #[schema(value_type = Vec<Object>, required = false)]
+    outcomes: Option<()>,
 }
 
 /// What an upload brought.
 pub(super) struct Received {
     /// The function.
     pub(super) made: Made,
+    /// The version that it is already, if that is known by more than its bytes.
+    pub(super) known: Option<FunctionVersion>,
     /// Its cases: each file's name, and what it expects.
     pub(super) cases: Vec<(String, Case)>,
+    /// Held until the function is stored: the next upload of this partner is told apart from it.
+    pub(super) share: Share,
+}
+
+/// By which a sender says what they send.
+pub(in crate::api) const CONTENT_DIGEST: &str = "content-digest";
+
+/// What is to be built of which bytes, and the version that it may be already, with the text of the next one.
+struct Order {
+    job: Job,
+    bytes: Bytes,
+    again: Option<(FunctionVersion, String)>,
+}
+
+impl Order {
+    /// Of a script without a manifest.
+    async fn of_script(state: &ApiState, actor: &Actor, file: String, script: Bytes) -> Result<Self, Problem> {
+        let numbers::Called { version, again } = numbers::of_script(state, actor, &file, &script).await?;
+        let job = Job::Source { file, manifest: None, version: Some(version), follows: false };
+        Ok(Self { job, bytes: script, again })
+    }
 }
 
 /// The function that a request's body is, compiled, and its cases; nothing of it is stored yet.
@@ -93,17 +152,16 @@ pub(super) async fn receive(
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let share = state.workshop.share(actor.partner).await.map_err(|error| problem(&error))?;
     let mut cases = Vec::new();
-    let ((job, bytes), turn) = match kind.as_str() {
+    let (order, turn) = match kind.as_str() {
         "application/wasm" => {
             let (_, bytes, turn) = whole(state, share, request, state.control.upload_bytes).await?;
-            ((Job::Component, bytes), turn)
+            (Order { job: Job::Component, bytes, again: None }, turn)
         }
         "text/javascript" | "application/javascript" | "text/typescript" | "application/typescript" => {
             let ending = if kind.ends_with("typescript") { "ts" } else { "js" };
             let file = file(query, ending)?;
             let (_, script, turn) = whole(state, share, request, state.control.upload_bytes).await?;
-            let version = Some(numbers::of_script(state, actor, &file, &script).await?);
-            ((Job::Source { file, manifest: None, version, follows: false }, script), turn)
+            (Order::of_script(state, actor, file, script).await?, turn)
         }
         "multipart/form-data" => {
             let limit = state.control.upload_bytes.saturating_add(FORM_BYTES + CASES_BYTES);
@@ -119,8 +177,24 @@ pub(super) async fn receive(
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
     };
-    let made = state.workshop.make(&turn, job, bytes).await.map_err(|error| problem(&error))?;
-    Ok(Received { made, cases })
+    let (made, known) = work(state, &turn, order).await?;
+    Ok(Received { made, known, cases, share: turn.done() })
+}
+
+/// Has an order built. What turns out to be no repetition of the version that it was taken for is built once more, as the next one.
+async fn work(state: &ApiState, turn: &Turn, order: Order) -> Result<(Made, Option<FunctionVersion>), Problem> {
+    let Order { job, bytes, again } = order;
+    let make = async |job, bytes| state.workshop.make(turn, job, bytes).await.map_err(|error| problem(&error));
+    let made = make(job.clone(), bytes.clone()).await?;
+    let Some((known, next)) = again else { return Ok((made, None)) };
+    if numbers::is_again((known.digest, &known.manifest), (made.digest, &made.manifest)) {
+        return Ok((made, Some(known)));
+    }
+    let job = match job {
+        Job::Source { file, manifest, follows, .. } => Job::Source { file, manifest, version: Some(next), follows },
+        Job::Component => job,
+    };
+    Ok((make(job, bytes).await?, None))
 }
 
 /// The function that a job comes to, compiled; nothing of it is stored yet.
@@ -147,7 +221,7 @@ fn file(query: &UploadQuery, ending: &str) -> Result<String, Problem> {
         None => {
             let detail = "JavaScript without a manifest has no name: add `?name=NAME`, or send a form with \
                           `handler.js` and `function.toml`";
-            Err(Problem::bad_request("name_missing", detail))
+            Err(Problem::unprocessable("name_missing", detail))
         }
     }
 }
@@ -165,7 +239,18 @@ async fn whole(
     let spooled = spooled.map_err(|error| shown(&error))?;
     let turn = state.workshop.turn(share).await.map_err(|error| problem(&error))?;
     let bytes = spooled.bytes().await.map_err(|error| shown(&ReadError::Spool(error)))?;
+    intact(&parts, &bytes)?;
     Ok((parts, bytes, turn))
+}
+
+/// Compares what arrived with what its sender says of it, if they do.
+fn intact(parts: &Parts, bytes: &[u8]) -> Result<(), Problem> {
+    let Some(said) = parts.headers.get(CONTENT_DIGEST) else { return Ok(()) };
+    let said = String::from_utf8_lossy(said.as_bytes());
+    content_digest::check(&said, bytes).map_err(|error| match error {
+        ContentDigestError::Form(_) => Problem::bad_request("invalid_header", error.to_string()),
+        ContentDigestError::Other { .. } => Problem::unprocessable("digest_mismatch", error.to_string()),
+    })
 }
 
 /// A form that was read within the bound, so that nothing in it can be larger than that.
@@ -175,7 +260,7 @@ async fn from_form(
     query: &UploadQuery,
     request: Request,
     cases: &mut Vec<(String, Case)>,
-) -> Result<(Job, Bytes), Problem> {
+) -> Result<Order, Problem> {
     let bad = |why: String| Problem::bad_request("invalid_form", format!("the form cannot be used: {why}"));
     let mut form = Multipart::from_request(request, state).await.map_err(|error| bad(error.body_text()))?;
     let (mut script, mut called, mut manifest, mut component) = (None, SCRIPT, None, None);
@@ -191,23 +276,26 @@ async fn from_form(
                 let text = field.text().await.map_err(broken)?;
                 cases.push(case(file, &text, cases.len())?);
             }
-            Some(_) | None => {}
+            Some(name) => {
+                let shown: String = name.chars().take(MAX_NAME).collect();
+                return Err(bad(format!("it has a field `{shown}`, which is none of those that are taken: {FIELDS}")));
+            }
+            None => return Err(bad(format!("a field of it has no name: those that are taken are {FIELDS}"))),
         }
     }
     if let Some(component) = component {
-        return Ok((Job::Component, component));
+        return Ok(Order { job: Job::Component, bytes: component, again: None });
     }
     let script = script.ok_or_else(|| bad("it has no field `component`, `handler.js` or `handler.ts`".to_owned()))?;
     if manifest.as_ref().is_some_and(|manifest| manifest.len() > FORM_BYTES) {
         return Err(bad(format!("`function.toml` has more than {FORM_BYTES} bytes")));
     }
     let ending = if called == SCRIPT { "js" } else { "ts" };
-    let file = if manifest.is_some() { called.to_owned() } else { file(query, ending)? };
-    let version = match manifest {
-        Some(_) => None,
-        None => Some(numbers::of_script(state, actor, &file, &script).await?),
-    };
-    Ok((Job::Source { file, manifest, version, follows: false }, script))
+    if manifest.is_none() {
+        return Order::of_script(state, actor, file(query, ending)?, script).await;
+    }
+    let job = Job::Source { file: called.to_owned(), manifest, version: None, follows: false };
+    Ok(Order { job, bytes: script, again: None })
 }
 
 /// One case, if there is room for one more.

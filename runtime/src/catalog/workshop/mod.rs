@@ -72,8 +72,15 @@ pub struct Share {
 
 /// The right to have one upload in work.
 pub struct Turn {
-    _share: Share,
+    share: Share,
     _place: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    /// Gives the place back, for what is left to do takes none; the partner's next upload waits on.
+    pub fn done(self) -> Share {
+        self.share
+    }
 }
 
 /// An upload that is a function.
@@ -124,7 +131,7 @@ impl Workshop {
     /// [`WorkError::Busy`] after a while.
     pub async fn turn(&self, share: Share) -> Result<Turn, WorkError> {
         let place = self.soon(Arc::clone(&self.places)).await?;
-        Ok(Turn { _share: share, _place: place })
+        Ok(Turn { share, _place: place })
     }
 
     async fn soon(&self, places: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, WorkError> {

@@ -1,8 +1,8 @@
 //! The control plane.
 
 use super::*;
-use crate::model::{FilterReason, Inspection, KeyId, PartnerId, Role, WorkspaceId};
-use crate::store::{ConnectionPatch, DestinationPatch, Page, Settled, SourcePatch, StoreError, Turn};
+use crate::model::{FilterReason, Inspection, KeyId, PartnerId, Role, ScriptText, WorkspaceId};
+use crate::store::{ConnectionPatch, DestinationPatch, Once, Page, Settled, SourcePatch, StoreError, Turn};
 
 #[tokio::test]
 async fn the_operators_token_is_made_once_and_only_it_opens() {
@@ -200,4 +200,61 @@ async fn pages_give_everything_once() {
     let second = bed.store.list_sources(&bed.actor, &page).await.unwrap();
     assert_eq!((first.items.len(), second.items.len(), second.next), (4, 2, None));
     assert!(first.items.iter().all(|source| !second.items.contains(source)));
+}
+
+#[tokio::test]
+async fn many_names_of_one_tenant_end_none_of_another() {
+    let bed = Bed::new(0).await;
+    let caller =
+        |role: Role| Actor { role, key: KeyId::new(NOW), workspace: WorkspaceId::new(NOW), ..bed.actor.clone() };
+    let (quiet, loud) = (caller(Role::WorkspaceAdmin), caller(Role::WorkspaceEditor));
+    let begin = async |actor: &Actor, name: &str| bed.store.begin_once(actor, name.to_owned(), [7; 32]).await.unwrap();
+    assert_eq!(begin(&quiet, "first").await, Once::New);
+    let sql = rusqlite::Connection::open(bed.dir.path().join("tidegate.db")).unwrap();
+    sql.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+         INSERT INTO once (key, name, fingerprint, at, tenant) SELECT randomblob(16), 'n' || i, zeroblob(32), ?1 + i, ?2 FROM n",
+        rusqlite::params![NOW.as_millis() as i64, loud.workspace.uuid().into_bytes()],
+    )
+    .unwrap();
+    assert_eq!(begin(&loud, "one more").await, Once::New);
+    let kept = |tenant: WorkspaceId| -> i64 {
+        let select = "SELECT count(*) FROM once WHERE tenant = ?1";
+        sql.query_row(select, [tenant.uuid().into_bytes()], |row| row.get(0)).unwrap()
+    };
+    assert!(kept(loud.workspace) < 2_000, "its own oldest are gone");
+    assert_eq!(kept(quiet.workspace), 1);
+    assert_eq!(begin(&quiet, "first").await, Once::Begun, "and is still known");
+}
+
+#[tokio::test]
+async fn numbers_of_versions_are_found_without_reading_versions() {
+    let bed = Bed::new(0).await;
+    let (store, actor) = (&bed.store, &bed.actor);
+    let mut function = None;
+    for version in ["0.1.0", "0.1.1", "1", "0.1.3", "2", "0.1.2x"] {
+        let manifest = Manifest { version: version.to_owned(), ..manifest("lone") };
+        let bytes = Bytes::from(version.to_owned());
+        let digest = components::digest(&bytes);
+        let put =
+            store.put_function_version(actor, manifest, Inspection::default(), digest, bytes, Vouched::BY_OPERATOR);
+        function = Some(put.await.unwrap().0.id);
+    }
+    let function = function.unwrap();
+    for (before, from, first) in
+        [("0.1.", 0, 2), ("0.1.", 2, 2), ("0.1.", 3, 4), ("0.1.", 9, 9), ("", 0, 0), ("", 1, 3), ("0.2.", 0, 0)]
+    {
+        assert_eq!(store.free_number(actor, function, before, from).await.unwrap(), first, "{before}{from}");
+    }
+    let newest = store.newest_version(actor, function, String::new()).await.unwrap().unwrap();
+    assert_eq!((newest.version.manifest.version.as_str(), newest.is_of_text), ("0.1.2x", false));
+    let script = ScriptText { file: "handler.js".to_owned(), text: "x".to_owned() };
+    store.set_script(newest.version.id, script).await.unwrap();
+    assert!(store.newest_version(actor, function, "x".to_owned()).await.unwrap().unwrap().is_of_text);
+    let customer = Actor { role: Role::WorkspaceAdmin, ..actor.clone() };
+    assert_eq!(store.newest_version(&customer, function, "x".to_owned()).await.unwrap(), None);
+    let sql = rusqlite::Connection::open(bed.dir.path().join("tidegate.db")).unwrap();
+    let plan = "EXPLAIN QUERY PLAN SELECT 1 FROM function_versions WHERE function = ?1 AND json_extract(manifest, '$.version') = ?2";
+    let plan: String = sql.query_row(plan, ["", ""], |row| row.get(3)).unwrap();
+    assert!(plan.contains("function_versions_by_text (function=? AND <expr>=?)"), "{plan}");
 }
