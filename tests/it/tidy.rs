@@ -17,7 +17,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("vault", &["model"]),
     ("store", &["model", "clock", "telemetry", "vault"]),
     ("ingest", &["model", "clock", "config", "store"]),
-    ("catalog", &["model", "egress", "sandbox", "slices"]),
+    ("catalog", &["model", "egress", "sandbox"]),
     ("egress", &["model"]),
     ("sandbox", &["model", "clock", "egress"]),
     ("replay", &["model", "ingest", "store"]),

@@ -1,8 +1,8 @@
 //! Changes of one thing: those that first look at it come between no others, and nobody's change holds up another's of something else.
 //!
 //! Guarantees: a change with `if-match` is made only if the thing is as it was when that tag was given, and no other change comes
-//! between the look and the change. A change waits for others at the same path only, and for none that is still arriving: its body is
-//! read before. Only who was let through comes here, so nobody without a key makes anybody wait.
+//! between the look and the change, by whichever of its names. A change waits for others of the same collection only, and for none
+//! that is still arriving: its body is read before. Only who was let through comes here, so nobody without a key makes anybody wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,17 +22,22 @@ use super::{ApiState, Peer, Problem, body, etags};
 #[derive(Clone)]
 pub(super) struct Look(pub(super) Next);
 
-/// For each path at which something is changed now, the lock that a change holds alone if it looks first.
+/// For each collection in which something is changed now, the lock that a change holds alone if it looks first.
 #[derive(Debug, Default)]
 pub(super) struct Changing(Mutex<HashMap<String, Arc<RwLock<()>>>>);
 
 impl Changing {
-    fn at(&self, path: &str) -> Arc<RwLock<()>> {
+    fn at(&self, collection: &str) -> Arc<RwLock<()>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever changes something holds a second reference; the others need not be remembered.
         all.retain(|_, lock| Arc::strong_count(lock) > 1);
-        Arc::clone(all.entry(path.to_owned()).or_default())
+        Arc::clone(all.entry(collection.to_owned()).or_default())
     }
+}
+
+/// What a thing is one of. A thing itself may have several names.
+fn collection(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(collection, _)| collection)
 }
 
 /// The layer.
@@ -45,7 +50,7 @@ pub(super) async fn changing(
         return Ok(next.run(request).await);
     }
     let mut request = arrived(&state, request).await?;
-    let lock = state.changing.at(request.uri().path());
+    let lock = state.changing.at(collection(request.uri().path()));
     let Some(Look(look)) = request.extensions_mut().remove() else {
         let _others = lock.read().await;
         return Ok(next.run(request).await);
@@ -98,7 +103,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_path_has_one_lock_while_somebody_holds_it_and_none_afterwards() {
+    fn one_collection_has_one_lock_while_somebody_holds_it_and_none_afterwards() {
+        assert_eq!(["/api/v1/partners/acme", "/api/v1/partners/prt_1"].map(collection), ["/api/v1/partners"; 2]);
         let changing = Changing::default();
         let (one, same, other) = (changing.at("/a"), changing.at("/a"), changing.at("/b"));
         assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));

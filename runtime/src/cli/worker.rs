@@ -2,6 +2,7 @@
 
 use crate::catalog::workshop::{Bounds, work};
 use crate::hardening;
+use crate::slices;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -14,6 +15,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    // It computes, and has it from whoever started it. Afterwards it may not be changed any more.
+    slices::usual();
     // Whoever listens to this process could not tell a gap from the upload's own messages; the host that started it has
     // said what its kernel does not offer.
     drop(hardening::compiling());

@@ -1,5 +1,5 @@
-//! Pool: the memory that all guests together may have beyond what each needs to be there at all, and the answers that are kept
-//! for them.
+//! Pool: the memory that all guests together may have beyond what each needs to be there at all, and the bodies of
+//! requests and answers that are kept for them.
 //!
 //! Guarantees: what they keep never exceeds what the operator set, however many sleep with memory in their hands. Who finds the
 //! pool empty waits a moment, in line; a guest that then still gets nothing is not to blame, so that is the host's fault.
@@ -16,7 +16,7 @@ use super::cpu::SMALL;
 /// JavaScript begins with 3.6 MiB, of which it touches little.
 pub(super) const FREE: usize = 4 << 20;
 
-/// What an answer may have without asking: most are smaller, and there are few in one invocation (`limits.requests`).
+/// What a request's body, or an answer, may have without asking: most are smaller, and there are few in one invocation (`limits.requests`).
 pub(super) const FREE_ANSWER: usize = 16 << 10;
 
 /// What is held for an answer before its request is sent: what comes back is smaller nearly always, and nothing is sent in vain then.
@@ -90,6 +90,11 @@ async fn take(from: &Arc<Semaphore>, held: &mut Option<OwnedSemaphorePermit>, by
 }
 
 impl Held {
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.little.is_none() && self.much.is_none()
+    }
+
     /// Gives back what is more than so many bytes, of what is little.
     pub fn shrink(&mut self, bytes: usize) {
         if let Some(held) = &mut self.little {

@@ -67,9 +67,9 @@ pub(super) struct Requests {
     cpu: CpuMeter,
     cpu_ms: u64,
     records: Vec<Exchange>,
-    /// The memory of the answers in them.
+    /// The memory of the bodies and answers in them.
     held: Vec<Held>,
-    /// Said once there was no memory for an answer.
+    /// Said once there was no memory for a body or an answer.
     starved: Arc<OnceLock<String>>,
     open: Vec<Open>,
     largest: Largest,
@@ -275,6 +275,9 @@ impl Requests {
     /// Writes down what a request came to and hands it on.
     pub(super) fn finish(&mut self, record: usize, sent: Sent) -> Result<InboundResponse, EgressError> {
         let now = self.clock;
+        if sent.held.is_empty() {
+            self.forget(record);
+        }
         self.held.push(sent.held);
         self.time(record, sent.began, sent.took);
         let record = &mut self.records[record];
@@ -306,7 +309,18 @@ impl Requests {
                 // The guest does not want it; the record does.
                 let _ = self.finish(pending.record, sent);
             }
-            Poll::Ready(Err(_)) | Poll::Pending => self.time(pending.record, pending.began, pending.began.elapsed()),
+            Poll::Ready(Err(_)) | Poll::Pending => {
+                self.forget(pending.record);
+                self.time(pending.record, pending.began, pending.began.elapsed());
+            }
+        }
+    }
+
+    /// Keeps of a body what needs no memory of the pool: what was held for it is not any more.
+    fn forget(&mut self, record: usize) {
+        let body = &mut self.records[record].body;
+        if body.len() > FREE_ANSWER {
+            *body = Bytes::copy_from_slice(&body[..FREE_ANSWER]);
         }
     }
 

@@ -1,7 +1,8 @@
 //! Calls that are to take place once: what was asked under which name, and what was answered.
 //!
 //! Guarantees: the name is on disk before the call begins, so that after a crash nobody takes an unknown ending for a
-//! call that never was; names are kept for a day, of each key its own; one tenant's many names end none of another's.
+//! call that never was; names are kept for a day, of each key its own, unless there are more than are kept: then a tenant's oldest
+//! go before anybody else's. A call that comes again never makes room for itself.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::model::{Actor, KeyId, Side};
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// Names that are kept at most; the oldest go first. Each is some hundred bytes, and more with its answer.
-const NAMES: i64 = 20_000;
+const NAMES: i64 = 100_000;
 
 /// Names of one tenant that are kept at most, whatever keys it makes: its oldest go before anybody else's.
 const NAMES_OF_TENANT: i64 = 2_000;
@@ -48,10 +49,10 @@ pub enum Once {
     Done(KeptAnswer),
 }
 
-/// Whose call it is: a workspace's or a partner's, or this host's operators'.
+/// Whose call it is: a workspace's or a partner's, or that of one of this host's operators.
 fn tenant(actor: &Actor) -> [u8; 16] {
     match actor.role.side() {
-        Side::Host => [0; 16],
+        Side::Host => uuid(actor.key.uuid()),
         Side::Partner => uuid(actor.partner.uuid()),
         Side::Workspace => uuid(actor.workspace.uuid()),
     }
@@ -65,25 +66,11 @@ impl Store {
     pub async fn begin_once(&self, actor: &Actor, name: String, fingerprint: [u8; 32]) -> Result<Once, StoreError> {
         let (key, tenant) = (actor.key, tenant(actor));
         self.call(move |commit| {
-            commit
-                .sql
-                .prepare_cached(
-                    "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once
-                       WHERE tenant = ?1 AND (SELECT count(*) FROM once WHERE tenant = ?1) >= ?2 ORDER BY at LIMIT ?3)",
-                )?
-                .execute(params![tenant, NAMES_OF_TENANT, STEP])?;
-            let old = commit.now.minus(KEPT);
-            let most = "at < ?1 OR (SELECT count(*) FROM once) > ?2";
-            commit
-                .sql
-                .prepare_cached(&format!(
-                    "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once WHERE {most} ORDER BY at LIMIT ?3)"
-                ))?
-                .execute(params![ms(old), NAMES, STEP])?;
+            let old = ms(commit.now.minus(KEPT));
             let found = commit
                 .sql
-                .prepare_cached("SELECT fingerprint, status, kind, body FROM once WHERE key = ?1 AND name = ?2")?
-                .query_row(params![uuid(key.uuid()), name], |row| {
+                .prepare_cached("SELECT fingerprint, status, kind, body FROM once WHERE key = ?1 AND name = ?2 AND at >= ?3")?
+                .query_row(params![uuid(key.uuid()), name, old], |row| {
                     let known: [u8; 32] = row.get(0)?;
                     let status: Option<u16> = row.get(1)?;
                     let kind: Option<String> = row.get(2)?;
@@ -99,7 +86,23 @@ impl Store {
             }
             commit
                 .sql
-                .prepare_cached("INSERT INTO once (key, name, fingerprint, at, tenant) VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .prepare_cached(
+                    "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once
+                       WHERE tenant = ?1 AND (SELECT count(*) FROM once WHERE tenant = ?1) >= ?2 ORDER BY at LIMIT ?3)",
+                )?
+                .execute(params![tenant, NAMES_OF_TENANT, STEP])?;
+            let most = "at < ?1 OR (SELECT count(*) FROM once) > ?2";
+            commit
+                .sql
+                .prepare_cached(&format!(
+                    "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once WHERE {most} ORDER BY at LIMIT ?3)"
+                ))?
+                .execute(params![old, NAMES, STEP])?;
+            commit
+                .sql
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO once (key, name, fingerprint, at, tenant) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
                 .execute(params![uuid(key.uuid()), name, fingerprint, ms(commit.now), tenant])?;
             Ok(Once::New)
         })

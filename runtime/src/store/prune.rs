@@ -5,7 +5,7 @@
 use rusqlite::params;
 
 use super::rows::{ms, uuid};
-use super::seen::day;
+use super::seen::{self, day};
 use super::states;
 use super::work::Commit;
 use crate::model::ConnectionId;
@@ -33,6 +33,7 @@ impl Pruner {
 
     /// One step.
     pub fn step(&mut self, commit: &Commit<'_>) -> rusqlite::Result<()> {
+        seen::prune(commit.sql, commit.now)?;
         let ids = commit
             .sql
             .prepare_cached(

@@ -21,6 +21,8 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 const MANY: usize = 1 << 17;
 /// Ids that one commit sorts in at least: about a millisecond.
 const STEP: usize = 512;
+/// Rows of old ids that one step of pruning looks at.
+const ROWS: i64 = 64;
 /// Parts of the ids in memory, by their first byte.
 const PARTS: usize = 256;
 
@@ -30,6 +32,7 @@ pub(super) type Hash = [u8; 16];
 /// When each id came, in milliseconds; in parts, for a part is sorted in a moment.
 struct Ids {
     parts: Vec<HashMap<Hash, i64>>,
+    /// How often one was put in.
     count: usize,
 }
 
@@ -45,7 +48,9 @@ impl Ids {
     }
 
     fn insert(&mut self, hash: Hash, at: i64) {
-        self.count += usize::from(self.parts[usize::from(hash[0])].insert(hash, at).is_none());
+        self.parts[usize::from(hash[0])].insert(hash, at);
+        // Also if it was there, long ago: its commit has a row that goes once it is sorted in.
+        self.count += 1;
     }
 }
 
@@ -135,7 +140,10 @@ impl Seen {
         let today = day(self.now);
         let mut find = sql.prepare_cached("SELECT at FROM seen WHERE day = ?1 AND hash = ?2")?;
         let mut at = |day| find.query_row(params![day, hash], |row| row.get(0)).optional();
-        Ok(at(today)?.or(at(today - 1)?))
+        Ok(match at(today)? {
+            None => at(today - 1)?,
+            found => found,
+        })
     }
 
     /// Writes what is new, and sorts some in: more than came, so that it ends.
@@ -149,7 +157,9 @@ impl Seen {
         }
         let Some(sorting) = &mut lately.sorting else { return Ok(()) };
         let mut insert = sql.prepare_cached(
-            "INSERT INTO seen (day, hash, at) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET at = excluded.at",
+            // Whose they are is part of the hash; nothing reads it from the column.
+            "INSERT INTO seen (day, hash, at, workspace) VALUES (?1, ?2, ?3, 0)
+             ON CONFLICT DO UPDATE SET at = excluded.at",
         )?;
         for _ in 0..STEP.max(2 * new.len() / size_of::<Hash>()) {
             let Some((day, hash, at)) = sorting.next() else {
@@ -163,6 +173,15 @@ impl Seen {
         }
         Ok(())
     }
+}
+
+/// Forgets some of what nobody counts as seen any more, where too little comes for it ever to be sorted in.
+pub(super) fn prune(sql: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    sql.prepare_cached(
+        "DELETE FROM seen_lately WHERE at <= ?1 AND seq IN (SELECT seq FROM seen_lately ORDER BY seq LIMIT ?2)",
+    )?
+    .execute(params![ms(now.minus(REMEMBERED)), ROWS])?;
+    Ok(())
 }
 
 /// The number of a day since 1970.
@@ -195,7 +214,7 @@ mod tests {
         let sql = Connection::open_in_memory().unwrap();
         sql.execute_batch(
             "CREATE TABLE seen_lately (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER, hashes BLOB);
-             CREATE TABLE seen (day INTEGER, hash BLOB, at INTEGER, PRIMARY KEY (day, hash)) WITHOUT ROWID;",
+             CREATE TABLE seen (day INTEGER, hash BLOB, at INTEGER, workspace INTEGER, PRIMARY KEY (day, hash)) WITHOUT ROWID;",
         )
         .unwrap();
         sql
@@ -226,6 +245,20 @@ mod tests {
         assert_eq!(new(&sql, &mut lately, just_before, 0..came), 0);
         assert_eq!(new(&sql, &mut lately, then, (0..came).step_by(101)), came.div_ceil(101));
         assert_eq!(new(&sql, &mut lately, then, (0..came).step_by(101)), 0);
+    }
+
+    #[test]
+    fn ids_that_are_old_leave_the_disk_also_where_few_come_and_where_the_same_ones_come_every_day() {
+        let (sql, mut lately) = (table(), Lately::default());
+        let day = |number: u32| NOON.plus(REMEMBERED * number);
+        let mut most = 0;
+        for number in 0..300 {
+            assert_eq!(new(&sql, &mut lately, day(number), 0..COMMIT), COMMIT);
+            most = most.max(lately.ids.count);
+            prune(&sql, day(number)).unwrap();
+            assert!(rows(&sql, "seen_lately") <= 1, "day {number}");
+        }
+        assert!((MANY / 2..MANY).contains(&most), "{most} in memory");
     }
 
     #[test]

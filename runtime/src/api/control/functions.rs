@@ -188,8 +188,8 @@ async fn create(
     let headers = request.headers().clone();
     let upload::Received { made, known, cases, share } = upload::receive(&state, &actor, &query, request).await?;
     let Added { function, version, wider, findings } = add(&state, &actor, made, known, &headers).await?;
-    drop(share);
     let cases = checking::run(&state, &version, cases).await;
+    drop(share);
     if !cases.is_empty() || state.store.checks(version.id).await?.is_none() {
         let findings = findings.iter().map(ToString::to_string).collect();
         state.store.set_checks(version.id, Checks { findings, cases: cases.clone() }).await?;

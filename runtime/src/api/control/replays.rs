@@ -334,7 +334,11 @@ async fn agreed<'d>(
     let (ReplayVersion::Pinned(version), Some(_)) = (version, actor.customer()) else { return Ok(()) };
     let wanted = chosen(state, actor, version).await?;
     for id in destinations {
-        let destination = state.store.get_destination(actor, *id).await?;
+        let destination = match state.store.get_destination(actor, *id).await {
+            // What one that was deleted was owed is skipped.
+            Err(StoreError::NotFound { .. }) => continue,
+            found => found?,
+        };
         if destination.function != wanted.function {
             continue;
         }

@@ -113,7 +113,7 @@ pub(super) struct Received {
     pub(super) known: Option<FunctionVersion>,
     /// Its cases: each file's name, and what it expects.
     pub(super) cases: Vec<(String, Case)>,
-    /// Held until the function is stored: the next upload of this partner is told apart from it.
+    /// Held until the function is stored, so that the next upload of this partner is told apart from it, and its cases have run.
     pub(super) share: Share,
 }
 
@@ -239,15 +239,19 @@ async fn whole(
     let spooled = spooled.map_err(|error| shown(&error))?;
     let turn = state.workshop.turn(share).await.map_err(|error| problem(&error))?;
     let bytes = spooled.bytes().await.map_err(|error| shown(&ReadError::Spool(error)))?;
-    intact(&parts, &bytes)?;
+    intact(&parts, bytes.clone()).await?;
     Ok((parts, bytes, turn))
 }
 
 /// Compares what arrived with what its sender says of it, if they do.
-fn intact(parts: &Parts, bytes: &[u8]) -> Result<(), Problem> {
+async fn intact(parts: &Parts, bytes: Bytes) -> Result<(), Problem> {
     let Some(said) = parts.headers.get(CONTENT_DIGEST) else { return Ok(()) };
-    let said = String::from_utf8_lossy(said.as_bytes());
-    content_digest::check(&said, bytes).map_err(|error| match error {
+    let said = String::from_utf8_lossy(said.as_bytes()).into_owned();
+    // Of megabytes it takes as long as many a call.
+    let checked = tokio::task::spawn_blocking(move || content_digest::check(&said, &bytes)).await;
+    let checked =
+        checked.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
+    checked.map_err(|error| match error {
         ContentDigestError::Form(_) => Problem::bad_request("invalid_header", error.to_string()),
         ContentDigestError::Other { .. } => Problem::unprocessable("digest_mismatch", error.to_string()),
     })

@@ -16,7 +16,6 @@ use crate::catalog::build::{BuildError, Description, build_described};
 use crate::catalog::javascript::FIRST_VERSION;
 use crate::catalog::{inspect, structure};
 use crate::sandbox::{self, CompileError, MAX_KNOWN};
-use crate::slices;
 
 /// Bytes of a whole job: a component with what is known of an earlier one, and a megabyte for what says so.
 const MAX_JOB: u64 = (structure::MAX_BYTES + MAX_KNOWN + (1 << 20)) as u64;
@@ -76,8 +75,7 @@ pub fn work(bounds: Bounds) -> io::Result<()> {
 
 /// From here on: no more than this, no core file with a partner's code in it, and no file larger than an image.
 fn confine(bounds: Bounds) -> io::Result<()> {
-    // Courtesies, which not every system allows.
-    slices::usual();
+    // A courtesy, which not every system allows.
     let _ = nice(NICE);
     let all = [
         // At the first limit the process gets a signal that names it, a second later it is killed.

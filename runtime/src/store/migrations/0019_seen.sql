@@ -5,6 +5,3 @@ CREATE TABLE seen_lately (
   at INTEGER NOT NULL,
   hashes BLOB NOT NULL
 ) STRICT;
-
--- Nothing reads whose they are: the source is part of the hash.
-ALTER TABLE seen DROP COLUMN workspace;
