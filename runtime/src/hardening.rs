@@ -108,16 +108,17 @@ fn more_files() -> Result<(), String> {
     Ok(())
 }
 
-/// For a process that serves: has as many files as it may, writes only below these folders, runs no program but this one (which compiles uploads),
-/// gains no privileges, leaves no core file with customers' data in it. To be called before any other thread runs.
+/// For a process that serves: has as many files as it may, writes only below these folders, runs no program but this one (which
+/// compiles uploads), gains no privileges, leaves no core file with customers' data in it. To be called before any other thread
+/// runs.
 ///
 /// What is not in force after it is returned, each with the reason.
 pub fn serving(wanted: Wanted, folders: &[&Path]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let mut tried = |what, done: Result<(), String>| gaps.extend(done.err().map(|why| gap(what, why)));
     tried("no_new_privs", no_new_privileges().map_err(|error| error.to_string()));
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
     tried("the limit on open files", more_files());
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
     tried("the ban on core files", setrlimit(Resource::Core, none).map_err(|error| error.to_string()));
     if wanted.landlock {
         tried("landlock", own_folders(folders));

@@ -62,8 +62,8 @@ pub(super) async fn changing(
     if !found.status().is_success() {
         return Ok(found);
     }
-    let wanted = parts.headers.get(header::IF_MATCH).and_then(|wanted| wanted.to_str().ok()).unwrap_or_default();
-    if !tag.is_some_and(|tag| etags::names(wanted, &tag)) {
+    let wanted = etags::text(&parts.headers, header::IF_MATCH).unwrap_or_default();
+    if !tag.is_some_and(|tag| etags::names(&wanted, &tag)) {
         let detail = "it was changed since you read it (`if-match` names another `etag`): read it again";
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail));
     }

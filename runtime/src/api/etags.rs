@@ -51,7 +51,7 @@ fn rates(answer: &Response) -> HeaderMap {
     answer.headers().iter().filter(is_rate).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 

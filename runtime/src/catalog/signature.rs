@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
+use crate::model::hex::bytes;
 use crate::model::{Digest, Manifest, PublicKey};
 
 /// What a signature's text begins with: which algorithm it is.
@@ -184,17 +185,6 @@ fn pem(text: &str, kind: &str) -> Option<Vec<u8>> {
     let inner = text.split_once(&begin)?.1.split_once(&end)?.0;
     let digits = Zeroizing::new(inner.split_ascii_whitespace().collect::<String>());
     STANDARD.decode(digits.as_bytes()).ok()
-}
-
-fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
-    if hex.len() != 2 * N || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut read = [0; N];
-    for (byte, at) in read.iter_mut().zip((0..hex.len()).step_by(2)) {
-        *byte = u8::from_str_radix(&hex[at..at + 2], 16).ok()?;
-    }
-    Some(read)
 }
 
 #[cfg(test)]

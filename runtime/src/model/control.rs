@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::hex;
 use super::{
     ConnectionId, DestinationId, EventField, FunctionId, Manifest, PartnerId, Rate, Sealed, Secret, Signed, SourceId,
     Stage, SuppressionId, Timestamp, VersionId, VersionState, WorkspaceId,
@@ -18,14 +19,7 @@ pub struct Digest(pub [u8; 32]);
 impl Digest {
     /// A digest as it is shown; none if the text is not one.
     pub fn read(text: &str) -> Option<Self> {
-        let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii())?;
-        let mut bytes = [0; 32];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            // A sign would be taken, too.
-            let pair = hex.get(2 * at..2 * at + 2).filter(|pair| !pair.starts_with('+'))?;
-            *byte = u8::from_str_radix(pair, 16).ok()?;
-        }
-        Some(Self(bytes))
+        text.strip_prefix("sha256:").and_then(hex::bytes).map(Self)
     }
 }
 

@@ -10,6 +10,7 @@ mod delivery;
 mod event;
 mod field;
 mod health;
+pub(crate) mod hex;
 mod ids;
 mod lifecycle;
 mod limits;

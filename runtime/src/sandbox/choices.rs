@@ -101,7 +101,7 @@ fn bounded(
     let long = |one: &&Choice| one.value.len() > TEXT || one.label.len() > TEXT || one.value.is_empty();
     match choices.iter().find(long) {
         Some(one) => {
-            let value = cut(one.value.clone(), 40, outlet);
+            let value = cut(&one.value, 40, outlet);
             Err(format!("its choice `{value}` has an empty value, or more than {TEXT} bytes"))
         }
         None => Ok(choices),

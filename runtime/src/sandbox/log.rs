@@ -3,6 +3,7 @@
 //! Guarantees: never more lines or bytes than the limits, plus one line that says it was cut; nothing in a line can
 //! move a terminal's cursor, colour it, or reorder text; no secret is cut in two.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::egress::Outlet;
@@ -102,10 +103,11 @@ fn acts(char: char) -> bool {
 }
 
 /// The text, cut at a character's end so that it has so many bytes at most, and so that no secret is cut in two.
-pub(super) fn cut(text: String, most: usize, outlet: &dyn Outlet) -> String {
+pub(super) fn cut<'a>(text: impl Into<Cow<'a, str>>, most: usize, outlet: &dyn Outlet) -> String {
+    let text = text.into();
     match text.len() > most {
         true => format!("{}…", outlet.shown(&text, most)),
-        false => text,
+        false => text.into_owned(),
     }
 }
 

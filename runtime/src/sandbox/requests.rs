@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cpu::CpuMeter;
+use super::log::cut;
 use super::pool::{Empty, FREE_ANSWER, Held, ORDINARY_ANSWER, Pool};
 use crate::clock::Clock;
 use crate::egress::{
@@ -415,18 +416,14 @@ impl Room {
 
 /// The gate refuses what is longer than this keeps, and records are for people: they need no more of it.
 fn record(request: &OutboundRequest, outlet: &dyn Outlet) -> Exchange {
-    let bounded = |text: &String, most: usize| match text.len() > most {
-        true => format!("{}…", outlet.shown(text, most)),
-        false => text.clone(),
-    };
     let mut left = MAX_HEADER_BYTES;
     let headers = request.headers.iter().take(MAX_HEADERS).map_while(|(name, value)| {
         left = left.checked_sub(name.len() + value.len())?;
         Some((name.to_ascii_lowercase(), value.clone()))
     });
     Exchange {
-        method: bounded(&request.method, METHOD_BYTES).to_ascii_uppercase(),
-        url: bounded(&request.url, MAX_URL_BYTES),
+        method: cut(&request.method, METHOD_BYTES, outlet).to_ascii_uppercase(),
+        url: cut(&request.url, MAX_URL_BYTES, outlet),
         headers: headers.collect(),
         body: Bytes::clone(&request.body),
         status: None,

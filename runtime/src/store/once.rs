@@ -69,7 +69,9 @@ impl Store {
             let old = ms(commit.now.minus(KEPT));
             let found = commit
                 .sql
-                .prepare_cached("SELECT fingerprint, status, kind, body FROM once WHERE key = ?1 AND name = ?2 AND at >= ?3")?
+                .prepare_cached(
+                    "SELECT fingerprint, status, kind, body FROM once WHERE key = ?1 AND name = ?2 AND at >= ?3",
+                )?
                 .query_row(params![uuid(key.uuid()), name, old], |row| {
                     let known: [u8; 32] = row.get(0)?;
                     let status: Option<u16> = row.get(1)?;
@@ -91,12 +93,12 @@ impl Store {
                        WHERE tenant = ?1 AND (SELECT count(*) FROM once WHERE tenant = ?1) >= ?2 ORDER BY at LIMIT ?3)",
                 )?
                 .execute(params![tenant, NAMES_OF_TENANT, STEP])?;
-            let most = "at < ?1 OR (SELECT count(*) FROM once) > ?2";
             commit
                 .sql
-                .prepare_cached(&format!(
-                    "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once WHERE {most} ORDER BY at LIMIT ?3)"
-                ))?
+                .prepare_cached(
+                    "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once
+                       WHERE at < ?1 OR (SELECT count(*) FROM once) > ?2 ORDER BY at LIMIT ?3)",
+                )?
                 .execute(params![old, NAMES, STEP])?;
             commit
                 .sql

@@ -17,7 +17,7 @@ use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceI
 use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 20] = [
+pub(super) const MIGRATIONS: [&str; 20] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),

@@ -191,6 +191,7 @@ pub(super) fn day(ms: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::open::MIGRATIONS;
     use super::*;
 
     const NOON: Timestamp = Timestamp::from_millis(20_000 * 86_400_000 + 43_200_000);
@@ -212,11 +213,7 @@ mod tests {
 
     fn table() -> Connection {
         let sql = Connection::open_in_memory().unwrap();
-        sql.execute_batch(
-            "CREATE TABLE seen_lately (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER, hashes BLOB);
-             CREATE TABLE seen (day INTEGER, hash BLOB, at INTEGER, workspace INTEGER, PRIMARY KEY (day, hash)) WITHOUT ROWID;",
-        )
-        .unwrap();
+        MIGRATIONS.iter().for_each(|step| sql.execute_batch(step).unwrap());
         sql
     }
 

@@ -226,15 +226,15 @@ pub(super) async fn add(
     let upload::Made { manifest, inspection, digest, component, findings, script } = made;
     let signed = signing::signed(state, actor, headers, digest, &manifest).await?;
     let wider = match state.store.find_function(&publisher(actor), &manifest.name).await? {
-        Some(known) => beyond_approved(&approved(state, actor, known.id).await?, &manifest),
+        Some(function) => beyond_approved(&approved(state, actor, function.id).await?, &manifest),
         None => None,
     };
-    // What an operator uploads is approved by that.
-    let approved = actor.role == Role::Operator || wider.as_ref().is_some_and(Vec::is_empty);
     if let Some(version) = known {
         let function = state.store.get_function(&publisher(actor), version.function).await?;
         return Ok(Added { function, version, wider: wider.unwrap_or_default(), findings });
     }
+    // What an operator uploads is approved by that.
+    let approved = actor.role == Role::Operator || wider.as_ref().is_some_and(Vec::is_empty);
     let vouched = Vouched { approved, signed };
     let put = state.store.put_function_version(actor, manifest, inspection, digest, component, vouched);
     let (function, version) = put.await?;
