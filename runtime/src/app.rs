@@ -144,7 +144,16 @@ impl App {
                 config,
                 clock,
             ),
-            delivery: delivery::Parts { store: Arc::clone(&store), sandbox, gate, limits, clock, telemetry, questions },
+            delivery: delivery::Parts {
+                store: Arc::clone(&store),
+                sandbox,
+                gate,
+                limits,
+                clock,
+                telemetry,
+                questions,
+                guests: guests.runtime().handle().clone(),
+            },
             delivery_config: delivery_config(config),
             guests,
             // Half, so that what is new always finds a place.
@@ -165,7 +174,7 @@ impl App {
         let Self { store, api, public, admin, delivery, delivery_config, guests, replay_config, .. } = self;
         let spans = Exporting::begin(self.exporting);
         let (listeners, deliveries) = (CancellationToken::new(), CancellationToken::new());
-        let mut delivering = guests.runtime().spawn(delivery::run(delivery, delivery_config, deliveries.clone()));
+        let mut delivering = tokio::spawn(delivery::run(delivery, delivery_config, deliveries.clone()));
         let mut replaying = tokio::spawn(replay::run(Arc::clone(&store), replay_config, listeners.clone()));
         let mut serving_public =
             tokio::spawn(api::serve(public, api::public_router(&api), api.http(), listeners.clone()));

@@ -74,10 +74,12 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 1_000)]
         events: u32,
     },
-    /// Events through the whole durable path to a server in another process, beside plain HTTP clients of that server.
+    /// Events through the whole durable path to a server in another process, a request for each, beside plain HTTP clients of
+    /// that server.
     #[command(long_flag = "path")]
     Path {
-        /// A component that takes `webhook_path` and `base_url`; `functions/slack-rust`, beside this program, if it is left out.
+        /// A component that takes `url`, or `webhook_path` and `base_url`; `functions/slack-rust`, which has an invocation for each
+        /// event, and `functions/webhook`, which takes 32 at a time, beside this program, if it is left out.
         component: Option<PathBuf>,
         /// How many events.
         #[arg(long, default_value_t = 50_000)]
@@ -193,7 +195,15 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Restart { component, pending } => {
             bench_restart::run(taken(component)?, pending, bench_restart::WATCHED).await?
         }
-        Command::Path { component, events } => bench_path::run(taken(component)?, events).await?,
+        Command::Path { component: Some(component), events } => bench_path::run(read(&component)?, events).await?,
+        Command::Path { component: None, events } => {
+            let mut figures = serde_json::Map::new();
+            for name in ["slack-rust", "webhook"] {
+                let component = read(&demo::component(None, &format!("{name}.wasm"))?)?;
+                figures.insert(name.to_owned(), bench_path::run(component, events).await?);
+            }
+            Value::Object(figures)
+        }
         Command::Partner => return bench_path::serve().await.map(|()| 0),
         Command::Delivery { component, full, quick, deliveries, dead, pending, seeds } => {
             let size = match (full, quick) {
@@ -363,10 +373,14 @@ async fn host(data: &std::path::Path, partner: SocketAddr, token: Option<&str>) 
 }
 
 pub(super) async fn wire(api: &Client, component: Vec<u8>, partner: SocketAddr) -> anyhow::Result<String> {
-    let function = crate::catalog::inspect(&component)?.manifest.name;
+    let manifest = crate::catalog::inspect(&component)?.manifest;
+    let settings = match manifest.settings.contains_key("url") {
+        true => json!({ "url": format!("http://{partner}/services/T0/B0/bench") }),
+        false => json!({ "webhook_path": "/services/T0/B0/bench", "base_url": format!("http://{partner}") }),
+    };
+    let function = manifest.name;
     api.call(http::Method::POST, "/api/v1/functions", "application/wasm", component.into()).await?;
     let source = api.post("/api/v1/sources", &json!({ "name": "bench" })).await?;
-    let settings = json!({ "webhook_path": "/services/T0/B0/bench", "base_url": format!("http://{partner}") });
     let destination = json!({ "name": "bench", "function": function, "settings": settings });
     let destination = api.post("/api/v1/destinations", &destination).await?;
     let connection = json!({ "source": source["id"], "destination": destination["id"] });

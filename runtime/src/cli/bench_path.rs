@@ -30,19 +30,23 @@ const CONCURRENCY: usize = 64;
 /// How long everything may take to arrive. Only a broken host comes near it.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What the function sends for each event, and where.
+/// Where the function sends, and what `slack-rust` does for each event.
 const BODY: &[u8] = br#"{"text":"user-1 did Order Completed"}"#;
 const PATH: &str = "/services/T0/B0/bench";
 
 pub(super) async fn run(component: Vec<u8>, events: u64) -> anyhow::Result<Value> {
     let mut partner = Partner::start().await?;
+    let body = match crate::catalog::inspect(&component)?.manifest.name.as_str() {
+        "webhook" => Bytes::from(event(1).to_string()),
+        _ => Bytes::from_static(BODY),
+    };
     let data = tempfile::tempdir()?;
     let (listen, api, stop, host) = start(data.path(), partner.address).await?;
     let write_key = wire(&api, component, partner.address).await?;
     let batches = batches(&write_key, events);
 
     // Baselines, path, baselines: the machine's drift during the run falls on both sides of the path.
-    let before = (pooled(partner.address, events).await?, bare(partner.address, events).await?);
+    let before = (pooled(partner.address, &body, events).await?, bare(partner.address, &body, events).await?);
     let served = partner.served().await?;
     let began = Instant::now();
     ingest(listen, batches).await?;
@@ -52,7 +56,7 @@ pub(super) async fn run(component: Vec<u8>, events: u64) -> anyhow::Result<Value
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let delivered = began.elapsed();
-    let after = (pooled(partner.address, events).await?, bare(partner.address, events).await?);
+    let after = (pooled(partner.address, &body, events).await?, bare(partner.address, &body, events).await?);
     let ledger = api.get("/api/v1/ledger").await?;
     stop.cancel();
     host.await??;
@@ -149,18 +153,18 @@ async fn ingest(listen: SocketAddr, batches: Vec<Bytes>) -> anyhow::Result<()> {
 }
 
 /// Requests a second of hyper's plain client with its pool of connections, which posts what the function posts.
-async fn pooled(partner: SocketAddr, requests: u64) -> anyhow::Result<f64> {
+async fn pooled(partner: SocketAddr, body: &Bytes, requests: u64) -> anyhow::Result<f64> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client: Pooled<_, Full<Bytes>> = Pooled::builder(TokioExecutor::new()).build(connector);
     let (left, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
     each(CONCURRENCY, || {
-        let (left, client) = (Arc::clone(&left), client.clone());
+        let (left, client, body) = (Arc::clone(&left), client.clone(), body.clone());
         async move {
             while left.fetch_add(1, Ordering::Relaxed) < requests {
                 let request = http::Request::post(format!("http://{partner}{PATH}"))
                     .header("content-type", "application/json")
-                    .body(Full::new(Bytes::from_static(BODY)))?;
+                    .body(Full::new(body.clone()))?;
                 client.request(request).await?.into_body().collect().await?;
             }
             Ok(())
@@ -171,10 +175,10 @@ async fn pooled(partner: SocketAddr, requests: u64) -> anyhow::Result<f64> {
 }
 
 /// The same over connections that are never looked for: one for each of those who send. The most that HTTP can do here.
-async fn bare(partner: SocketAddr, requests: u64) -> anyhow::Result<f64> {
+async fn bare(partner: SocketAddr, body: &Bytes, requests: u64) -> anyhow::Result<f64> {
     let (left, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
     each(CONCURRENCY, || {
-        let left = Arc::clone(&left);
+        let (left, body) = (Arc::clone(&left), body.clone());
         async move {
             let stream = tokio::net::TcpStream::connect(partner).await?;
             stream.set_nodelay(true)?;
@@ -184,7 +188,7 @@ async fn bare(partner: SocketAddr, requests: u64) -> anyhow::Result<f64> {
                 let request = http::Request::post(PATH)
                     .header("host", partner.to_string())
                     .header("content-type", "application/json")
-                    .body(Full::new(Bytes::from_static(BODY)))?;
+                    .body(Full::new(body.clone()))?;
                 client.send_request(request).await?.into_body().collect().await?;
                 client.ready().await?;
             }

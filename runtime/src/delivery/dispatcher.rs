@@ -1,12 +1,14 @@
 //! Dispatch: does what the schedule says, and tells it what came of it.
 //!
-//! Guarantees: no decision is made here; on shutdown attempts get time to end, and what has not ended by then is given
+//! It runs where the listeners do: only attempts run where guests compute, so that a step of one delivery does not wait for
+//! another's guest. Guarantees: no decision is made here; on shutdown attempts get time to end, and what has not ended by then is given
 //! back without costing an attempt.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +45,8 @@ pub(super) struct Dispatcher {
     messages: mpsc::UnboundedReceiver<Message>,
     tell: mpsc::UnboundedSender<Message>,
     settlements: mpsc::Sender<ToSettle>,
+    /// Where attempts run.
+    guests: Handle,
     abandon: CancellationToken,
 }
 
@@ -52,6 +56,7 @@ pub(super) async fn run(
     means: Arc<Means>,
     config: DeliveryConfig,
     mut questions: Questions,
+    guests: Handle,
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
     let attempts = Arc::new(attempts);
@@ -78,6 +83,7 @@ pub(super) async fn run(
         messages,
         tell,
         settlements,
+        guests,
         abandon: CancellationToken::new(),
     };
     let ended = dispatcher.serve(&mut questions, &stop).await;
@@ -236,7 +242,7 @@ impl Dispatcher {
         };
         let (attempts, tell, settlements) = (Arc::clone(&self.attempts), self.tell.clone(), self.settlements.clone());
         let abandon = self.abandon.clone();
-        tokio::spawn(async move {
+        self.guests.spawn(async move {
             let give_back: Vec<_> = items.iter().map(|item| plain(&item.delivery, Settle::Release).into()).collect();
             let Attempted { settlements: settle, ended } = tokio::select! {
                 biased;

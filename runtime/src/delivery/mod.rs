@@ -73,6 +73,8 @@ pub struct Parts {
     pub telemetry: Telemetry,
     /// What people ask of deliveries.
     pub questions: Questions,
+    /// Where attempts run.
+    pub guests: tokio::runtime::Handle,
 }
 
 /// Delivers what the store owes until `stop` is cancelled; returns when everything under way is settled or given back.
@@ -81,7 +83,7 @@ pub struct Parts {
 ///
 /// The store can no longer be written or read. What was under way stays owed and is delivered after a restart.
 pub async fn run(parts: Parts, config: DeliveryConfig, stop: CancellationToken) -> Result<(), StoreError> {
-    let Parts { store, sandbox, gate, limits, clock, telemetry, questions } = parts;
+    let Parts { store, sandbox, gate, limits, clock, telemetry, questions, guests } = parts;
     let means = Arc::new(prepared::Means { store: Arc::clone(&store), gate, limits, handles: HandleKey::random() });
     let attempts = attempt::Attempts {
         clock: store.clock(),
@@ -94,5 +96,5 @@ pub async fn run(parts: Parts, config: DeliveryConfig, stop: CancellationToken) 
         config: config.clone(),
         caches: Arc::default(),
     };
-    dispatcher::run(attempts, means, config, questions, stop).await
+    dispatcher::run(attempts, means, config, questions, guests, stop).await
 }

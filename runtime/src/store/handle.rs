@@ -20,8 +20,9 @@ use super::readers::Readers;
 use super::routes::{self, Routes, Snapshot};
 use super::sealing::Sealing;
 use super::suppressions::Suppressed;
+use super::syncs::Syncs;
 use super::types::{Accepted, NewEvent, Settled, Settlement, Standing, StoreConfig, Want};
-use super::work::{Accept, Commit, Done, Settlements, Work};
+use super::work::{Accept, Call, Commit, Done, Settlements, Work};
 use super::writer::{Shared, Writer};
 use super::{accept, claim, open, replays};
 use crate::clock::Clock;
@@ -98,7 +99,8 @@ impl Store {
         let memory = open::memory(&sql)?;
         let checkpoints = Checkpoints::start(&mut sql, &places)?;
         let (shared_too, pruner) = (Arc::clone(&shared), Default::default());
-        let writer = Writer { checkpoints, sql, shared: shared_too, memory, pruner, newest_id };
+        let syncs = Syncs::new(&shared.places);
+        let writer = Writer { checkpoints, sql, syncs, shared: shared_too, memory, pruner, newest_id };
         let writer = start(writer, lock)?;
         Ok(Self {
             readers: Arc::new(Readers::new(places, config.readers, sealing)),
@@ -254,8 +256,9 @@ impl Store {
         self.readers.read(move |sql| Ok(claim::stored_keys(sql, destination)?)).await
     }
 
-    /// Writes down what became of claimed deliveries: one answer for each, in order. Returns once it is on disk. While the disk
-    /// is full it waits, since what a partner has cannot be unsent.
+    /// Writes down what became of claimed deliveries: one answer for each, in order. Returns once it is written; on disk it is
+    /// a moment later, and before anything that is promised afterwards. While the disk is full it waits, since what a partner has
+    /// cannot be unsent.
     ///
     /// # Errors
     /// [`StoreError::DiskFull`] after [`Store::leave`]; [`StoreError::Stopped`] after a failed commit: what was not written is owed as before when the directory is opened again.
@@ -278,9 +281,25 @@ impl Store {
         }
     }
 
-    /// Runs a change in the writer.
+    /// Runs a change in the writer. Returns once it is on disk.
     pub(super) async fn call<T: Send + 'static>(
         &self,
+        change: impl FnOnce(&mut Commit<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.change(Work::Call, change).await
+    }
+
+    /// Runs a step of the host's own in the writer, which it would do again. Returns once it is written.
+    pub(super) async fn step<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Commit<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.change(Work::Step, change).await
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        work: fn(Call) -> Work,
         change: impl FnOnce(&mut Commit<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let _permit = self.shared.queue.calls.acquire().await.map_err(|_| StoreError::Stopped(self.reason()))?;
@@ -290,7 +309,7 @@ impl Store {
             Err(error) if error.is_callers() => Done::Undo(Box::new(move || drop(reply.send(Err(error))))),
             Err(error) => Done::Fail(error),
         };
-        self.push(Work::Call(Box::new(call)))?;
+        self.push(work(Box::new(call)))?;
         answer.await.map_err(|_| self.verdict())?
     }
 

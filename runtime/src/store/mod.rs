@@ -63,6 +63,7 @@ mod signing;
 mod sources;
 mod states;
 mod suppressions;
+mod syncs;
 mod tenancy;
 mod tenants;
 #[cfg(test)]

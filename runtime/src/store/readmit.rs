@@ -272,6 +272,6 @@ impl Store {
     /// # Errors
     /// [`StoreError::Stopped`] after a failed commit.
     pub async fn replay_step(&self, replay: ReplayId, steps: Vec<ReplayStep>) -> Result<bool, StoreError> {
-        self.call(move |commit| step(commit, replay, &steps)).await
+        self.step(move |commit| step(commit, replay, &steps)).await
     }
 }

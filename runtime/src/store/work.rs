@@ -18,6 +18,8 @@ pub(super) enum Work {
     Accept(Accept),
     Settle(Settlements),
     Call(Call),
+    /// A call of the host's own, whose loss would only make it do the same again.
+    Step(Call),
 }
 
 /// A batch of events with what could be prepared outside the writer.
@@ -66,15 +68,21 @@ impl Work {
         match self {
             Self::Accept(accept) => accept.events.len(),
             Self::Settle(settle) => settle.items.len(),
-            Self::Call(_) => 1,
+            Self::Call(_) | Self::Step(_) => 1,
         }
+    }
+
+    /// Whether somebody is told that it is on disk. What became of deliveries nobody is told: without it they are owed as before,
+    /// and a partner may see the event twice.
+    pub fn is_promised(&self) -> bool {
+        matches!(self, Self::Accept(_) | Self::Call(_))
     }
 
     /// How much of the bounded part of the queue it fills: events and bytes.
     pub fn events(&self) -> (usize, usize) {
         match self {
             Self::Accept(accept) => (accept.events.len(), accept.bytes),
-            Self::Settle(_) | Self::Call(_) => (0, 0),
+            Self::Settle(_) | Self::Call(_) | Self::Step(_) => (0, 0),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The one thread that writes.
 //!
 //! It takes what waits, writes it in one transaction, and answers when the transaction is on disk. While it waits for the disk the next
-//! work gathers, so a commit holds what came during the one before: no timer is needed to fill it. When anything but a caller's own
+//! work gathers, so a commit holds what came during the one before: no timer is needed to fill it. A commit that only says what became
+//! of deliveries does not wait for the disk ([`Syncs`]). When anything but a caller's own
 //! mistake fails, it stops for good: after a failed fsync nobody knows what the disk holds, and only reading it anew can tell. The one
 //! exception is a write that finds no room: it changes nothing, so the commit is taken back, and whoever waits is told.
 
@@ -24,6 +25,7 @@ use super::queue::{Queue, Taken};
 use super::sealing::Sealing;
 use super::settle;
 use super::suppressions::Suppressed;
+use super::syncs::Syncs;
 use super::types::{Places, StoreConfig};
 use super::work::{Call, Commit, Done, Memory, Work};
 use crate::clock::Clock;
@@ -64,6 +66,7 @@ pub(super) struct Writer {
     /// Before the connection that writes: whoever closes last writes what is left of the log.
     pub checkpoints: Checkpoints,
     pub sql: Connection,
+    pub syncs: Syncs,
     pub shared: Arc<Shared>,
     pub memory: Memory,
     pub pruner: Pruner,
@@ -93,21 +96,23 @@ impl Writer {
         let _before = DeliveryId::new(self.newest_id.plus(Duration::from_millis(1)));
         let mut pruned = Instant::now();
         loop {
-            let work = match self.shared.queue.take(IDLE) {
+            let work = match self.shared.queue.take(self.syncs.due_in().unwrap_or(IDLE)) {
                 Taken::Work(work) => work,
                 Taken::Idle => Vec::new(),
                 Taken::Closed => break,
             };
-            let prune = work.is_empty() || pruned.elapsed() >= IDLE || self.pruner.is_behind();
+            let prune = pruned.elapsed() >= IDLE || self.pruner.is_behind();
             if prune {
                 pruned = Instant::now();
             }
+            let did_something = !work.is_empty();
             let shared = Arc::clone(&self.shared);
             // Whoever finds their commit gone waits for this, to learn whether the store has stopped.
             let turn = shared.commit_turn.lock().unwrap_or_else(PoisonError::into_inner);
             let done = self
                 .commit(work, prune)
-                .and_then(|()| self.checkpoints.after_commit(&self.sql, &self.shared.erase_log));
+                .and_then(|()| self.checkpoints.after_commit(&self.sql, &self.shared.erase_log))
+                .and_then(|()| self.syncs.after_commit(did_something));
             let Err(failed) = done else { continue };
             self.shared.metrics.commit_failed();
             let taken_back = if failed.is_disk_full() { self.take_back() } else { Err(failed) };
@@ -142,6 +147,7 @@ impl Writer {
 
     fn commit(&mut self, work: Vec<Work>, prune: bool) -> Result<(), StoreError> {
         let (began, items) = (Instant::now(), work.iter().map(Work::weight).sum::<usize>());
+        self.syncs.before_commit(&self.sql, work.iter().any(Work::is_promised))?;
         self.sql.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut commit = Commit {
             sql: &self.sql,
@@ -157,7 +163,7 @@ impl Writer {
             match work {
                 Work::Accept(accept) => accepts.push(accept),
                 Work::Settle(settle) => settles.push(settle),
-                Work::Call(call) => calls.push(call),
+                Work::Call(call) | Work::Step(call) => calls.push(call),
             }
         }
         accept::accept(&mut commit, accepts)?;

@@ -192,3 +192,34 @@ async fn whoever_leaves_does_not_wait_for_room() {
     let refused = bed.store.settle(vec![settlement(&claimed, Settle::Delivered)]).await.unwrap_err();
     assert!(matches!(refused, StoreError::DiskFull), "{refused}");
 }
+
+#[tokio::test]
+async fn what_became_of_deliveries_does_not_wait_for_the_disk_and_a_power_failure_only_makes_them_owed_again() {
+    let (bed, folder) = on_disk().await;
+    assert_eq!(bed.accept(&["a", "b"]).await.accepted, 2);
+    let promised = std::fs::metadata(folder.join("tidegate.db-wal")).unwrap().len();
+    let claimed = bed.claim(2, NOW).await;
+    // A commit that waited would fail.
+    fail(&folder, Fault::Sync);
+    for delivery in &claimed {
+        assert_eq!(bed.settle(delivery, Settle::Delivered).await, super::super::Settled::Done);
+    }
+    assert_eq!(bed.ledger().await, counts(2, 2, 0, 0, 0));
+
+    // What the disk has then: the log as far as it was synced.
+    let after = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), after.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let log = std::fs::File::options().write(true).open(after.path().join("tidegate.db-wal")).unwrap();
+    assert!(log.metadata().unwrap().len() > promised, "the settlements are in the log");
+    log.set_len(promised).unwrap();
+    drop(std::fs::remove_file(after.path().join("tidegate.db-shm")));
+    let Bed { actor, source, destinations, connections, .. } = bed;
+    let bed = Bed { store: super::open(after.path()), dir: after, actor, source, destinations, connections };
+    assert_eq!(bed.ledger().await, counts(2, 0, 0, 0, 2));
+    assert_eq!(bed.claim(2, NOW).await.len(), 2);
+}
