@@ -113,7 +113,7 @@ pub(super) enum Command {
     #[command(long_flag = "hostile")]
     Hostile {
         /// How many events of the neighbour's for each figure.
-        #[arg(long, default_value_t = 500)]
+        #[arg(long, default_value_t = 1_000)]
         samples: usize,
         /// Only this attack.
         #[arg(long, value_name = "ATTACK")]
@@ -195,12 +195,12 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
         Command::Restart { component, pending } => {
             bench_restart::run(taken(component)?, pending, bench_restart::WATCHED).await?
         }
-        Command::Path { component: Some(component), events } => bench_path::run(read(&component)?, events).await?,
+        Command::Path { component: Some(component), events } => path(read(&component)?, events).await?,
         Command::Path { component: None, events } => {
             let mut figures = serde_json::Map::new();
             for name in ["slack-rust", "webhook"] {
                 let component = read(&demo::component(None, &format!("{name}.wasm"))?)?;
-                figures.insert(name.to_owned(), bench_path::run(component, events).await?);
+                figures.insert(name.to_owned(), path(component, events).await?);
             }
             Value::Object(figures)
         }
@@ -247,22 +247,12 @@ fn read(file: &PathBuf) -> anyhow::Result<Vec<u8>> {
 }
 
 async fn invoke(functions: &[PathBuf], calls: u32, format: Format) -> anyhow::Result<Value> {
-    let settings = json!({
-        "webhook_path": "/services/T0/B0/bench",
-        "base_url": "https://hooks.slack.com",
-        "url": "https://partner.example.com/bench",
-    });
     let mut first = None;
     let mut all = Vec::new();
     let server = format!("http://{}", partner::start(|_| {}).await?);
     for function in functions {
         let component = local::component(function).await?;
-        let subject = Subject {
-            posting: posting(&component, &server).await?,
-            component: component.into(),
-            event: local::event(&event(1), Clock::System)?,
-            settings: settings.to_string().into(),
-        };
+        let subject = Subject { posting: posting(&component, &server).await?, ..subject(component)? };
         let figures = bench::invoke::invoke(subject, Effort { calls, ..Effort::default() }).await?;
         let first = *first.get_or_insert(figures.sandbox_us);
         let mut figures = serde_json::to_value(figures)?;
@@ -278,6 +268,36 @@ async fn invoke(functions: &[PathBuf], calls: u32, format: Format) -> anyhow::Re
             Ok(rows.map(|(name, figures)| (name.to_owned(), figures.clone())).collect::<serde_json::Map<_, _>>().into())
         }
     }
+}
+
+/// A function with settings and an event that it delivers with.
+fn subject(component: Vec<u8>) -> anyhow::Result<Subject> {
+    let settings = json!({
+        "webhook_path": "/services/T0/B0/bench",
+        "base_url": "https://hooks.slack.com",
+        "url": "https://partner.example.com/bench",
+    });
+    Ok(Subject {
+        component: component.into(),
+        event: local::event(&event(1), Clock::System)?,
+        settings: settings.to_string().into(),
+        posting: None,
+    })
+}
+
+/// The path of a function. If it has an invocation for each event, beside what the path could be if it were nothing but accepting,
+/// that invocation and the plain client's request.
+async fn path(component: Vec<u8>, events: u64) -> anyhow::Result<Value> {
+    let mut figures = bench_path::run(component.clone(), events).await?;
+    if catalog::inspect(&component)?.manifest.batch.is_none() {
+        let invoked = bench::invoke::invoke(subject(component)?, Effort { rounds: 10, calls: 500 }).await?.per_second;
+        let rate = |name: &str| figures[name].as_f64().unwrap_or(f64::NAN);
+        let (plain, accepted) = (rate("plain_client_per_s"), rate("acknowledged_per_s"));
+        let alone = 1.0 / (plain / accepted + plain / invoked + 1.0);
+        figures["invocations_per_s"] = json!(invoked.round());
+        figures["ratio_of_these_parts_alone"] = json!((alone * 1000.0).round() / 1000.0);
+    }
+    Ok(figures)
 }
 
 /// The real gate to a server on this machine, and the settings that send a function there; nothing for a function that

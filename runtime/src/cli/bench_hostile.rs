@@ -1,4 +1,5 @@
-//! `tidegate bench hostile`: how much later a neighbour's events arrive while somebody attacks the same host.
+//! `tidegate bench hostile`: how much later a neighbour's events arrive while somebody attacks the same host. Calm and attack take
+//! turns: a disk that is slow for a while is so for both.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -25,8 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Events of an attack that wait at any time: more than a destination may have under way.
 const BACKLOG: usize = 400;
 
-/// Measurements at the beginning of each that do not count.
-const WARM_UP: usize = 20;
+/// Turns of calm, and of attack, for each figure.
+const TURNS: usize = 5;
+
+/// Measurements at the beginning of each turn that do not count: an attack has to begin and to end.
+const WARM_UP: usize = 30;
 
 /// The neighbour's pause between two events.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -68,27 +72,34 @@ pub(super) async fn run(samples: usize, only: Option<&str>) -> anyhow::Result<Va
     let (neighbour, _) = wire(&api, "neighbour", &attacks::poster(&origin(partner)), partner).await?;
     let mut bench = Bench { api, tracking, neighbour, heard, sent: 0 };
 
-    let mut figures = Map::new();
-    let mut calm = bench.measure(samples).await?;
+    let (mut figures, turn) = (Map::new(), samples.div_ceil(TURNS));
     for attack in Attack::ALL.into_iter().filter(|attack| wanted(attack.name())) {
         eprintln!("{}", attack.name());
         let to = if attack == Attack::SlowPartner { slow } else { partner };
         let (key, destination) = wire(&bench.api, attack.name(), &attack.module(&origin(to)), to).await?;
-        let flood = flood(&bench, key, destination.clone());
-        let under = bench.measure(samples).await?;
-        flood.abort();
-        bench.api.delete(&format!("/api/v1/destinations/{destination}")).await?;
-        let after = bench.measure(samples).await?;
-        figures.insert(attack.name().to_owned(), compared(calm, under, after));
-        calm = after;
+        let destination = format!("/api/v1/destinations/{destination}");
+        let (mut calm, mut under) = (Times::default(), Times::default());
+        for number in 0..TURNS {
+            bench.measure(turn, &mut calm).await?;
+            bench.api.patch(&destination, &json!({ "paused": false })).await?;
+            let flood = flood(&bench, key.clone(), &destination, number);
+            bench.measure(turn, &mut under).await?;
+            flood.abort();
+            bench.api.patch(&destination, &json!({ "paused": true })).await?;
+        }
+        bench.api.delete(&destination).await?;
+        figures.insert(attack.name().to_owned(), compared(calm, under));
     }
     if wanted(BOMBS) {
         eprintln!("{BOMBS}");
-        let bombs = bombs(&bench);
-        let under = bench.measure(samples).await?;
-        drop(bombs);
-        let after = bench.measure(samples).await?;
-        figures.insert(BOMBS.to_owned(), compared(calm, under, after));
+        let (mut calm, mut under) = (Times::default(), Times::default());
+        for number in 0..TURNS {
+            bench.measure(turn, &mut calm).await?;
+            let bombs = bombs(&bench, number);
+            bench.measure(turn, &mut under).await?;
+            drop(bombs);
+        }
+        figures.insert(BOMBS.to_owned(), compared(calm, under));
     }
     stop.cancel();
     host.await??;
@@ -136,15 +147,15 @@ fn batch(key: &str, ids: impl Iterator<Item = String>) -> Value {
 }
 
 /// Keeps the attacker's lane full.
-fn flood(bench: &Bench, key: String, destination: String) -> tokio::task::JoinHandle<anyhow::Result<()>> {
+fn flood(bench: &Bench, key: String, destination: &str, turn: usize) -> tokio::task::JoinHandle<anyhow::Result<()>> {
     let (api, tracking) = (bench.api.clone(), bench.tracking.clone());
+    let ledger = format!("/api/v1/ledger?destination={}", destination.rsplit('/').next().unwrap_or_default());
     tokio::spawn(async move {
         let mut sent = 0;
         loop {
-            let ledger = api.get(&format!("/api/v1/ledger?destination={destination}")).await?;
-            let pending = usize::try_from(ledger["pending"].as_u64().unwrap_or(0))?;
+            let pending = usize::try_from(api.get(&ledger).await?["pending"].as_u64().unwrap_or(0))?;
             if pending < BACKLOG {
-                let ids = (sent..sent + BACKLOG).map(|number| format!("attack-{number}"));
+                let ids = (sent..sent + BACKLOG).map(|number| format!("attack-{turn}-{number}"));
                 tracking.post("/v1/batch", &batch(&key, ids)).await?;
                 sent += BACKLOG;
             }
@@ -154,13 +165,13 @@ fn flood(bench: &Bench, key: String, destination: String) -> tokio::task::JoinHa
 }
 
 /// Uploads one bomb after the other; ends with what it returns.
-fn bombs(bench: &Bench) -> JoinSet<anyhow::Result<()>> {
+fn bombs(bench: &Bench, turn: usize) -> JoinSet<anyhow::Result<()>> {
     let mut tasks = JoinSet::new();
     let api = bench.api.clone();
     tasks.spawn(async move {
         for number in 0.. {
-            let manifest = format!("name = \"bomb\"\nversion = \"{number}\"\nevents = [\"track\"]\n");
-            let component = component_from_core(attacks::compile_bomb(number).as_bytes(), &manifest)?;
+            let manifest = format!("name = \"bomb\"\nversion = \"{turn}.{number}\"\nevents = [\"track\"]\n");
+            let component = component_from_core(attacks::compile_bomb(turn * 10_000 + number).as_bytes(), &manifest)?;
             // It is refused, which is what it was made for.
             drop(api.call(Method::POST, "/api/v1/functions", "application/wasm", component.into()).await);
         }
@@ -169,19 +180,16 @@ fn bombs(bench: &Bench) -> JoinSet<anyhow::Result<()>> {
     tasks
 }
 
-/// Milliseconds from sending to arriving: the middle, and what one in a hundred takes; and that much of the latter until
-/// the event was acknowledged.
-#[derive(Clone, Copy)]
-struct Latency {
-    p50: f64,
-    p99: f64,
-    acknowledged_p99: f64,
+/// Milliseconds from sending to arriving, and that much of it until the event was acknowledged.
+#[derive(Default)]
+struct Times {
+    arrived: Vec<f64>,
+    acknowledged: Vec<f64>,
 }
 
 impl Bench {
     /// One event of the neighbour's after the other.
-    async fn measure(&mut self, samples: usize) -> anyhow::Result<Latency> {
-        let (mut times, mut acknowledged) = (Vec::with_capacity(samples), Vec::with_capacity(samples));
+    async fn measure(&mut self, samples: usize, times: &mut Times) -> anyhow::Result<()> {
         for at in 0..samples + WARM_UP {
             let id = format!("neighbour-{}", self.sent);
             self.sent += 1;
@@ -193,29 +201,29 @@ impl Bench {
                 != Some(id.clone())
             {}
             if at >= WARM_UP {
-                times.push(began.elapsed().as_secs_f64() * 1e3);
-                acknowledged.push(known.as_secs_f64() * 1e3);
+                times.arrived.push(began.elapsed().as_secs_f64() * 1e3);
+                times.acknowledged.push(known.as_secs_f64() * 1e3);
             }
             tokio::time::sleep(PAUSE).await;
         }
-        times.sort_by(f64::total_cmp);
-        acknowledged.sort_by(f64::total_cmp);
-        let quantile = |times: &[f64], part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)];
-        Ok(Latency {
-            p50: quantile(&times, 0.5),
-            p99: quantile(&times, 0.99),
-            acknowledged_p99: quantile(&acknowledged, 0.99),
-        })
+        Ok(())
     }
 }
 
-fn compared(before: Latency, under: Latency, after: Latency) -> Value {
-    let calm = |of: fn(&Latency) -> f64| (of(&before) + of(&after)) / 2.0;
-    let (p50, p99) = (calm(|latency| latency.p50), calm(|latency| latency.p99));
+/// What so many of a hundred take at the most.
+fn quantile(times: &mut [f64], percent: f64) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[((times.len() as f64 * percent / 100.0) as usize).min(times.len() - 1)]
+}
+
+fn compared(mut calm: Times, mut under: Times) -> Value {
     let two = |number: f64| (number * 100.0).round() / 100.0;
+    let (calm_p99, p99) = (quantile(&mut calm.arrived, 99.0), quantile(&mut under.arrived, 99.0));
     json!({
-        "calm_p50_ms": two(p50), "p50_ms": two(under.p50),
-        "calm_p99_ms": two(p99), "p99_ms": two(under.p99),
-        "p99_ratio": two(under.p99 / p99), "acknowledged_p99_ms": two(under.acknowledged_p99),
+        "calm_p50_ms": two(quantile(&mut calm.arrived, 50.0)), "p50_ms": two(quantile(&mut under.arrived, 50.0)),
+        "calm_p99_ms": two(calm_p99), "p99_ms": two(p99),
+        "p99_ratio": two(p99 / calm_p99),
+        "calm_acknowledged_p99_ms": two(quantile(&mut calm.acknowledged, 99.0)),
+        "acknowledged_p99_ms": two(quantile(&mut under.acknowledged, 99.0)),
     })
 }

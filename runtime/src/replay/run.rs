@@ -21,8 +21,8 @@ pub struct ReplayConfig {
     pub per_destination: usize,
 }
 
-/// The shortest time between two steps: each is a commit.
-const SHORTEST: Duration = Duration::from_millis(10);
+/// The shortest time between two steps: each is a commit, which writes whole pages anew for however few deliveries.
+const SHORTEST: Duration = Duration::from_millis(20);
 /// The longest: how soon a replay goes on after its destination can take something again.
 const LONGEST: Duration = Duration::from_millis(250);
 /// How long to sleep when there is no replay: making one ends it.
