@@ -118,9 +118,9 @@ impl CpuMeter {
                 if meter.used_ns() > most_ms.saturating_mul(1_000_000) {
                     return Poll::Ready(None);
                 }
-                let began = thread_cpu_ns();
+                let (wall, thread) = about_now();
                 let polled = future.as_mut().poll(context);
-                counts.beside_ns.fetch_add(thread_cpu_ns().saturating_sub(began), Ordering::Relaxed);
+                counts.beside_ns.fetch_add(ran_ns(wall, thread), Ordering::Relaxed);
                 polled.map(Some)
             })
             .await
@@ -141,12 +141,17 @@ impl CpuMeter {
 impl Counts {
     /// What the poll that is under way has taken.
     fn polled_ns(&self) -> u64 {
-        let wall = wall_ns().saturating_sub(self.poll_began_ns.load(Ordering::Relaxed));
-        if u128::from(wall) < CLOSE.as_nanos() {
-            return wall;
-        }
-        thread_cpu_ns().saturating_sub(self.thread_began_ns.load(Ordering::Relaxed)).min(wall)
+        ran_ns(self.poll_began_ns.load(Ordering::Relaxed), self.thread_began_ns.load(Ordering::Relaxed))
     }
+}
+
+/// About what this thread has run since a moment that [`about_now`] gave.
+fn ran_ns(wall: u64, thread: u64) -> u64 {
+    let wall = wall_ns().saturating_sub(wall);
+    if u128::from(wall) < CLOSE.as_nanos() {
+        return wall;
+    }
+    thread_cpu_ns().saturating_sub(thread).min(wall)
 }
 
 /// The time on the wall, and about what this thread has used.
