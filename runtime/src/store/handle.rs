@@ -96,7 +96,7 @@ impl Store {
         claim::refill(&sql, &shared.lanes, now)?;
         let keys = Keys::default();
         keys.load(&sql, tenants)?;
-        let memory = open::memory(&sql)?;
+        let memory = open::memory(&sql, now)?;
         let checkpoints = Checkpoints::start(&mut sql, &places)?;
         let (shared_too, pruner) = (Arc::clone(&shared), Default::default());
         let syncs = Syncs::new(&shared.places);

@@ -297,3 +297,17 @@ async fn settled_blocks_leave_after_their_retention_and_the_ledger_stays() {
     assert_eq!(bed.ledger().await, counts(3, 1, 0, 1, 1));
     assert_eq!(ids(&bed.claim(10, NOW).await), ["c"]);
 }
+
+#[tokio::test]
+async fn what_is_settled_and_not_stored_any_more_stops_nobody() {
+    let bed = Bed::new(1).await;
+    bed.accept(&["a", "b"]).await;
+    let claimed = bed.claim(2, NOW).await;
+    let sql = rusqlite::Connection::open(bed.dir.path().join("tidegate.db")).unwrap();
+    sql.execute("DELETE FROM delivery_blocks", []).unwrap();
+    for delivery in &claimed {
+        assert_eq!(bed.settle(delivery, Settle::Delivered).await, super::super::Settled::LeaseLost);
+    }
+    assert_eq!(bed.accept(&["c"]).await.accepted, 1);
+    assert_eq!(ids(&bed.claim(2, NOW).await), ["c"]);
+}
