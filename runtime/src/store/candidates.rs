@@ -183,11 +183,11 @@ impl Store {
     /// `most`. None while the destination is off, or is behind with what is new.
     pub async fn replay_room(&self, destination: DestinationId, most: usize) -> Result<usize, StoreError> {
         let shared = std::sync::Arc::clone(&self.shared);
-        self.readers.read(move |sql| Ok(room(sql, &shared.lanes, destination, most, shared.clock.now())?)).await
+        self.delivering.read(move |sql| Ok(room(sql, &shared.lanes, destination, most, shared.clock.now())?)).await
     }
 
     /// A version of a function by its id, whoever's function it is; none if there is none.
     pub async fn version(&self, version: VersionId) -> Result<Option<FunctionVersion>, StoreError> {
-        self.readers.read(move |sql| Ok(super::functions::version(sql, version)?.map(|(_, version)| version))).await
+        self.delivering.read(move |sql| Ok(super::functions::version(sql, version)?.map(|(_, version)| version))).await
     }
 }

@@ -311,3 +311,33 @@ async fn what_is_settled_and_not_stored_any_more_stops_nobody() {
     assert_eq!(bed.accept(&["c"]).await.accepted, 1);
     assert_eq!(ids(&bed.claim(2, NOW).await), ["c"]);
 }
+
+#[tokio::test]
+async fn whoever_reads_for_long_holds_up_nobodys_deliveries() {
+    let bed = Bed::new(1).await;
+    bed.accept(&["a"]).await;
+    let (mut ends, mut reading) = (Vec::new(), Vec::new());
+    for _ in 0..StoreConfig::default().readers {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begins, begun) = tokio::sync::oneshot::channel();
+        let readers = std::sync::Arc::clone(&bed.store.readers);
+        reading.push(tokio::spawn(async move {
+            let read = move |_: &rusqlite::Connection| {
+                begins.send(()).unwrap();
+                // Until its other end is dropped.
+                drop(ended.recv());
+                Ok(())
+            };
+            readers.read(read).await
+        }));
+        begun.await.unwrap();
+        ends.push(end);
+    }
+    assert_eq!(bed.store.stored_keys(bed.destinations[0].id).await.unwrap(), []);
+    assert_eq!(bed.store.replay_room(bed.destinations[0].id, 5).await.unwrap(), 0, "something new waits");
+    assert_eq!(ids(&bed.claim(1, NOW).await), ["a"]);
+    drop(ends);
+    for one in reading {
+        one.await.unwrap().unwrap();
+    }
+}
