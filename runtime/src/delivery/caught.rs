@@ -38,7 +38,7 @@ mod tests {
         };
         assert_eq!(caught(after_waiting("")).await, Ok(()));
         assert_eq!(caught(after_waiting("no such place")).await, Err("no such place".to_owned()));
-        let odd = async { std::panic::panic_any(7_u8) };
-        assert_eq!(caught::<_>(async { odd.await }).await, Err::<(), _>("it did not say why".to_owned()));
+        let odd = async || -> () { std::panic::panic_any(7_u8) };
+        assert_eq!(caught(odd()).await, Err("it did not say why".to_owned()));
     }
 }

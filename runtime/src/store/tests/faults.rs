@@ -136,6 +136,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
         (_, Fault::Sync) => ffi::SQLITE_IOERR_FSYNC,
         // SAFETY: SQLite calls this with what the original takes.
         (methods, _) => {
+            // SAFETY: SQLite calls this with what the original takes.
             let code = unsafe { methods.xSync.expect("files are synced")(file, flags) };
             if code == ffi::SQLITE_OK {
                 keep(file);

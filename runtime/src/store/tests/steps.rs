@@ -325,7 +325,7 @@ async fn whoever_reads_for_long_holds_up_nobodys_deliveries() {
             let read = move |_: &rusqlite::Connection| {
                 begins.send(()).unwrap();
                 // Until its other end is dropped.
-                drop(ended.recv());
+                let _ = ended.recv();
                 Ok(())
             };
             readers.read(read).await
