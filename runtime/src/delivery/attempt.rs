@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::DeliveryConfig;
+use super::caught::caught;
 use super::conclude::{Concluded, Decided, conclude};
 use super::prepared::{Means, Prepared, Unready};
 use super::record::{Reports, redact_outcome};
@@ -66,7 +67,10 @@ impl Attempts {
         let mut spans = tracer.and_then(|tracer| AttemptSpans::begin(tracer, &items, prepared.route.version.id));
         let report = {
             let _under_way = self.metrics.invoking();
-            self.invoke(&prepared, &items).await
+            match caught(self.invoke(&prepared, &items)).await {
+                Ok(report) => report,
+                Err(said) => unrun(&prepared, Ending::HostFault(format!("the host panicked: {said}"))),
+            }
         };
         self.count(&report);
         spans.iter().for_each(|spans| spans.invoked(&report));
@@ -140,13 +144,7 @@ impl Attempts {
     }
 
     async fn invoke(&self, prepared: &Prepared, items: &[Item]) -> InvocationReport {
-        let ended = |ending| InvocationReport {
-            ending,
-            requests: Vec::new(),
-            log: Vec::new(),
-            used: Used::default(),
-            limits: prepared.limits.clone(),
-        };
+        let ended = |ending| unrun(prepared, ending);
         let outlet = match &prepared.outlet {
             Ok(outlet) => Arc::clone(outlet),
             Err(Unready::Settings(why)) => {
@@ -177,6 +175,17 @@ impl Attempts {
         };
         let report = self.sandbox.invoke(&version, invocation).await;
         self.sandbox.located(digest, report, self.store.component(digest)).await
+    }
+}
+
+/// The report of an invocation of which there is nothing but its ending.
+fn unrun(prepared: &Prepared, ending: Ending) -> InvocationReport {
+    InvocationReport {
+        ending,
+        requests: Vec::new(),
+        log: Vec::new(),
+        used: Used::default(),
+        limits: prepared.limits.clone(),
     }
 }
 

@@ -13,13 +13,20 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempted, Attempts, plain};
+use super::caught::caught;
 use super::prepared::{Means, Prepared};
-use super::schedule::{Back, Change, Ended, Item, Schedule, Step, Ticket};
+use super::schedule::{Back, Change, Ended, Fate, Item, Schedule, Step, Ticket};
 use super::settler::ToSettle;
 use super::watch::Questions;
 use super::{DeliveryConfig, settler};
 use crate::model::{ClaimedDelivery, DestinationId, OrderKey, Timestamp};
-use crate::store::{Failure, Routes, Settle, StoreError, Want};
+use crate::store::{Failure, Routes, Settle, Settlement, StoreError, Want};
+
+/// Steps and messages after which the listeners, whose threads these are, get a turn.
+const TURN: usize = 128;
+
+/// When deliveries are tried again whose attempt the host broke off: it has no report of which anything could be decided.
+const BROKEN_OFF: Duration = Duration::from_secs(60);
 
 /// How long the dispatcher sleeps at most before it looks for due retries.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -106,12 +113,16 @@ impl Dispatcher {
         self.look_for_due();
         loop {
             let sleep = self.do_steps().await;
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            // In no fixed order: in a flood there always is a message, and what is new, what is due and who asks would never be heard.
             tokio::select! {
-                biased;
                 () = stop.cancelled() => return Ok(()),
                 Some(message) = self.messages.recv() => {
                     self.hear(message)?;
-                    while let Ok(message) = self.messages.try_recv() {
+                    for _ in 0..TURN {
+                        let Ok(message) = self.messages.try_recv() else { break };
                         self.hear(message)?;
                     }
                 }
@@ -181,7 +192,15 @@ impl Dispatcher {
     async fn do_steps(&mut self) -> Duration {
         self.look_at_routes();
         let now = self.attempts.clock.now();
+        if self.due_at.is_some_and(|due| due <= now) {
+            self.look_for_due();
+        }
+        let mut steps = 0;
         while let Some(step) = self.schedule.next(now) {
+            steps += 1;
+            if steps % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
             match step {
                 Step::Start(ticket, items) => self.start(ticket, items, now),
                 Step::Claim(destination, want) => self.claim(destination, want, now),
@@ -243,11 +262,22 @@ impl Dispatcher {
         let (attempts, tell, settlements) = (Arc::clone(&self.attempts), self.tell.clone(), self.settlements.clone());
         let abandon = self.abandon.clone();
         self.guests.spawn(async move {
-            let give_back: Vec<_> = items.iter().map(|item| plain(&item.delivery, Settle::Release).into()).collect();
+            let ids: Vec<_> = items.iter().map(|item| plain(&item.delivery, Settle::Release)).collect();
+            let fate = |item: &Item| Some(Fate { key: item.delivery.key?, stored: item.delivery.again, over: false });
+            let fates: Vec<_> = items.iter().filter_map(fate).collect();
+            let all = |settle, fates| Attempted {
+                settlements: ids.into_iter().map(|one: Settlement| Settlement { settle, ..one }.into()).collect(),
+                ended: Ended { fates, ..Ended::default() },
+            };
             let Attempted { settlements: settle, ended } = tokio::select! {
                 biased;
-                () = abandon.cancelled() => Attempted { settlements: give_back, ended: Ended::default() },
-                attempted = attempts.run(&prepared, items) => attempted,
+                () = abandon.cancelled() => all(Settle::Release, Vec::new()),
+                attempted = caught(attempts.run(&prepared, items)) => attempted.unwrap_or_else(|said| {
+                    let destination = ticket.destination;
+                    tracing::error!(%destination, said, "an attempt panicked: its deliveries are tried again in a minute");
+                    attempts.metrics.host_fault();
+                    all(Settle::RetryAt(attempts.clock.now().plus(BROKEN_OFF)), fates)
+                }),
             };
             for settlement in settle {
                 // Fails only when the settler has failed, which the dispatcher hears from the settler itself.

@@ -20,6 +20,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
 
 mod attempt;
+mod caught;
 mod classify;
 mod conclude;
 mod dice;

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::codec;
 use super::ledger::Owner;
+use super::numbers::Numbers;
 use super::rows::{ms, uuid};
 use super::sealing::Sealing;
 use super::seen::Seen;
@@ -74,7 +75,8 @@ pub(super) fn accept(commit: &mut Commit<'_>, batches: Vec<Accept>) -> rusqlite:
             let _ = batch.reply.send(result);
         }));
     }
-    seen.write(commit.sql, &mut commit.memory.lately)?;
+    let Memory { lately, numbers, .. } = &mut *commit.memory;
+    seen.write(commit.sql, lately, numbers)?;
     for (key, window) in windows {
         write(commit, key, window)?;
     }
@@ -98,17 +100,24 @@ fn write(
     let Window { data, events } = window;
     // Whose workspace was destroyed a moment ago wants nothing kept.
     let Some(sealed) = Sealing::seal(commit, workspace, source.uuid(), &data)? else { return Ok(()) };
+    let block = commit.memory.numbers.event_block(commit.sql)?;
     commit
         .sql
         .prepare_cached(
-            "INSERT INTO event_blocks (workspace, source, accepted_at, count, data) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO event_blocks (seq, workspace, source, accepted_at, count, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
-        .execute(params![uuid(workspace.uuid()), uuid(source.uuid()), ms(commit.now), events.len() as i64, sealed])?;
-    let block = commit.sql.last_insert_rowid();
+        .execute(params![
+            block,
+            uuid(workspace.uuid()),
+            uuid(source.uuid()),
+            ms(commit.now),
+            events.len() as i64,
+            sealed
+        ])?;
     let mut ready = Vec::new();
-    for (connection, debt) in debts(commit.memory, &events) {
+    for (nth, (connection, debt)) in debts(commit.memory, &events).into_iter().enumerate() {
         let owner = Owner { workspace, source, connection, destination: debt.destination };
-        if write_debt(commit, &owner, block, &debt.states)? {
+        if write_debt(commit, &owner, (block, nth), &debt.states)? {
             ready.push(debt.destination);
         }
     }
@@ -149,16 +158,25 @@ fn first_state(memory: &Memory, owed: &Owed) -> u8 {
 }
 
 /// Writes one delivery block; says whether something in it is to be delivered.
-fn write_debt(commit: &mut Commit<'_>, owner: &Owner, event_block: i64, bytes: &[u8]) -> rusqlite::Result<bool> {
+fn write_debt(
+    commit: &mut Commit<'_>,
+    owner: &Owner,
+    (event_block, nth): (i64, usize),
+    bytes: &[u8],
+) -> rusqlite::Result<bool> {
     let fresh = bytes.iter().filter(|state| **state == states::FRESH).count() as i64;
     let owed = bytes.iter().filter(|state| **state != states::NOT_OWED).count() as i64;
     let (id, _) = block_of(DeliveryId::new(commit.now).uuid());
+    let (seq, apart) = match Numbers::delivery_block(event_block, nth) {
+        Some(seq) => (seq, false),
+        None => (commit.memory.numbers.later_block(commit.sql)?, true),
+    };
     commit
         .sql
         .prepare_cached(
             "INSERT INTO delivery_blocks
-               (id, workspace, source, connection, destination, event_block, accepted_at, fresh, open, dead, states)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, ?9)",
+               (id, workspace, source, connection, destination, event_block, accepted_at, fresh, open, dead, states, seq, apart)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, ?9, ?10, ?11)",
         )?
         .execute(params![
             uuid(id),
@@ -170,6 +188,8 @@ fn write_debt(commit: &mut Commit<'_>, owner: &Owner, event_block: i64, bytes: &
             ms(commit.now),
             fresh,
             bytes,
+            seq,
+            apart,
         ])?;
     for (position, state) in bytes.iter().enumerate().filter(|(_, state)| **state != states::FRESH) {
         settled::say(commit, owner, delivery_at(id, position), *state);

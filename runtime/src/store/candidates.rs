@@ -9,8 +9,9 @@ use super::cache::Cache;
 use super::error::StoreError;
 use super::handle::Store;
 use super::lanes::{Cursor, Lanes};
-use super::rows::{id, ms, uuid};
-use super::select::{Block, COLUMNS, DeliveryFilter, FITS, Look, last_attempt};
+use super::newest::{ALL, DEAD, Way};
+use super::rows::{ms, uuid};
+use super::select::{Block, COLUMNS, DeliveryFilter, FITS, Look, last_attempt, owed_to, within};
 use super::states;
 use super::work::delivery_at;
 use crate::model::{
@@ -69,14 +70,14 @@ pub struct Wanted {
 fn page(sql: &Connection, cache: &Cache, wanted: &Wanted) -> Result<Candidates, StoreError> {
     let snapshot = sql.unchecked_transaction()?;
     let Wanted { filter, destination, until, from, most } = wanted;
-    let (index, narrow) =
-        if filter.only_dead() { ("blocks_dead_by_destination", "AND dead > 0") } else { ("blocks_by_destination", "") };
+    let Way { index, narrow } = if filter.only_dead() { DEAD } else { ALL };
+    let (first, last) = within(&snapshot, filter, (from.seq, *until))?;
     let mut find = snapshot.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM delivery_blocks INDEXED BY {index}
          WHERE {FITS} AND destination = ?6 AND seq >= ?7 AND seq <= ?8 {narrow} ORDER BY seq LIMIT ?9"
     ))?;
     let [source, connection, block, since, to] = filter.bound();
-    let bound = params![source, connection, block, since, to, uuid(destination.uuid()), from.seq, until, BLOCKS as i64];
+    let bound = params![source, connection, block, since, to, uuid(destination.uuid()), first, last, BLOCKS as i64];
     let mut rows = find.query(bound)?;
     let mut look = Look::new(&snapshot, cache, filter);
     let (mut items, mut looked, mut next) = (Vec::new(), 0, *from);
@@ -100,11 +101,11 @@ fn page(sql: &Connection, cache: &Cache, wanted: &Wanted) -> Result<Candidates, 
     Ok(Candidates { items, next: (looked == BLOCKS).then_some(next) })
 }
 
-/// What the same connection owes of the same events since.
+/// What the same connection owes of the same events since: what replays made, for what came with the events was one block.
 fn newer(sql: &Connection, block: &Block, until: i64) -> rusqlite::Result<Vec<Vec<u8>>> {
     sql.prepare_cached(
-        "SELECT states FROM delivery_blocks INDEXED BY blocks_by_event_block
-         WHERE event_block = ?1 AND connection = ?2 AND seq > ?3 AND seq <= ?4",
+        "SELECT states FROM delivery_blocks INDEXED BY blocks_apart
+         WHERE event_block = ?1 AND apart = 1 AND connection = ?2 AND seq > ?3 AND seq <= ?4",
     )?
     .query_map(params![block.event_block, uuid(block.connection.uuid()), block.seq, until], |row| row.get(0))?
     .collect()
@@ -135,21 +136,7 @@ fn scope(sql: &Connection, actor: &Actor, filter: &DeliveryFilter) -> Result<(Ve
     let until = snapshot
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM delivery_blocks")?
         .query_row([], |row| row.get(0))?;
-    let mut find = snapshot.prepare_cached(
-        "SELECT DISTINCT destination FROM counters WHERE workspace = ?1 AND (?2 IS NULL OR destination = ?2)
-           AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR connection = ?4) ORDER BY destination",
-    )?;
-    let destinations = find
-        .query_map(
-            params![
-                uuid(actor.workspace.uuid()),
-                filter.destination.map(|id| uuid(id.uuid())),
-                filter.source.map(|id| uuid(id.uuid())),
-                filter.connection.map(|id| uuid(id.uuid())),
-            ],
-            |row| id(row, 0, DestinationId::from_uuid),
-        )?
-        .collect::<rusqlite::Result<_>>()?;
+    let destinations = owed_to(&snapshot, actor, filter)?;
     Ok((destinations, until))
 }
 
@@ -196,11 +183,11 @@ impl Store {
     /// `most`. None while the destination is off, or is behind with what is new.
     pub async fn replay_room(&self, destination: DestinationId, most: usize) -> Result<usize, StoreError> {
         let shared = std::sync::Arc::clone(&self.shared);
-        self.readers.read(move |sql| Ok(room(sql, &shared.lanes, destination, most, shared.clock.now())?)).await
+        self.delivering.read(move |sql| Ok(room(sql, &shared.lanes, destination, most, shared.clock.now())?)).await
     }
 
     /// A version of a function by its id, whoever's function it is; none if there is none.
     pub async fn version(&self, version: VersionId) -> Result<Option<FunctionVersion>, StoreError> {
-        self.readers.read(move |sql| Ok(super::functions::version(sql, version)?.map(|(_, version)| version))).await
+        self.delivering.read(move |sql| Ok(super::functions::version(sql, version)?.map(|(_, version)| version))).await
     }
 }

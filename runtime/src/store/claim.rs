@@ -167,6 +167,14 @@ impl Block {
     }
 }
 
+/// The blocks of a destination in which something is fresh, from one on.
+pub(super) fn fresh_blocks() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM delivery_blocks INDEXED BY blocks_owed
+         WHERE destination = ?1 AND (fresh > 0) = 1 AND open > 0 AND seq >= ?2 ORDER BY seq"
+    )
+}
+
 impl Reader<'_> {
     /// Adds a delivery if it fits. The first always fits, so that an event larger than the bound is not stuck.
     fn add(&mut self, block: &Block, position: usize, event: Event, retry: Option<&Due>) -> bool {
@@ -229,10 +237,7 @@ impl Reader<'_> {
 
     fn fresh(&mut self, from: Cursor) -> Result<(), StoreError> {
         let sql = self.sql;
-        let mut find = sql.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM delivery_blocks INDEXED BY blocks_fresh
-             WHERE destination = ?1 AND fresh > 0 AND seq >= ?2 ORDER BY seq"
-        ))?;
+        let mut find = sql.prepare_cached(&fresh_blocks())?;
         let mut rows = find.query(params![uuid(self.destination.uuid()), from.seq])?;
         while let Some(row) = rows.next()? {
             let block = Block::from(row)?;
@@ -318,7 +323,9 @@ pub(super) fn bring_nearer(sql: &mut Connection, now: Timestamp, newest_id: Time
     let all = sql.transaction()?;
     all.execute("UPDATE retries SET since = ?1 WHERE since > ?1", [ms(now)])?;
     if set_back {
-        all.execute("UPDATE delivery_blocks SET accepted_at = ?1 WHERE accepted_at > ?1 AND open > 0", [ms(now)])?;
+        let change =
+            "UPDATE delivery_blocks INDEXED BY blocks_owed SET accepted_at = ?1 WHERE accepted_at > ?1 AND open > 0";
+        all.execute(change, [ms(now)])?;
     }
     let ahead: Vec<([u8; 16], Timestamp)> = all
         .prepare("SELECT delivery, due_at FROM retries WHERE due_at > ?1 AND due_at < ?2")?
@@ -333,8 +340,10 @@ pub(super) fn bring_nearer(sql: &mut Connection, now: Timestamp, newest_id: Time
 
 /// Tells the lanes what an earlier process left: where something fresh is, and when retries are due.
 pub(super) fn refill(sql: &Connection, lanes: &Lanes, now: Timestamp) -> rusqlite::Result<()> {
-    let mut fresh =
-        sql.prepare("SELECT DISTINCT destination FROM delivery_blocks INDEXED BY blocks_fresh WHERE fresh > 0")?;
+    let mut fresh = sql.prepare(
+        "SELECT DISTINCT destination FROM counters WHERE EXISTS (SELECT 1 FROM delivery_blocks INDEXED BY blocks_owed
+           WHERE delivery_blocks.destination = counters.destination AND (fresh > 0) = 1 AND open > 0)",
+    )?;
     let fresh: Vec<_> =
         fresh.query_map([], |row| id(row, 0, DestinationId::from_uuid))?.collect::<rusqlite::Result<_>>()?;
     lanes.arrived(fresh);

@@ -125,7 +125,7 @@ pub(super) fn remove(
     connection: ConnectionId,
     reason: FilterReason,
 ) -> Result<(), StoreError> {
-    settle::filter_open(commit, workspace, connection, reason)?;
+    settle::filter_open(commit, connection, reason)?;
     commit
         .sql
         .prepare_cached("DELETE FROM connections WHERE workspace = ?1 AND id = ?2")?

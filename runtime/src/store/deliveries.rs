@@ -8,9 +8,10 @@ use super::claim::{damaged, data};
 use super::codec;
 use super::control::not_found;
 use super::error::StoreError;
+use super::newest::Newest;
 use super::replays;
 use super::rows::{count, id, json, time, uuid};
-use super::select::{Block, COLUMNS, DeliveryFilter, FITS, Look, last_attempt};
+use super::select::{Block, COLUMNS, DeliveryFilter, Look, last_attempt, owed_to, within};
 use super::settle::HELD;
 use super::states;
 use super::types::{AttemptRecord, DeadLetter, DeliveryDetail, DeliverySummary, Page, Paged};
@@ -59,32 +60,17 @@ pub(super) fn list(
     }
     let destination = filter.destination.or(actor.destination);
     let snapshot = sql.unchecked_transaction()?;
-    let narrow = match () {
-        () if filter.only_pending() => "AND open > 0",
-        () if filter.only_dead() => "AND dead > 0",
-        () => "",
+    let destinations = match destination {
+        Some(destination) => vec![destination],
+        None => owed_to(&snapshot, actor, filter)?,
     };
-    let mut find = snapshot.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM delivery_blocks
-         WHERE {FITS} AND workspace = ?6 AND seq <= ?7 AND (?8 IS NULL OR destination = ?8) {narrow}
-         ORDER BY seq DESC LIMIT ?9"
-    ))?;
-    let [source, connection, block, from, to] = filter.bound();
-    let mut rows = find.query(params![
-        source,
-        connection,
-        block,
-        from,
-        to,
-        uuid(actor.workspace.uuid()),
-        below.seq,
-        destination.map(|id| uuid(id.uuid())),
-        BLOCKS as i64,
-    ])?;
+    let (from, to) = within(&snapshot, filter, (0, below.seq))?;
+    let mut blocks = Newest::new(&snapshot, filter, actor.workspace, &destinations, (from, to))?;
     let mut look = Look::new(&snapshot, cache, filter);
     let (mut items, mut looked, mut last) = (Vec::new(), 0, below);
-    while let Some(row) = rows.next()? {
-        let block = Block::from(row)?;
+    while looked < BLOCKS
+        && let Some(block) = blocks.next()?
+    {
         let end = if block.seq == below.seq { below.position.min(block.states.len()) } else { block.states.len() };
         for position in (0..end).rev() {
             if !look.fits(&block, position)? {

@@ -53,6 +53,7 @@ impl Store {
         self.call(move |commit| end(commit, workspace, after, remains)).await?;
         // Whoever began to read before that commit still finds the key, and nobody begins now.
         self.readers.passed().await;
+        self.delivering.passed().await;
         self.shared.sealing.forget(workspace);
         self.shared.cache.clear();
         let key = self.rotate_vault(actor).await?.key;

@@ -35,6 +35,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// After how long a client may try again that was refused for want of room on the disk: people make room, not time.
 const ROOM_AFTER: Duration = Duration::from_secs(5);
 
+/// Readings of deliveries at a time: each takes a millisecond or less.
+const DELIVERING: u32 = 2;
+
 /// How long a settlement that found no room on the disk waits before it is tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
@@ -42,6 +45,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(250);
 pub struct Store {
     pub(super) shared: Arc<Shared>,
     pub(super) readers: Arc<Readers>,
+    /// For what deliveries read: who looks at lists, or through everything, must not hold them up.
+    pub(super) delivering: Arc<Readers>,
     pub(super) keys: Keys,
     pub(super) tenants: (WorkspaceId, PartnerId),
     snapshot: Snapshot,
@@ -96,13 +101,14 @@ impl Store {
         claim::refill(&sql, &shared.lanes, now)?;
         let keys = Keys::default();
         keys.load(&sql, tenants)?;
-        let memory = open::memory(&sql)?;
+        let memory = open::memory(&sql, now)?;
         let checkpoints = Checkpoints::start(&mut sql, &places)?;
         let (shared_too, pruner) = (Arc::clone(&shared), Default::default());
         let syncs = Syncs::new(&shared.places);
         let writer = Writer { checkpoints, sql, syncs, shared: shared_too, memory, pruner, newest_id };
         let writer = start(writer, lock)?;
         Ok(Self {
+            delivering: Arc::new(Readers::new(places.clone(), DELIVERING, Arc::clone(&sealing))),
             readers: Arc::new(Readers::new(places, config.readers, sealing)),
             shared,
             keys,
@@ -241,7 +247,7 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         let wanted = claim::Wanted { destination, want, now };
         let read =
-            self.readers.read(move |sql| claim::read(sql, &shared.lanes, &shared.cache, &start, &wanted)).await?;
+            self.delivering.read(move |sql| claim::read(sql, &shared.lanes, &shared.cache, &start, &wanted)).await?;
         let claimed = self.shared.lanes.finish(destination, read);
         self.shared.metrics.claimed(claimed.len() as u64);
         Ok(claimed)
@@ -253,7 +259,7 @@ impl Store {
     /// # Errors
     /// If it cannot be read.
     pub async fn stored_keys(&self, destination: DestinationId) -> Result<Vec<(OrderKey, u32)>, StoreError> {
-        self.readers.read(move |sql| Ok(claim::stored_keys(sql, destination)?)).await
+        self.delivering.read(move |sql| Ok(claim::stored_keys(sql, destination)?)).await
     }
 
     /// Writes down what became of claimed deliveries: one answer for each, in order. Returns once it is written; on disk it is

@@ -62,6 +62,8 @@ pub struct Cursor {
 struct Reading {
     arrivals: u64,
     settled: HashSet<DeliveryId>,
+    /// Connections that were deleted.
+    gone: HashSet<ConnectionId>,
     next_due: Option<Timestamp>,
 }
 
@@ -174,10 +176,13 @@ impl Lanes {
         state.claims.retain(|_, claim| claim.destination != destination);
     }
 
-    /// Forgets every claim on a connection's deliveries.
+    /// Forgets every claim on a connection's deliveries, and what a claim that reads now finds of them.
     pub fn forget_connection(&self, connection: ConnectionId) {
         let mut state = self.lock();
         let State { lanes, claims, .. } = &mut *state;
+        lanes.values_mut().filter_map(|lane| lane.reading.as_mut()).for_each(|reading| {
+            reading.gone.insert(connection);
+        });
         claims.retain(|id, claim| {
             let keep = claim.connection != connection;
             if !keep {
@@ -260,7 +265,8 @@ impl Lanes {
         let mut claimed = Vec::with_capacity(found.deliveries.len());
         for Candidate { mut delivery, due } in found.deliveries {
             lane.returned.remove(&delivery.id);
-            if reading.settled.contains(&delivery.id) || claims.contains_key(&delivery.id) {
+            let gone = reading.settled.contains(&delivery.id) || reading.gone.contains(&delivery.connection);
+            if gone || claims.contains_key(&delivery.id) {
                 continue;
             }
             delivery.lease = token;
@@ -363,5 +369,53 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::{Event, EventType, SourceId};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn found(destination: DestinationId, connection: ConnectionId) -> Found {
+        let event = Event {
+            message_id: "m".to_owned(),
+            event_type: EventType::Track,
+            user_id: None,
+            anonymous_id: None,
+            name: None,
+            received_at: NOW,
+            json: Bytes::new(),
+        };
+        let delivery = ClaimedDelivery {
+            id: DeliveryId::new(NOW),
+            lease: LeaseToken(0),
+            attempt: 1,
+            again: false,
+            key: None,
+            connection,
+            destination,
+            source: SourceId::new(NOW),
+            accepted_at: NOW,
+            version: None,
+            event,
+        };
+        Found { deliveries: vec![Candidate { delivery, due: None }], exhausted: true, ..Found::default() }
+    }
+
+    #[test]
+    fn what_a_claim_reads_of_a_connection_that_is_deleted_meanwhile_is_not_handed_out() {
+        let lanes = Lanes::new(NOW);
+        let (destination, [gone, other]) = (DestinationId::new(NOW), [1, 2].map(|_| ConnectionId::new(NOW)));
+        for (connection, claimed) in [(gone, 0), (other, 1)] {
+            lanes.arrived([destination]);
+            assert!(lanes.begin(destination, NOW).is_some());
+            lanes.forget_connection(gone);
+            assert_eq!(lanes.finish(destination, found(destination, connection)).len(), claimed);
+        }
     }
 }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 use super::replays::Progress;
 use super::rows::{count, uuid};
 use super::states;
+use super::statistics::Statistics;
 use super::types::{Ledger, LedgerScope};
 use crate::model::{ConnectionId, DestinationId, SourceId, Timestamp, WorkspaceId};
 
@@ -14,7 +15,7 @@ use crate::model::{ConnectionId, DestinationId, SourceId, Timestamp, WorkspaceId
 #[derive(Default)]
 pub(super) struct Deltas {
     counters: BTreeMap<ConnectionId, Delta>,
-    minutes: BTreeMap<(u64, ConnectionId, &'static str), Minute>,
+    statistics: Statistics,
     replays: BTreeMap<i64, Progress>,
 }
 
@@ -31,13 +32,6 @@ pub(super) struct Owner {
 struct Delta {
     owner: Owner,
     counts: Counts,
-}
-
-#[derive(Clone, Copy)]
-struct Minute {
-    workspace: WorkspaceId,
-    count: i64,
-    wall_ms: i64,
 }
 
 /// Signed changes of the ledger's columns.
@@ -90,10 +84,7 @@ impl Deltas {
 
     /// Endings of attempts, or of deliveries that were filtered without one, in the statistics.
     pub fn ended(&mut self, owner: &Owner, at: Timestamp, outcome: &'static str, count: i64, wall_ms: u64) {
-        let key = (at.as_millis() / 60_000, owner.connection, outcome);
-        let minute = self.minutes.entry(key).or_insert(Minute { workspace: owner.workspace, count: 0, wall_ms: 0 });
-        minute.count += count;
-        minute.wall_ms = minute.wall_ms.saturating_add_unsigned(wall_ms);
+        self.statistics.add((owner.workspace, owner.connection), at, outcome, count, wall_ms);
     }
 
     /// What a replay did, to be added to.
@@ -106,19 +97,14 @@ impl Deltas {
         for delta in other.counters.into_values() {
             self.counts(&delta.owner).add(&delta.counts);
         }
-        for ((minute, connection, outcome), add) in other.minutes {
-            let into =
-                self.minutes.entry((minute, connection, outcome)).or_insert(Minute { count: 0, wall_ms: 0, ..add });
-            into.count += add.count;
-            into.wall_ms += add.wall_ms;
-        }
+        self.statistics.merge(other.statistics);
         for (replay, progress) in other.replays {
             self.replayed(replay).add(&progress);
         }
     }
 
-    /// Writes everything.
-    pub fn write(&mut self, sql: &Connection) -> rusqlite::Result<()> {
+    /// Writes everything; statistics are put where they wait until their minute is over.
+    pub fn write(&mut self, sql: &Connection, statistics: &mut Statistics) -> rusqlite::Result<()> {
         let mut counters = sql.prepare_cached(
             "INSERT INTO counters (connection, workspace, source, destination, accepted, delivered, filtered, dead, pending)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
@@ -140,21 +126,7 @@ impl Deltas {
                 ])?;
             }
         }
-        let mut minutes = sql.prepare_cached(
-            "INSERT INTO minutes (minute, connection, outcome, workspace, count, wall_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT DO UPDATE SET count = count + ?5, wall_ms = wall_ms + ?6",
-        )?;
-        for ((minute, connection, outcome), add) in std::mem::take(&mut self.minutes) {
-            let workspace = uuid(add.workspace.uuid());
-            minutes.execute(params![
-                minute.cast_signed(),
-                uuid(connection.uuid()),
-                outcome,
-                workspace,
-                add.count,
-                add.wall_ms
-            ])?;
-        }
+        statistics.merge(std::mem::take(&mut self.statistics));
         for (replay, progress) in std::mem::take(&mut self.replays) {
             progress.write(sql, replay)?;
         }

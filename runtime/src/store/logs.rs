@@ -45,9 +45,8 @@ pub(super) fn page(
         Some(version) => vec![functions::get_version(&snapshot, actor, function, version)?.id],
         None => functions::version_ids(&snapshot, actor, function)?,
     };
-    let newest: i64 = snapshot
-        .prepare_cached("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'attempts'")?
-        .query_row([], |row| row.get(0))?;
+    let newest: i64 =
+        snapshot.prepare_cached("SELECT coalesce(max(no), 0) FROM attempts")?.query_row([], |row| row.get(0))?;
     let cursor = |text: &str| text.parse::<i64>().map_err(|_| StoreError::BadCursor(text.to_owned()));
     let (numbers, onwards) = match &filter.part {
         LogPart::Newest => (numbers(&snapshot, &versions, None, i64::MAX)?, false),

@@ -17,7 +17,7 @@ use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceI
 use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-pub(super) const MIGRATIONS: [&str; 20] = [
+pub(super) const MIGRATIONS: [&str; 21] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
@@ -38,6 +38,7 @@ pub(super) const MIGRATIONS: [&str; 20] = [
     include_str!("migrations/0018_suppressions.sql"),
     include_str!("migrations/0019_seen.sql"),
     include_str!("migrations/0020_bounds.sql"),
+    include_str!("migrations/0021_pages.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.
@@ -171,8 +172,8 @@ pub(super) fn newest_id(sql: &Connection) -> rusqlite::Result<Timestamp> {
 }
 
 /// What the writer keeps in memory.
-pub(super) fn memory(sql: &Connection) -> rusqlite::Result<Memory> {
-    let mut memory = Memory { lately: Lately::load(sql)?, ..Memory::default() };
+pub(super) fn memory(sql: &Connection, now: Timestamp) -> rusqlite::Result<Memory> {
+    let mut memory = Memory { lately: Lately::load(sql, now)?, ..Memory::default() };
     let mut find = sql.prepare("SELECT id FROM workspaces")?;
     let mut rows = find.query([])?;
     while let Some(row) = rows.next()? {

@@ -245,7 +245,7 @@ impl Store {
     /// [`StoreError::File`] if they are not there, [`StoreError::Damaged`] if they are not those.
     pub async fn component(&self, digest: Digest) -> Result<Bytes> {
         let dir = self.shared.places.components.clone();
-        self.readers.read(move |_| components::get(&dir, digest)).await
+        self.delivering.read(move |_| components::get(&dir, digest)).await
     }
 }
 

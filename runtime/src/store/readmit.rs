@@ -200,7 +200,10 @@ fn owe_anew(
 fn find_anew(commit: &Commit<'_>, owner: &Owner, event_block: i64, terms: &Terms) -> rusqlite::Result<Option<Block>> {
     let found = commit
         .sql
-        .prepare_cached("SELECT id FROM delivery_blocks WHERE event_block = ?1 AND connection = ?2 AND replay = ?3")?
+        .prepare_cached(
+            "SELECT id FROM delivery_blocks INDEXED BY blocks_apart
+             WHERE event_block = ?1 AND apart = 1 AND connection = ?2 AND replay = ?3",
+        )?
         .query_row(params![event_block, uuid(owner.connection.uuid()), terms.replay], |row| row.get(0))
         .optional()?;
     match found {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::numbers::Numbers;
 use super::rows::ms;
 use crate::model::Timestamp;
 
@@ -21,6 +22,10 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 const MANY: usize = 1 << 17;
 /// Ids that one commit sorts in at least: about a millisecond.
 const STEP: usize = 512;
+/// Message ids in the table that one step of pruning forgets, on either side.
+pub(super) const IDS: i64 = 4_000;
+/// Days to come that are looked at for an id: each costs a look into the table.
+const DAYS: usize = 8;
 /// Rows of old ids that one step of pruning looks at.
 const ROWS: i64 = 64;
 /// Parts of the ids in memory, by their first byte.
@@ -88,18 +93,22 @@ impl Sorting {
 pub(super) struct Lately {
     ids: Ids,
     sorting: Option<Sorting>,
+    /// When this process began to remember.
+    begun: i64,
+    /// Days to come, of which there are ids in the table since the clock was ahead: they came before this process did.
+    ahead: Vec<i64>,
 }
 
 impl Lately {
-    /// As an earlier process left it.
-    pub fn load(sql: &Connection) -> rusqlite::Result<Self> {
-        let mut lately = Self::default();
+    /// As an earlier process left it. Whose clock may have been ahead of what it is now: then its ids count as if they came now.
+    pub fn load(sql: &Connection, now: Timestamp) -> rusqlite::Result<Self> {
+        let mut lately = Self { begun: ms(now), ahead: days_after(sql, day(ms(now)))?, ..Self::default() };
         let mut find = sql.prepare("SELECT at, hashes FROM seen_lately ORDER BY seq")?;
         let mut rows = find.query([])?;
         while let Some(row) = rows.next()? {
             let (at, hashes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
             let (hashes, _) = hashes.as_chunks::<16>();
-            hashes.iter().for_each(|hash| lately.ids.insert(*hash, at));
+            hashes.iter().for_each(|hash| lately.ids.insert(*hash, at.min(lately.begun)));
         }
         Ok(lately)
     }
@@ -125,7 +134,7 @@ impl Seen {
     /// Whether this is the first within 24 hours; remembers it then.
     pub fn is_new(&mut self, sql: &Connection, lately: &mut Lately, hash: &Hash) -> rusqlite::Result<bool> {
         // What is in the table came earlier.
-        let at = lately.at(hash).map_or_else(|| self.in_table(sql, hash), |at| Ok(Some(at)))?;
+        let at = lately.at(hash).map_or_else(|| self.in_table(sql, lately, hash), |at| Ok(Some(at)))?;
         let is_new = at.is_none_or(|at| at <= self.forgotten);
         if is_new {
             lately.ids.insert(*hash, self.now);
@@ -135,24 +144,29 @@ impl Seen {
     }
 
     /// A day's rows stand together, so that old ones are pruned as one range; an id of the last 24 hours is in today's or in
-    /// yesterday's.
-    fn in_table(&self, sql: &Connection, hash: &Hash) -> rusqlite::Result<Option<i64>> {
+    /// yesterday's, or in that of a day to come if the clock was set back.
+    fn in_table(&self, sql: &Connection, lately: &Lately, hash: &Hash) -> rusqlite::Result<Option<i64>> {
         let today = day(self.now);
         let mut find = sql.prepare_cached("SELECT at FROM seen WHERE day = ?1 AND hash = ?2")?;
-        let mut at = |day| find.query_row(params![day, hash], |row| row.get(0)).optional();
-        Ok(match at(today)? {
-            None => at(today - 1)?,
-            found => found,
-        })
+        let ahead = lately.ahead.iter().copied().filter(|day| *day > today && lately.begun > self.forgotten);
+        for day in [today, today - 1].into_iter().chain(ahead) {
+            let found: Option<i64> = find.query_row(params![day, hash], |row| row.get(0)).optional()?;
+            if let Some(at) = found {
+                return Ok(Some(if day > today { lately.begun } else { at }));
+            }
+        }
+        Ok(None)
     }
 
     /// Writes what is new, and sorts some in: more than came, so that it ends.
-    pub fn write(self, sql: &Connection, lately: &mut Lately) -> rusqlite::Result<()> {
+    pub fn write(self, sql: &Connection, lately: &mut Lately, numbers: &mut Numbers) -> rusqlite::Result<()> {
         let Self { now, forgotten, new } = self;
         if !new.is_empty() {
-            sql.prepare_cached("INSERT INTO seen_lately (at, hashes) VALUES (?1, ?2)")?.execute(params![now, new])?;
+            let seq = numbers.seen(sql)?;
+            sql.prepare_cached("INSERT INTO seen_lately (seq, at, hashes) VALUES (?1, ?2, ?3)")?
+                .execute(params![seq, now, new])?;
             if lately.sorting.is_none() && lately.ids.count >= MANY {
-                lately.sorting = Some(Sorting::new(std::mem::take(&mut lately.ids), sql.last_insert_rowid()));
+                lately.sorting = Some(Sorting::new(std::mem::take(&mut lately.ids), seq));
             }
         }
         let Some(sorting) = &mut lately.sorting else { return Ok(()) };
@@ -184,6 +198,35 @@ pub(super) fn prune(sql: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The days after this one of which there are ids, the next one first; no more than anybody sets a clock back by.
+fn days_after(sql: &Connection, day: i64) -> rusqlite::Result<Vec<i64>> {
+    let mut find = sql.prepare("SELECT min(day) FROM seen WHERE day > ?1")?;
+    let mut days = Vec::new();
+    while days.len() < DAYS
+        && let Some(next) = find.query_row([days.last().copied().unwrap_or(day)], |row| row.get(0))?
+    {
+        days.push(next);
+    }
+    Ok(days)
+}
+
+/// Forgets some ids in the table that nobody counts as seen any more; says how many.
+pub(super) fn prune_table(sql: &Connection, lately: &Lately, now: Timestamp) -> rusqlite::Result<i64> {
+    let (today, forgotten) = (day(ms(now)), ms(now.minus(REMEMBERED)));
+    // What this process has seen is of no later day than today's.
+    let ahead = if lately.begun <= forgotten { today + 1 } else { i64::MAX };
+    let mut pruned = 0;
+    for range in ["day < ?1", "day > ?1"].into_iter().zip([today - 1, ahead]) {
+        let (range, day) = range;
+        pruned += sql
+            .prepare_cached(&format!(
+                "DELETE FROM seen WHERE (day, hash) IN (SELECT day, hash FROM seen WHERE {range} ORDER BY day, hash LIMIT ?2)"
+            ))?
+            .execute(params![day, IDS])?;
+    }
+    Ok(pruned as i64)
+}
+
 /// The number of a day since 1970.
 pub(super) fn day(ms: i64) -> i64 {
     ms / 86_400_000
@@ -207,7 +250,8 @@ mod tests {
     fn new(sql: &Connection, lately: &mut Lately, now: Timestamp, numbers: impl Iterator<Item = usize>) -> usize {
         let mut seen = Seen::new(now);
         let new = numbers.filter(|number| seen.is_new(sql, lately, &hash(*number)).unwrap()).count();
-        seen.write(sql, lately).unwrap();
+        // As a process that takes numbers anew each time.
+        seen.write(sql, lately, &mut Numbers::default()).unwrap();
         new
     }
 
@@ -233,7 +277,7 @@ mod tests {
             // In the midst of it all.
             if lately.sorting.is_some() && rows(&sql, "seen") > MANY / 2 + sorted {
                 sorted += MANY;
-                lately = Lately::load(&sql).unwrap();
+                lately = Lately::load(&sql, NOON).unwrap();
                 assert_eq!(new(&sql, &mut lately, NOON, (0..came).step_by(991)), 0, "after a crash at {came}");
             }
         }
@@ -256,6 +300,29 @@ mod tests {
             assert!(rows(&sql, "seen_lately") <= 1, "day {number}");
         }
         assert!((MANY / 2..MANY).contains(&most), "{most} in memory");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_over_midnight_or_by_a_year_forgets_no_id_for_24_hours_and_keeps_none_for_ever() {
+        for back in [Duration::from_secs(13 * 3600), REMEMBERED * 365] {
+            let (sql, mut lately) = (table(), Lately::default());
+            let mut came = 0;
+            while rows(&sql, "seen") < 2 * COMMIT {
+                came += new(&sql, &mut lately, NOON, came..came + COMMIT);
+            }
+            let now = NOON.minus(back);
+            let mut lately = Lately::load(&sql, now).unwrap();
+            assert_eq!(new(&sql, &mut lately, now, 0..came), 0, "{back:?}");
+            let just_before = now.plus(REMEMBERED - Duration::from_millis(1));
+            assert_eq!(new(&sql, &mut lately, just_before, 0..came), 0, "{back:?}");
+            if back > REMEMBERED * 2 {
+                let then = now.plus(REMEMBERED);
+                assert_eq!(new(&sql, &mut lately, then, (0..came).step_by(101)), came.div_ceil(101), "{back:?}");
+                while prune_table(&sql, &lately, then).unwrap() > 0 {}
+                let ahead = format!("seen WHERE day > {}", day(ms(then)));
+                assert_eq!(rows(&sql, &ahead), 0, "{back:?}");
+            }
+        }
     }
 
     #[test]

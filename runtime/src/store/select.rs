@@ -1,6 +1,6 @@
 //! Which deliveries: the filter that lists and replays share, and how one delivery is held against it.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -12,8 +12,8 @@ use super::rows::{id, json, optional, time, uuid};
 use super::states;
 use super::work::{Events, block_of, delivery_at};
 use crate::model::{
-    ConnectionId, DeliveryId, DeliveryState, DestinationId, EventType, Outcome, OutcomeCode, SourceId, Timestamp,
-    VersionId, WorkspaceId,
+    Actor, ConnectionId, DeliveryId, DeliveryState, DestinationId, EventType, Outcome, OutcomeCode, SourceId,
+    Timestamp, VersionId, WorkspaceId,
 };
 
 /// Which deliveries: those that fit all that is given.
@@ -80,6 +80,42 @@ impl DeliveryFilter {
 pub(super) const FITS: &str =
     "(?1 IS NULL OR source = ?1) AND (?2 IS NULL OR connection = ?2) AND (?3 IS NULL OR id = ?3)
    AND (?4 IS NULL OR accepted_at >= ?4) AND (?5 IS NULL OR accepted_at < ?5)";
+
+/// The destinations of the actor's workspace to which something that fits may be owed.
+pub(super) fn owed_to(
+    sql: &Connection,
+    actor: &Actor,
+    filter: &DeliveryFilter,
+) -> rusqlite::Result<Vec<DestinationId>> {
+    let mut find = sql.prepare_cached(
+        "SELECT DISTINCT destination FROM counters WHERE workspace = ?1 AND (?2 IS NULL OR destination = ?2)
+           AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR connection = ?4) ORDER BY destination",
+    )?;
+    find.query_map(
+        params![
+            uuid(actor.workspace.uuid()),
+            filter.destination.map(|id| uuid(id.uuid())),
+            filter.source.map(|id| uuid(id.uuid())),
+            filter.connection.map(|id| uuid(id.uuid())),
+        ],
+        |row| id(row, 0, DestinationId::from_uuid),
+    )?
+    .collect()
+}
+
+/// What of these numbers of blocks is left where one delivery is wanted: that of its block, or none.
+pub(super) fn within(
+    sql: &Connection,
+    filter: &DeliveryFilter,
+    (from, to): (i64, i64),
+) -> rusqlite::Result<(i64, i64)> {
+    let Some(delivery) = filter.delivery else { return Ok((from, to)) };
+    let block: Option<i64> = sql
+        .prepare_cached("SELECT seq FROM delivery_blocks WHERE id = ?1")?
+        .query_row([uuid(block_of(delivery.uuid()).0)], |row| row.get(0))
+        .optional()?;
+    Ok(block.map_or((1, 0), |block| (from.max(block), to.min(block))))
+}
 
 /// The columns of a [`Block`], in its order.
 pub(super) const COLUMNS: &str =

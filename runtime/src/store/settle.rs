@@ -69,7 +69,7 @@ impl Block {
 
     /// Makes a block in which a replay owes some of an event block's events anew; none of them yet.
     pub fn create(
-        commit: &Commit<'_>,
+        commit: &mut Commit<'_>,
         owner: &Owner,
         event_block: i64,
         events: usize,
@@ -77,12 +77,13 @@ impl Block {
     ) -> rusqlite::Result<Self> {
         let (id, _) = block_of(DeliveryId::new(commit.now).uuid());
         let states = vec![states::NOT_OWED; events];
+        let seq = commit.memory.numbers.later_block(commit.sql)?;
         commit
             .sql
             .prepare_cached(
                 "INSERT INTO delivery_blocks (id, workspace, source, connection, destination, event_block, accepted_at,
-                   fresh, open, dead, states, replay)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, ?8, ?9)",
+                   fresh, open, dead, states, replay, seq, apart)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, ?8, ?9, ?10, 1)",
             )?
             .execute(params![
                 uuid(id),
@@ -94,8 +95,8 @@ impl Block {
                 ms(commit.now),
                 states,
                 replay,
+                seq,
             ])?;
-        let seq = commit.sql.last_insert_rowid();
         Ok(Self { id, seq, owner: *owner, event_block, states, replay, version: None, changed: false })
     }
 
@@ -170,7 +171,12 @@ fn settle_one(
         std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
         std::collections::hash_map::Entry::Vacant(free) => match Block::read(commit.sql, id)? {
             Some(block) => free.insert(block),
-            None => return Err(missing(item.delivery)),
+            None => {
+                // It was filtered and forgotten meanwhile, as with everything of its workspace. Nobody else has to stop for that.
+                tracing::warn!(delivery = %item.delivery, "what was attempted is not stored any more");
+                ended.push((item.delivery, After::Closed));
+                return Ok(Settled::LeaseLost);
+            }
         },
     };
     let delivery = item.delivery;
@@ -184,7 +190,7 @@ fn missing(delivery: DeliveryId) -> StoreError {
     StoreError::Damaged {
         what: "delivery",
         id: delivery.to_string(),
-        why: "it was claimed but is not stored".to_owned(),
+        why: "it was claimed, and its block has no such position".to_owned(),
     }
 }
 
@@ -380,12 +386,13 @@ fn record_attempt(
     let outcome = json!(outcome).to_string();
     let sealed = |text: &str| Sealing::seal(commit, owner.workspace, place, text.as_bytes());
     let (Some(outcome), Some(report)) = (sealed(&outcome)?, sealed(&report)?) else { return Ok(()) };
+    let no = commit.memory.numbers.attempt(commit.sql)?;
     commit
         .sql
         .prepare_cached(
             "INSERT INTO attempts
-               (delivery, workspace, number, started_at, wall_ms, version, outcome, report, sealed_outcome, sealed_report)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', '', ?7, ?8)",
+               (delivery, workspace, number, started_at, wall_ms, version, outcome, report, sealed_outcome, sealed_report, no)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', '', ?7, ?8, ?9)",
         )?
         .execute(params![
             uuid(delivery.uuid()),
@@ -396,6 +403,7 @@ fn record_attempt(
             uuid(attempt.version.uuid()),
             outcome,
             report,
+            no,
         ])?;
     Ok(())
 }
@@ -413,16 +421,16 @@ fn in_sample(commit: &mut Commit<'_>, connection: ConnectionId) -> bool {
 /// Everything that is still owed through a connection is filtered: it, or its destination, is being deleted.
 pub(super) fn filter_open(
     commit: &mut Commit<'_>,
-    workspace: WorkspaceId,
     connection: ConnectionId,
     reason: FilterReason,
 ) -> rusqlite::Result<()> {
+    let Some(destination) = commit.memory.connections.get(&connection).copied() else { return Ok(()) };
     let sql = commit.sql;
     let mut blocks = Vec::new();
     let mut find = sql.prepare_cached(
-        "SELECT id FROM delivery_blocks INDEXED BY blocks_open WHERE workspace = ?1 AND connection = ?2 AND open > 0",
+        "SELECT id FROM delivery_blocks INDEXED BY blocks_owed WHERE destination = ?1 AND connection = ?2 AND open > 0",
     )?;
-    let mut rows = find.query([uuid(workspace.uuid()), uuid(connection.uuid())])?;
+    let mut rows = find.query([uuid(destination.uuid()), uuid(connection.uuid())])?;
     while let Some(row) = rows.next()? {
         blocks.push(Uuid::from_bytes(row.get(0)?));
     }

@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::ledger::Deltas;
+use super::numbers::Numbers;
 use super::seen::{Hash, Lately};
+use super::statistics::Statistics;
 use super::types::{Accepted, NewEvent, Settled, Settlement};
 use super::writer::Shared;
 use crate::model::{ConnectionId, DestinationId, Event, Timestamp, WorkspaceId};
@@ -119,6 +121,8 @@ pub(super) struct Memory {
     pub lately: Lately,
     /// Successes whose attempts were kept: the minute and how many.
     pub samples: HashMap<ConnectionId, (u64, u32)>,
+    pub numbers: Numbers,
+    pub statistics: Statistics,
 }
 
 /// An event of a block that is in memory.

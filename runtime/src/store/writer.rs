@@ -99,7 +99,16 @@ impl Writer {
             let work = match self.shared.queue.take(self.syncs.due_in().unwrap_or(IDLE)) {
                 Taken::Work(work) => work,
                 Taken::Idle => Vec::new(),
-                Taken::Closed => break,
+                Taken::Closed => {
+                    if let Err(error) = self.syncs.end() {
+                        tracing::error!(%error, "what became of the last deliveries may not be on disk: they may be owed again");
+                    }
+                    // They are no promise: if there is no room for them, they are lost.
+                    if let Err(error) = self.memory.statistics.write_all(&self.sql) {
+                        tracing::warn!(%error, "the statistics of the last minutes were not written");
+                    }
+                    break;
+                }
             };
             let prune = pruned.elapsed() >= IDLE || self.pruner.is_behind();
             if prune {
@@ -136,7 +145,7 @@ impl Writer {
             self.sql.execute_batch("ROLLBACK")?;
         }
         self.shared.lanes.settle_failed();
-        self.memory = open::memory(&self.sql)?;
+        self.memory = open::memory(&self.sql, self.shared.clock.now())?;
         // A data key that the commit made was never stored: nothing more may be sealed with it.
         self.shared.sealing.load(&self.sql, &self.shared.vault)?;
         // The log may be written from its beginning once all of it is in the database, which needs less room than growing it.
@@ -174,7 +183,8 @@ impl Writer {
         if prune {
             self.pruner.step(&commit)?;
         }
-        commit.ledger.write(commit.sql)?;
+        commit.ledger.write(commit.sql, &mut commit.memory.statistics)?;
+        commit.memory.statistics.write_over(commit.sql, commit.now)?;
         let Commit { effects, answers, .. } = commit;
         self.sql.prepare_cached("COMMIT")?.execute([])?;
         if items > 0 {

@@ -26,8 +26,10 @@ enum Fault {
 #[derive(Default)]
 struct Disks {
     faults: HashMap<PathBuf, Fault>,
-    /// Open files: their folder, and what they were opened with.
+    /// Open files: their path, and what they were opened with.
     files: HashMap<usize, (PathBuf, &'static ffi::sqlite3_io_methods)>,
+    /// Folders of which it is kept what was synced: where.
+    synced: HashMap<PathBuf, PathBuf>,
 }
 
 type Open =
@@ -78,11 +80,13 @@ unsafe extern "C" fn open(
     // SAFETY: a name is a string that ends with a zero.
     let name = PathBuf::from(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned());
     let mut disks = disks();
-    let Some(folder) = name.parent().filter(|folder| disks.faults.contains_key(*folder)) else { return code };
+    if name.parent().is_none_or(|folder| !disks.faults.contains_key(folder)) {
+        return code;
+    }
     // SAFETY: an open file has its methods, which live as long as the process.
     unsafe {
         let methods: &'static ffi::sqlite3_io_methods = &*(*file).pMethods;
-        disks.files.insert(file as usize, (folder.to_owned(), methods));
+        disks.files.insert(file as usize, (name, methods));
         let mut faulty = *methods;
         faulty.xWrite = Some(write);
         faulty.xSync = Some(sync);
@@ -95,8 +99,23 @@ unsafe extern "C" fn open(
 /// What this file was opened with, and what is wrong with its disk.
 fn of(file: *mut ffi::sqlite3_file) -> (&'static ffi::sqlite3_io_methods, Fault) {
     let disks = disks();
-    let (folder, methods) = &disks.files[&(file as usize)];
-    (methods, disks.faults[folder])
+    let (path, methods) = &disks.files[&(file as usize)];
+    (methods, disks.faults[path.parent().expect("it is in a folder")])
+}
+
+/// Keeps what this file has now as what the disk has for certain.
+fn keep(file: *mut ffi::sqlite3_file) {
+    let disks = disks();
+    let (path, _) = &disks.files[&(file as usize)];
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return };
+    if let Some(to) = disks.synced.get(folder) {
+        std::fs::copy(path, to.join(name)).expect("there is room for it");
+    }
+}
+
+/// From now on it is kept in the other folder what is certainly on disk of this one.
+pub(super) fn keep_synced(folder: &Path, to: &Path) {
+    disks().synced.insert(folder.to_owned(), to.to_owned());
 }
 
 unsafe extern "C" fn write(
@@ -116,7 +135,14 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     match of(file) {
         (_, Fault::Sync) => ffi::SQLITE_IOERR_FSYNC,
         // SAFETY: SQLite calls this with what the original takes.
-        (methods, _) => unsafe { methods.xSync.expect("files are synced")(file, flags) },
+        (methods, _) => {
+            // SAFETY: SQLite calls this with what the original takes.
+            let code = unsafe { methods.xSync.expect("files are synced")(file, flags) };
+            if code == ffi::SQLITE_OK {
+                keep(file);
+            }
+            code
+        }
     }
 }
 
@@ -127,7 +153,7 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     unsafe { methods.xClose.expect("files are closed")(file) }
 }
 
-async fn on_disk() -> (Bed, PathBuf) {
+pub(super) async fn on_disk() -> (Bed, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     // SQLite opens the file behind every link.
     let folder = dir.path().canonicalize().unwrap();

@@ -4,6 +4,8 @@ mod control;
 mod faults;
 mod model;
 mod order;
+mod pages;
+mod power;
 mod secrets;
 mod steps;
 

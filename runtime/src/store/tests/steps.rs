@@ -297,3 +297,47 @@ async fn settled_blocks_leave_after_their_retention_and_the_ledger_stays() {
     assert_eq!(bed.ledger().await, counts(3, 1, 0, 1, 1));
     assert_eq!(ids(&bed.claim(10, NOW).await), ["c"]);
 }
+
+#[tokio::test]
+async fn what_is_settled_and_not_stored_any_more_stops_nobody() {
+    let bed = Bed::new(1).await;
+    bed.accept(&["a", "b"]).await;
+    let claimed = bed.claim(2, NOW).await;
+    let sql = rusqlite::Connection::open(bed.dir.path().join("tidegate.db")).unwrap();
+    sql.execute("DELETE FROM delivery_blocks", []).unwrap();
+    for delivery in &claimed {
+        assert_eq!(bed.settle(delivery, Settle::Delivered).await, super::super::Settled::LeaseLost);
+    }
+    assert_eq!(bed.accept(&["c"]).await.accepted, 1);
+    assert_eq!(ids(&bed.claim(2, NOW).await), ["c"]);
+}
+
+#[tokio::test]
+async fn whoever_reads_for_long_holds_up_nobodys_deliveries() {
+    let bed = Bed::new(1).await;
+    bed.accept(&["a"]).await;
+    let (mut ends, mut reading) = (Vec::new(), Vec::new());
+    for _ in 0..StoreConfig::default().readers {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begins, begun) = tokio::sync::oneshot::channel();
+        let readers = std::sync::Arc::clone(&bed.store.readers);
+        reading.push(tokio::spawn(async move {
+            let read = move |_: &rusqlite::Connection| {
+                begins.send(()).unwrap();
+                // Until its other end is dropped.
+                let _ = ended.recv();
+                Ok(())
+            };
+            readers.read(read).await
+        }));
+        begun.await.unwrap();
+        ends.push(end);
+    }
+    assert_eq!(bed.store.stored_keys(bed.destinations[0].id).await.unwrap(), []);
+    assert_eq!(bed.store.replay_room(bed.destinations[0].id, 5).await.unwrap(), 0, "something new waits");
+    assert_eq!(ids(&bed.claim(1, NOW).await), ["a"]);
+    drop(ends);
+    for one in reading {
+        one.await.unwrap().unwrap();
+    }
+}
