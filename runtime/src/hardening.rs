@@ -201,14 +201,14 @@ fn loader() -> io::Result<Option<PathBuf>> {
 /// Which calls a process gives up.
 struct Calls {
     refused: &'static [&'static [i64]],
-    /// Families of sockets that are left: for the internet and for this machine.
+    /// Families of sockets that are left: for the internet. A socket in a file leads to other programs of this machine, which may do
+    /// what this one gave up; pairs of sockets, which lead nowhere, are another call.
     families: &'static [i32],
     /// Flags of `clone` that must all be there: those of a thread, where no process is to be made.
     threads_only: bool,
 }
 
-const SERVING: Calls =
-    Calls { refused: &[REFUSED], families: &[libc::AF_INET, libc::AF_INET6, libc::AF_UNIX], threads_only: false };
+const SERVING: Calls = Calls { refused: &[REFUSED], families: &[libc::AF_INET, libc::AF_INET6], threads_only: false };
 
 const COMPILING: Calls = Calls { refused: &[REFUSED, REFUSED_COMPILING], families: &[], threads_only: true };
 
@@ -377,6 +377,9 @@ mod tests {
             assert_eq!((apart(), io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
             assert!(Command::new("/bin/true").status().unwrap().success(), "a process without namespaces");
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            // Other programs of this machine listen in files; Landlock does not know of that.
+            is_refused(UnixStream::connect("/run/another-program"));
+            UnixStream::pair().unwrap();
             assert!(fs::read_to_string("/proc/thread-self/status").unwrap().contains("NoNewPrivs:\t1"));
         });
     }

@@ -111,6 +111,7 @@ guests! {
     WAIT_ANY "wait_any"
     WASI_CLOCK "wasi_clock"
     WASI_CLOCK_STORM "wasi_clock_storm"
+    WASI_EMPTY_FIELDS "wasi_empty_fields"
     WASI_ENDLESS_BODY "wasi_endless_body"
     WASI_EXIT "wasi_exit"
     WASI_FIELDS_FLOOD "wasi_fields_flood"

@@ -369,6 +369,10 @@ async function onTrack(event, settings) {
   const { pad, how } = event.properties;
   const text = (length) => 'm'.repeat(length - pad) + settings.shown;
   if (how === 'log') return console.log(text(16384));
+  if (how === 'url') return fetch('https://x.example:0/' + text(200 - 'https://x.example:0/'.length));
+  if (how === 'method') return fetch('https://x.example/', { method: text(32) });
+  if (how === 'header') return fetch('https://x.example/', { headers: { [text(64) + ' x']: '' } });
+  if (how === 'host') return fetch(`https://mmm.${settings.shown}`);
   throw how === 'name' ? Object.assign(new Error('no'), { name: text(128) }) : new ValidationError(text(4096));
 }
 "#;
@@ -379,14 +383,24 @@ async fn a_message_a_name_and_a_log_line_that_are_cut_in_the_middle_of_a_secret_
     let host = Host::start(data.path(), partner.address, None);
     let manifest = "name = \"cut\"\nversion = \"1\"\nevents = [\"track\"]\n[settings.shown]\ntype = \"string\"\nsecret = true\nreveal = true\n";
     host.push_source(CUT, manifest).await;
-    let secret = Canaries::default().make("shown", "s-*");
+    let secret = Canaries::default().make("shown", "s-*/*");
     let (source, _) = host.feed("cut", json!({"shown": secret})).await;
     let event = |how: &str, pad: usize| json!({"type": "track", "event": "E", "userId": "u", "properties": {"how": how, "pad": pad}});
     let clean = |shown: &Value, what: &str, pad: usize| {
-        let text = shown.to_string();
+        // A method is written in capitals.
+        let text = shown.to_string().to_lowercase();
         assert!(text.contains("mmm") && !text.contains(&secret[..4]), "{what} {pad}: {}", text.replace("mmmm", ""));
     };
-    let ways = [("log", "log"), ("name", "outcome"), ("message", "outcome")];
+    let ways = [
+        ("log", "log"),
+        ("name", "outcome"),
+        ("message", "outcome"),
+        ("url", "outcome"),
+        ("url", "requests"),
+        ("method", "outcome"),
+        ("header", "outcome"),
+        ("host", "requests"),
+    ];
     for (how, at) in ways {
         for pad in [4, 12, secret.len() - 1, secret.len()] {
             let body = json!({"event": event(how, pad), "settings": {"shown": secret}});
@@ -406,7 +420,10 @@ async fn a_message_a_name_and_a_log_line_that_are_cut_in_the_middle_of_a_secret_
         .filter(|(path, _)| path.ends_with("/attempts"))
         .map(|(_, text)| String::from_utf8_lossy(text).into_owned())
         .collect();
-    assert!(attempts.len() == 3 && attempts.iter().filter(|text| text.contains("mmm")).count() >= 2, "{attempts:?}");
+    assert!(
+        attempts.len() == ways.len() && attempts.iter().filter(|text| text.contains("mmm")).count() >= 2,
+        "{attempts:?}"
+    );
     let leaks: Vec<&str> = served
         .iter()
         .filter(|(_, text)| memchr::memmem::find(text, &secret.as_bytes()[..4]).is_some())

@@ -449,6 +449,31 @@ async fn bodies_that_are_kept_for_guests_come_out_of_the_memory_of_all() {
 }
 
 #[tokio::test]
+async fn header_fields_that_are_kept_for_guests_come_out_of_the_memory_of_all() {
+    let bench = |memory_bytes| {
+        let config = SandboxConfig { max_instances: 2, memory_bytes, ..SandboxConfig::in_memory() };
+        Bench { sandbox: Sandbox::start(&config).unwrap() }
+    };
+    match bench(2 << 20)
+        .run(&guests::WASI_FIELDS_FLOOD, with(Limits { cpu_ms: 5_000, ..Limits::default() }))
+        .await
+        .ending
+    {
+        Ending::HostFault(why) => assert!(why.contains("sandbox.memory_percent"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let ample = bench(64 << 20);
+    let patient = || with(Limits { cpu_ms: 5_000, ..Limits::default() });
+    let flood = ample.run(&guests::WASI_FIELDS_FLOOD, patient()).await;
+    assert!(matches!(flood.ending, Ending::LimitExceeded { limit: Limit::BytesOut, .. }), "{:?}", flood.ending);
+    assert!(flood.used.memory_bytes > 8 << 20, "{} bytes", flood.used.memory_bytes);
+    // Fields without a byte in them take memory, too.
+    let small = Limits { memory_bytes: 2 << 20, cpu_ms: 5_000, ..Limits::default() };
+    let many = ample.run(&guests::WASI_EMPTY_FIELDS, with(small)).await;
+    assert!(matches!(many.ending, Ending::LimitExceeded { limit: Limit::MemoryBytes, .. }), "{:?}", many.ending);
+}
+
+#[tokio::test]
 async fn compiled_code_survives_a_restart_and_damage_to_it_is_repaired() {
     let dir = tempfile::tempdir().unwrap();
     let component = Bytes::from(guests::DELIVERED.component());

@@ -91,35 +91,84 @@ async fn a_trial_computes_on_the_threads_of_guests_and_not_on_those_of_the_liste
     assert!(used >= 100.0 && there >= used * 0.9, "{used} ms, of which {there} on the threads of guests");
 }
 
+/// A host with trials that do not end, since the partner lets everybody connect and says nothing.
+struct Silent {
+    host: Host,
+    body: Value,
+    trying: JoinSet<(u16, Value)>,
+    _partner: std::net::TcpListener,
+}
+
+impl Silent {
+    async fn start(data: &tempfile::TempDir) -> Self {
+        let partner = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = partner.local_addr().unwrap();
+        let host = Host::start_with(data.path(), address, None, &[("TIDEGATE__LIMITS__DEADLINE_MS", "600000")]);
+        host.push(&std::fs::read(function("webhook")).unwrap()).await;
+        host.api("POST", "/api/v1/workspaces", json!({"name": "neighbours"})).await;
+        let body = json!({"event": event(), "settings": {"url": format!("http://{address}")}});
+        Self { host, body, trying: JoinSet::new(), _partner: partner }
+    }
+
+    /// One more trial, by an operator who works in this workspace.
+    fn tries(&mut self, workspace: &'static str) {
+        let (bearer, admin) = (format!("Bearer {}", self.host.token), self.host.admin);
+        let body = self.body.to_string().into_bytes();
+        self.trying.spawn(async move { tried(admin, &bearer, workspace, body).await });
+    }
+
+    /// What the first that ends came to: those that run do not end.
+    async fn refused(&mut self) -> (u16, Value) {
+        self.trying.join_next().await.unwrap().unwrap()
+    }
+}
+
+async fn tried(admin: std::net::SocketAddr, bearer: &str, workspace: &str, body: Vec<u8>) -> (u16, Value) {
+    let headers = [("authorization", bearer), ("content-type", "application/json"), ("tidegate-workspace", workspace)];
+    let answer = http::send(admin, "POST", TEST, &headers, body).await;
+    (answer.status, answer.json())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_its_share_of_the_places_of_trials_and_the_others_are_left_to_others() {
+    let data = tempfile::tempdir().unwrap();
+    let mut silent = Silent::start(&data).await;
+    (0..3).for_each(|_| silent.tries("default"));
+    // One finds no place of its own, so its tenant has all that it may have.
+    let (status, problem) = silent.refused().await;
+    assert_eq!((status, &problem["code"]), (429, &json!("too_many_trials")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().starts_with("2 of your trials"), "{problem}");
+    let mut body = silent.body.clone();
+    body["answers"] = json!([{"status": 200}]);
+    let bearer = format!("Bearer {}", silent.host.token);
+    let (status, report) = tried(silent.host.admin, &bearer, "neighbours", body.to_string().into_bytes()).await;
+    assert_eq!((status, &report["outcome"]["code"]), (200, &json!("delivered")), "{report}");
+    // What has ended leaves its place.
+    (0..3).for_each(|_| silent.tries("neighbours"));
+    assert_eq!(silent.refused().await.1["code"], "too_many_trials");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cases_of_uploads_run_while_every_place_of_trials_is_taken() {
-    // A partner that lets everybody connect and says nothing.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (data, address) = (tempfile::tempdir().unwrap(), silent.local_addr().unwrap());
-    let host = Host::start_with(data.path(), address, None, &[("TIDEGATE__LIMITS__DEADLINE_MS", "600000")]);
-    host.push(&std::fs::read(function("webhook")).unwrap()).await;
-    let body = json!({"event": event(), "settings": {"url": format!("http://{address}")}});
-    let (bearer, admin) = (format!("Bearer {}", host.token), host.admin);
-    let mut trying = JoinSet::new();
-    for _ in 0..5 {
-        let (bearer, body) = (bearer.clone(), body.to_string().into_bytes());
-        trying.spawn(async move {
-            let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
-            http::send(admin, "POST", TEST, &headers, body).await.status
-        });
-    }
+    let data = tempfile::tempdir().unwrap();
+    let mut silent = Silent::start(&data).await;
+    silent.host.api("POST", "/api/v1/workspaces", json!({"name": "others"})).await;
+    ["default", "default", "neighbours", "neighbours", "others"].into_iter().for_each(|name| silent.tries(name));
     // One of them finds no place, so the others have them all.
-    assert_eq!(trying.join_next().await.unwrap().unwrap(), 503);
+    let (status, problem) = silent.refused().await;
+    assert_eq!((status, &problem["code"]), (503, &json!("busy")), "{problem}");
     let case = r#"{"name": "a track", "event": {"type": "track", "messageId": "m"}, "outcome": {"code": "delivered"}}"#;
     let form = format!(
         "--e\r\ncontent-disposition: form-data; name=\"handler.js\"\r\n\r\nasync function onTrack() {{}}\r\n\
          --e\r\ncontent-disposition: form-data; name=\"cases/a.json\"\r\n\r\n{case}\r\n--e--\r\n"
     );
+    let bearer = format!("Bearer {}", silent.host.token);
     let headers = [("authorization", bearer.as_str()), ("content-type", "multipart/form-data; boundary=e")];
-    let uploading = http::send(admin, "POST", "/api/v1/functions?name=plain", &headers, form.into_bytes());
+    let path = "/api/v1/functions?name=plain";
+    let uploading = http::send(silent.host.admin, "POST", path, &headers, form.into_bytes());
     let uploaded = tokio::select! {
         uploaded = uploading => uploaded,
-        ended = trying.join_next() => panic!("a trial gave its place back: {ended:?}"),
+        ended = silent.trying.join_next() => panic!("a trial gave its place back: {ended:?}"),
     };
     assert_eq!(uploaded.status, 201, "{}", uploaded.text());
     assert_eq!(uploaded.json()["cases"][0]["passed"], true, "{}", uploaded.text());

@@ -328,6 +328,12 @@ const CODES: &[(&str, u16, &str, &str)] = &[
         "Wait for the time in `retry-after`; the operator sets `control.key_requests_per_s`.",
     ),
     (
+        "too_many_trials",
+        429,
+        "As many functions are being tried for this workspace or partner as may be for one at a time.",
+        "Wait until one of them ends.",
+    ),
+    (
         "too_many_wrong_tokens",
         429,
         "Too many wrong keys came from this address.",

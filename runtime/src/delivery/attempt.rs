@@ -77,7 +77,9 @@ impl Attempts {
         if let Ending::HostFault(message) = &report.ending {
             let destination = prepared.route.destination.id;
             self.metrics.host_fault();
-            tracing::error!(%destination, message, "the host could not run the function");
+            if prepared.tells_fault(started_at) {
+                tracing::error!(%destination, message, "the host could not run the function");
+            }
         }
         let now = self.clock.now();
         let Concluded { decided, mut ended, failure } =

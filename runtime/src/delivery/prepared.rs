@@ -20,6 +20,9 @@ use crate::store::{DestinationRoute, Store};
 /// Full records of successes kept for each destination in a minute: enough to see what a working request looks like.
 const SAMPLES_A_MINUTE: u64 = 10;
 
+/// Lines of the host's log for one destination's faults of the host: enough to see that it goes on.
+const FAULTS_A_MINUTE: u64 = 4;
+
 /// Bytes of full records of attempts kept for each destination in a minute: some hundred ordinary failures. What is attempted
 /// after that is recorded briefly, so that no function fills the disk, or the one writer's time, with what it logs.
 const RECORDED_A_MINUTE: u64 = 512 << 10;
@@ -58,6 +61,7 @@ pub(super) struct Prepared {
     pub replayed: DashMap<VersionId, Arc<Prepared>>,
     samples: PerMinute,
     recorded: PerMinute,
+    faults: PerMinute,
 }
 
 /// A sum for the minute that passes: the minute in the upper half.
@@ -123,9 +127,9 @@ impl Prepared {
             Err(unready) => (Err(unready), Secrets::default()),
         };
         let settings = Value::Object(settings).to_string().into();
-        let [samples, recorded] = [PerMinute::default(), PerMinute::default()];
+        let [samples, recorded, faults] = [(); 3].map(|()| PerMinute::default());
         let replayed = DashMap::new();
-        Self { settings, outlet, limits, secrets, policies, terms, replayed, samples, recorded, route }
+        Self { settings, outlet, limits, secrets, policies, terms, replayed, samples, recorded, faults, route }
     }
 
     /// Whether what keeps its function from running may pass by itself.
@@ -164,11 +168,21 @@ impl Prepared {
         self.samples.take(now, 1, SAMPLES_A_MINUTE)
     }
 
+    /// Whether one more fault of the host's at this destination is worth a line of the host's own log: a guest that many others leave no
+    /// memory for would fill that, too.
+    pub fn tells_fault(&self, now: Timestamp) -> bool {
+        worth_a_line(&self.faults, now)
+    }
+
     /// How much of an attempt is recorded.
     pub fn extent(&self, report: &InvocationReport, now: Timestamp) -> Extent {
         let size = Extent::STORED.size(report) as u64;
         if self.recorded.take(now, size, RECORDED_A_MINUTE) { Extent::STORED } else { Extent::BRIEF }
     }
+}
+
+fn worth_a_line(faults: &PerMinute, now: Timestamp) -> bool {
+    faults.take(now, 1, FAULTS_A_MINUTE)
 }
 
 /// The manifest's batch with a bound on its bytes that leaves half of what may go into the function for the answers of partners.
@@ -187,5 +201,12 @@ mod tests {
         assert!(sum.take(now, 9, 10) && sum.take(now, u64::MAX, 10));
         assert!(!sum.take(now, 1, 10));
         assert!(sum.take(now.plus(std::time::Duration::from_secs(60)), 1, 10));
+    }
+
+    #[test]
+    fn faults_of_one_destination_are_worth_some_lines_a_minute() {
+        let (faults, now) = (PerMinute::default(), Timestamp::from_millis(1_800_000_000_000));
+        let lines = |now| (0..1_000).filter(|_| worth_a_line(&faults, now)).count();
+        assert_eq!((lines(now), lines(now), lines(now.plus(std::time::Duration::from_secs(60)))), (4, 0, 4));
     }
 }

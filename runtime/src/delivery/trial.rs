@@ -1,25 +1,32 @@
 //! Trial: a function version and an event → the report of one run, for whoever writes the function.
 //!
 //! Guarantees: the sandbox, the gate, the rules and the limits are those of deliveries, but no delivery, cache or
-//! connection of a destination is touched; with canned answers nothing goes out; so many run at a time and no more.
+//! connection of a destination is touched; with canned answers nothing goes out; so many run at a time and no more, and no tenant
+//! has all of their places.
 //! Leaves to others: who may ask, and whether the settings fit (`api`).
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::classify::classify;
 use super::record::{Extent, Reports, redact_outcome};
 use crate::clock::Clock;
 use crate::egress::{Answers, Gate, Grant, GrantedGate, HandleKey, Outlet, Secrets};
-use crate::model::{Ceilings, Ending, InvocationReport, OutcomeCode, Trial, TrialError};
+use crate::model::{
+    Ceilings, Ending, FunctionId, InvocationReport, OutcomeCode, PartnerId, Trial, TrialError, WorkspaceId,
+};
 use crate::sandbox::{CacheScope, Choice, Choices, GuestEvent, Invocation, LoadError, Sandbox};
 use crate::store::Store;
 
 /// Trials at a time, over all partners, and as many cases of uploads: people try by hand, and deliveries need the processors too.
 const CONCURRENT: usize = 4;
+
+/// Of these, by hand, for one tenant: a trial may last as long as its deadline, and others want to try something meanwhile.
+const SHARE: usize = 2;
 
 /// Bytes of each body in a report: whole for what partners usually send and answer, and 32 of them are 4 MiB.
 const SHOWN: Extent = Extent { body_bytes: 64 << 10, ..Extent::WHOLE };
@@ -31,6 +38,8 @@ pub struct Trials {
     gate: Arc<Gate>,
     limits: Ceilings,
     permits: Arc<Semaphore>,
+    /// What each tenant that tries something has of them.
+    shares: Mutex<HashMap<(WorkspaceId, PartnerId), Arc<Semaphore>>>,
     /// Of the cases of uploads: these are one at a time for each partner, and nobody who tries by hand keeps them waiting.
     cases: Arc<Semaphore>,
     handles: HandleKey,
@@ -43,7 +52,7 @@ impl Trials {
     pub fn new(store: Arc<Store>, sandbox: Arc<Sandbox>, gate: Arc<Gate>, limits: Ceilings, guests: Handle) -> Self {
         let places = || Arc::new(Semaphore::new(CONCURRENT));
         let (permits, cases, handles) = (places(), places(), HandleKey::random());
-        Self { store, sandbox, gate, limits, permits, cases, handles, guests }
+        Self { store, sandbox, gate, limits, permits, shares: Mutex::default(), cases, handles, guests }
     }
 
     /// One run, and its report. That of a batch has the `outcomes` of all events, and as `outcome` the first that is
@@ -56,20 +65,34 @@ impl Trials {
     ///
     /// See [`TrialError`].
     pub async fn run(self: Arc<Self>, trial: Trial) -> Result<Value, TrialError> {
-        let permit = match trial.case {
-            true => Arc::clone(&self.cases).acquire_owned().await.ok(),
-            false => Arc::clone(&self.permits).try_acquire_owned().ok(),
+        let busy = TrialError::Busy(CONCURRENT);
+        let permits = match trial.case {
+            true => (Arc::clone(&self.cases).acquire_owned().await.map_err(|_| busy)?, None),
+            false => {
+                let share = self.share(trial.tenant)?;
+                (Arc::clone(&self.permits).try_acquire_owned().map_err(|_| busy)?, Some(share))
+            }
         };
-        let permit = permit.ok_or(TrialError::Busy(CONCURRENT))?;
         let guests = self.guests.clone();
         let run = guests.spawn(async move {
-            let _permit = permit;
+            let _permits = permits;
             let ran = self.ran(&trial).await?;
             // A report of whole bodies is searched for milliseconds: that holds up no other guest's next step.
             let shown = tokio::task::spawn_blocking(move || ran.shown(&trial));
             shown.await.map_err(|error| TrialError::Host(error.to_string()))?
         });
         run.await.map_err(|error| TrialError::Host(error.to_string()))?
+    }
+
+    /// One of the tenant's own places.
+    fn share(&self, tenant: (WorkspaceId, PartnerId)) -> Result<OwnedSemaphorePermit, TrialError> {
+        let own = {
+            let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever tries something holds a second reference; the others need not be remembered.
+            shares.retain(|_, own| Arc::strong_count(own) > 1);
+            Arc::clone(shares.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(SHARE))))
+        };
+        own.try_acquire_owned().map_err(|_| TrialError::Share(SHARE))
     }
 
     async fn ran(&self, trial: &Trial) -> Result<Ran, TrialError> {
@@ -95,7 +118,7 @@ impl Trials {
         let (mut settings, fixed) = (trial.settings.clone(), HandleKey::fixed());
         let (scope, handles) = match trial.case {
             true => ("local".to_owned(), &fixed),
-            false => (format!("trial of {}", trial.function), &self.handles),
+            false => (scope(trial.function, trial.tenant), &self.handles),
         };
         let (grant, secrets) = Grant::with_secrets(manifest, &mut settings, &scope, handles)
             .map_err(|error| TrialError::Settings(error.to_string()))?;
@@ -123,6 +146,11 @@ impl Trials {
         };
         Ok((invocation, secrets))
     }
+}
+
+/// For whom connections are kept and handles are made: two tenants that try the same function share neither.
+fn scope(function: FunctionId, (workspace, partner): (WorkspaceId, PartnerId)) -> String {
+    format!("trial of {function} for {workspace} and {partner}")
 }
 
 /// What a trial came to, before anybody may see it.
@@ -181,5 +209,22 @@ fn choices(given: Choices, done: &InvocationReport, secrets: &Secrets) -> Result
             outcomes.iter_mut().for_each(|outcome| redact_outcome(outcome, secrets));
             Err(TrialError::NoChoices(outcomes.pop().map(|outcome| outcome.message).unwrap_or_default()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Actor, Timestamp};
+
+    #[test]
+    fn tenants_that_try_the_same_function_share_no_connections_and_no_handles() {
+        let at = |ms| Timestamp::from_millis(ms);
+        let function = FunctionId::new(at(1));
+        let mine = (WorkspaceId::new(at(1)), Actor::NO_PARTNER);
+        for theirs in [(WorkspaceId::new(at(2)), Actor::NO_PARTNER), (mine.0, PartnerId::new(at(1)))] {
+            assert_ne!(scope(function, mine), scope(function, theirs));
+        }
+        assert_ne!(scope(function, mine), scope(FunctionId::new(at(2)), mine));
     }
 }

@@ -30,9 +30,6 @@ use super::{
 /// Addresses that are tried in turn. Who is not there at four addresses is down.
 const TRIED: usize = 4;
 
-/// Characters of what went wrong with TLS.
-const MOST_SAID: usize = 500;
-
 /// What it takes to open connections.
 pub struct Dialer {
     extra_roots: Vec<CertificateDer<'static>>,
@@ -95,9 +92,8 @@ impl Dialer {
         match connector.connect(server_name(&origin.host)?, stream).await {
             Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
             Err(error) => {
-                // It may list every name in the server's certificate.
-                let why: String = error.to_string().chars().take(MOST_SAID).collect();
-                let text = format!("`{origin}` at `{address}`: {why}");
+                // It may list every name in the server's certificate. Who knows the secrets cuts it.
+                let text = format!("`{origin}` at `{address}`: {error}");
                 let ours = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
                 Err(if ours { EgressError::Tls(text) } else { EgressError::Connect(text) })
             }

@@ -205,6 +205,11 @@ fn together(mut found: Vec<(Range<usize>, usize)>) -> Vec<(Range<usize>, usize)>
 }
 
 impl Places {
+    /// Whose the first of them is, if it begins before `end`.
+    pub(super) fn first(&self, end: usize) -> Option<usize> {
+        self.0.first().filter(|(place, _)| place.start < end).map(|(_, of)| *of)
+    }
+
     /// The text up to `end` with everything replaced that begins before that; nothing if nothing does. Cut off where it
     /// has `most` bytes.
     pub(super) fn replaced<'w>(

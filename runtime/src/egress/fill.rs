@@ -71,25 +71,41 @@ pub(super) fn permitted(
     secrets: &Secrets,
 ) -> Result<PermittedRequest, Denial> {
     if secrets.is_empty() {
-        return permit(request, grant, reach);
+        return permit(request, grant, reach, secrets);
     }
-    let misplaced = in_authority(&request.url, secrets);
-    match (permit(request, grant, reach), misplaced) {
-        (Ok(permitted), _) => fill(permitted, secrets),
-        (Err(denial), Some(name)) => Err(refused(format!(
-            "the secret `{name}` stands in the scheme, host or port of a URL, where no secret goes (a path begins with `/`): {}",
-            denial.reason
-        ))),
-        (Err(denial), None) => Err(denial),
+    let url = request.url.clone();
+    let denial = match permit(request, grant, reach, secrets) {
+        Ok(permitted) => return fill(permitted, secrets),
+        Err(denial) => denial,
+    };
+    let end = before_path(&url);
+    if let Some((_, held)) = secrets.find(&url.as_bytes()[..end]).next() {
+        return Err(refused(format!(
+            "the secret `{}` stands in the scheme, host or port of a URL, where no secret goes (a path begins with `/`): {}",
+            held.name, denial.reason
+        )));
+    }
+    let Some(name) = secrets.begins_in(&url, end) else { return Err(denial) };
+    match denial.rule {
+        // These quote what they are given by who knows the secrets.
+        Rule::Url | Rule::Method | Rule::Header => Err(denial),
+        // The others quote a host, in which a part of what was revealed may stand: nobody could find that later.
+        rule => Err(Denial::new(
+            rule,
+            format!(
+                "the secret `{name}` begins in the scheme, host or port of a URL that the rule `{}` refuses; the rest of the reason \
+                 is not told, since it would quote a part of that secret",
+                rule.as_str()
+            ),
+        )),
     }
 }
 
-/// The secret whose handle stands before a URL's path.
-fn in_authority(url: &str, secrets: &Secrets) -> Option<String> {
+/// Where a URL's path begins.
+fn before_path(url: &str) -> usize {
     let (_, rest) = url.split_once("://").unwrap_or(("", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let before_path = &url.as_bytes()[..url.len() - rest.len() + authority.len()];
-    secrets.find(before_path).next().map(|(_, held)| held.name.to_string())
+    url.len() - rest.len() + authority.len()
 }
 
 fn fill(mut request: PermittedRequest, secrets: &Secrets) -> Result<PermittedRequest, Denial> {

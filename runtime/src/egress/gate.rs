@@ -54,6 +54,9 @@ pub struct Gate {
     pool: Pool,
 }
 
+/// Bytes of why there is no response, which may quote what a server said: a few lines.
+const MOST_SAID: usize = 1 << 10;
+
 /// What a request is waiting for; a deadline's message names it.
 #[derive(Default)]
 struct Phase(AtomicU8);
@@ -252,11 +255,15 @@ impl Outlet for GrantedGate {
         let (gate, secrets) = (self.gate.clone(), self.secrets.clone());
         Box::pin(async move {
             let ready = ready?;
-            if secrets.is_empty() {
-                return gate.send(ready, deadline, caps).await;
-            }
             let origin = ready.origin.clone();
-            secrets.masked(&origin, gate.send(ready, deadline, caps).await?).await
+            match gate.send(ready, deadline, caps).await {
+                Ok(response) if secrets.is_empty() => Ok(response),
+                Ok(response) => secrets.masked(&origin, response).await,
+                Err(error) => Err(error.said(|text| match text.len() > MOST_SAID {
+                    true => format!("{}…", secrets.shown(text, MOST_SAID)),
+                    false => secrets.shown(text, MOST_SAID).into_owned(),
+                })),
+            }
         })
     }
 

@@ -152,9 +152,9 @@ impl Target {
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum BadUrl {
     /// It is not written as the gate needs it.
-    #[error("the URL `{url}` is not usable: {reason}")]
+    #[error("the URL `{}` is not usable: {reason}", shown(url))]
     Malformed {
-        /// What was given, cut to a bearable length.
+        /// What was given. It is cut where it is shown: who knows secrets takes them out first.
         url: String,
         /// What is wrong with it.
         reason: String,
@@ -170,13 +170,18 @@ pub enum BadUrl {
 }
 
 fn malformed(url: &str, reason: impl Into<String>) -> BadUrl {
-    // Long enough to recognise a URL by, short enough for one line of a log.
-    const SHOWN: usize = 200;
+    BadUrl::Malformed { url: url.into(), reason: reason.into() }
+}
+
+/// Characters of a URL that are shown: enough to recognise it by, few enough for one line of a log.
+pub(super) const SHOWN: usize = 200;
+
+fn shown(url: &str) -> String {
     let mut shown: String = url.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if url.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
-    BadUrl::Malformed { url: shown, reason: reason.into() }
+    shown
 }
 
 /// Scheme, authority and the rest of a URL whose bytes are all harmless.

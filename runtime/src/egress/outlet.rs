@@ -86,6 +86,22 @@ pub enum EgressError {
     TooLarge(String),
 }
 
+impl EgressError {
+    /// The same with another text.
+    pub(super) fn said(mut self, say: impl FnOnce(&str) -> String) -> Self {
+        let (Self::Denied(text)
+        | Self::InvalidRequest(text)
+        | Self::Dns(text)
+        | Self::Connect(text)
+        | Self::Tls(text)
+        | Self::Timeout(text)
+        | Self::Protocol(text)
+        | Self::TooLarge(text)) = &mut self;
+        *text = say(text);
+        self
+    }
+}
+
 /// A response on its way. Dropping it gives up the request and its connection.
 pub type SendFuture = Pin<Box<dyn Future<Output = Result<InboundResponse, EgressError>> + Send>>;
 

@@ -17,8 +17,9 @@ use http::{
 use super::{
     OutboundRequest,
     grant::Grant,
-    origin::{Host, Origin, Scheme, Target},
+    origin::{BadUrl, Host, Origin, SHOWN, Scheme, Target},
     reach::Reach,
+    secrets::Secrets,
     verdict::{Denial, Rule},
 };
 
@@ -70,11 +71,17 @@ impl fmt::Debug for PermittedRequest {
     }
 }
 
-/// Applies every rule that needs no network, in order: URL, method, headers, policy, scheme, literal address.
-pub fn permit(request: OutboundRequest, grant: &Grant, reach: &Reach) -> Result<PermittedRequest, Denial> {
-    let Target { origin, path } = Target::parse(&request.url)?;
-    let method = method(&request.method)?;
-    let mut headers = headers(&request.headers)?;
+/// Applies every rule that needs no network, in order: URL, method, headers, policy, scheme, literal address. What a refusal
+/// quotes has no part of these secrets.
+pub fn permit(
+    request: OutboundRequest,
+    grant: &Grant,
+    reach: &Reach,
+    secrets: &Secrets,
+) -> Result<PermittedRequest, Denial> {
+    let Target { origin, path } = Target::parse(&request.url).map_err(|bad| without(bad, secrets))?;
+    let method = method(&request.method, secrets)?;
+    let mut headers = headers(&request.headers, secrets)?;
     allowed(&origin, grant, reach)?;
     let host = HeaderValue::try_from(origin.authority())
         .map_err(|error| Denial::new(Rule::Host, format!("the host `{}` cannot be sent: {error}", origin.host)))?;
@@ -111,9 +118,27 @@ pub(super) fn allowed(origin: &Origin, grant: &Grant, reach: &Reach) -> Result<(
     Ok(())
 }
 
-fn method(text: &str) -> Result<Method, Denial> {
+/// What is shown of a URL is cut here, since nobody later could tell that its end is the beginning of a secret.
+fn without(bad: BadUrl, secrets: &Secrets) -> BadUrl {
+    match bad {
+        BadUrl::Malformed { url, reason } if !secrets.is_empty() => {
+            // Room for the sign that some of it is missing.
+            let more = if url.len() > SHOWN { "…" } else { "" };
+            let url = format!("{}{more}", secrets.shown(&url, SHOWN));
+            BadUrl::Malformed { url, reason }
+        }
+        bad => bad,
+    }
+}
+
+/// So many bytes of what a guest wrote, for one line of a log.
+fn quoted(text: &str, most: usize, secrets: &Secrets) -> String {
+    secrets.shown(text, most).chars().flat_map(char::escape_debug).collect()
+}
+
+fn method(text: &str, secrets: &Secrets) -> Result<Method, Denial> {
     METHODS.into_iter().find(|method| method.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
-        let text: String = text.chars().take(32).flat_map(char::escape_debug).collect();
+        let text = quoted(text, 32, secrets);
         Denial::new(
             Rule::Method,
             format!("the method `{text}` is not one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"),
@@ -126,7 +151,7 @@ pub fn belongs_to_host(field: &HeaderName) -> bool {
     HOST_FIELDS.contains(&field.as_str())
 }
 
-fn headers(fields: &[(String, String)]) -> Result<HeaderMap, Denial> {
+fn headers(fields: &[(String, String)], secrets: &Secrets) -> Result<HeaderMap, Denial> {
     let refuse = |reason: String| Err(Denial::new(Rule::Header, reason));
     if fields.len() > MAX_HEADERS {
         return refuse(format!("the request has {} header fields; {MAX_HEADERS} is the most", fields.len()));
@@ -138,9 +163,8 @@ fn headers(fields: &[(String, String)]) -> Result<HeaderMap, Denial> {
     // Three more are the host's own.
     let mut headers = HeaderMap::with_capacity(fields.len() + 3);
     for (name, value) in fields {
-        let shown = || name.chars().take(64).flat_map(char::escape_debug).collect::<String>();
         let Ok(field) = HeaderName::from_bytes(name.as_bytes()) else {
-            return refuse(format!("`{}` is not the name of a header field", shown()));
+            return refuse(format!("`{}` is not the name of a header field", quoted(name, 64, secrets)));
         };
         if belongs_to_host(&field) {
             return refuse(format!("the header `{field}` belongs to the host; leave it out"));
@@ -182,6 +206,7 @@ mod tests {
             request,
             &grant,
             &Reach::new(&EgressConfig { allow_addresses: open, ..EgressConfig::default() }).expect("a reach"),
+            &Secrets::default(),
         )
     }
 
@@ -238,7 +263,7 @@ mod tests {
         ] {
             let settings = serde_json::Map::from_iter([("url".to_owned(), url.into())]);
             let grant = Grant::new(&allow, &settings, "test").expect("a grant");
-            let denial = permit(request("GET", &format!("{url}/x"), &[]), &grant, &reach).err();
+            let denial = permit(request("GET", &format!("{url}/x"), &[]), &grant, &reach, &Secrets::default()).err();
             assert_eq!(denial.as_ref().is_none(), permitted, "{url}: {denial:?}");
             assert!(denial.is_none_or(|denial| denial.rule == Rule::Address), "{url}");
         }

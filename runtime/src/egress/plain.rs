@@ -84,12 +84,48 @@ pub(super) struct Plain {
     moved: Vec<Moved>,
     /// Where the next byte stands if it is written as itself.
     next: usize,
-    /// That a backslash was left out before the byte with this number, and where it stood.
-    slash: Option<(usize, usize)>,
-    /// The `u` or `x` that a backslash stands before, likewise.
-    escape: Option<(usize, usize)>,
+    /// The backslashes that were left out before what comes next.
+    slash: Option<Slashes>,
+    /// Those before each `u` or `x` that has some and whose digits are still coming: these may be written as escapes, too.
+    escapes: Vec<Slashes>,
     /// For how many further bytes an escape may be under way.
     watch: usize,
+}
+
+/// Escapes whose digits are still coming, one within another.
+const OPEN: usize = 8;
+/// How many layers of JSON are told apart.
+const LAYERS: usize = 8;
+/// That of what was another escape than one with a backslash: it is looked at once all those have been read.
+const OTHER: usize = LAYERS - 1;
+
+/// Backslashes that stand before a byte: how many there are decides what becomes of an escape after them, and not of a letter.
+#[derive(Clone, Copy)]
+struct Slashes {
+    /// The number of that byte.
+    before: usize,
+    /// Where the first of them was written.
+    start: usize,
+    /// How many there are, by how many escapes each was written in: `\\` has none, `\u005c` has one.
+    layers: [u32; LAYERS],
+}
+
+impl Slashes {
+    /// What is left of them once an escape has used one, as parsers of JSON would read it, one after the other: each makes one of two
+    /// until an odd one is left for the escape. With it, in which layer that was.
+    fn used(mut self) -> (Option<Self>, usize) {
+        let mut layer = 0;
+        loop {
+            let there = std::mem::take(&mut self.layers[layer]);
+            let next = (layer + 1).min(LAYERS - 1);
+            self.layers[next] += there / 2;
+            // There is at least one, so that one is left in the end.
+            if there % 2 == 1 || self.layers == [0; LAYERS] {
+                return (Some(self).filter(|left| left.layers != [0; LAYERS]), layer);
+            }
+            layer = next;
+        }
+    }
 }
 
 /// A text that is being read, as far as it was.
@@ -144,6 +180,13 @@ impl<'t> Reading<'t> {
     pub(super) fn over(self) -> Plain {
         self.plain
     }
+}
+
+/// A byte that is looked at: where what it was read from begins, and how many escapes with a backslash it was read from.
+struct Fed {
+    byte: u8,
+    start: usize,
+    layer: usize,
 }
 
 /// A byte, and where what it was read from begins and ends.
@@ -218,77 +261,114 @@ impl Plain {
     /// Takes one more byte, and whatever becomes of it together with those before it.
     fn feed(&mut self, byte: u8, start: usize, end: usize) {
         // A loop, since what is read may end another escape, as deep as the text is long.
-        let mut byte = Some((byte, start));
-        while let Some((next, start)) = byte {
-            byte = self.step(next, start, end);
+        let mut fed = Some(Fed { byte, start, layer: 0 });
+        while let Some(next) = fed {
+            fed = self.step(next, end);
         }
     }
 
     /// The same for a single byte; what it completes is given back if it is to be looked at in turn.
-    fn step(&mut self, byte: u8, start: usize, end: usize) -> Option<(u8, usize)> {
+    fn step(&mut self, fed: Fed, end: usize) -> Option<Fed> {
+        let Fed { byte, start, layer } = fed;
         let at = self.bytes.len();
-        let slash = self.slash.filter(|(before, _)| *before == at).map(|(_, start)| start);
+        let slash = self.slash.filter(|slash| slash.before == at);
         match (byte, slash) {
             (b'\\', _) => {
-                // However many there are: each layer of JSON doubles them.
-                self.slash = Some((at, slash.unwrap_or(start)));
+                let mut slash = slash.unwrap_or(Slashes { before: at, start, layers: [0; LAYERS] });
+                slash.layers[layer.min(LAYERS - 1)] += 1;
+                self.slash = Some(slash);
                 self.watch = WINDOW;
                 return None;
             }
-            (0 | b'\r' | b'\n', _) => return None,
-            (b'n' | b'r', Some(_)) => {
+            (0, _) => return None,
+            (b'\r' | b'\n', _) | (b'n' | b'r', Some(_)) => {
                 self.slash = None;
                 return None;
             }
-            (b't', Some(slash)) => self.put(b'\t', slash, end),
-            (b'b', Some(slash)) => self.put(8, slash, end),
-            (b'f', Some(slash)) => self.put(12, slash, end),
+            (b't', Some(slash)) => self.put(b'\t', slash.start, end),
+            (b'b', Some(slash)) => self.put(8, slash.start, end),
+            (b'f', Some(slash)) => self.put(12, slash.start, end),
             (_, slash) => {
-                self.put(byte, slash.unwrap_or(start), end);
+                self.put(byte, slash.map_or(start, |slash| slash.start), end);
                 if let (b'u' | b'x', Some(slash)) = (byte, slash) {
-                    self.escape = Some((at, slash));
+                    if self.escapes.len() == OPEN {
+                        self.escapes.remove(0);
+                    }
+                    self.escapes.push(slash);
+                    self.watch = WINDOW;
                 }
             }
         }
         match byte {
             b'%' | b'&' => self.watch = WINDOW,
             b';' => return self.entity(end),
+            b'}' => return self.braced(end),
             _ if byte.is_ascii_hexdigit() => return self.digits(end),
             _ => {}
         }
         None
     }
 
+    /// The backslashes before the byte with this number, if it is the letter of an escape.
+    fn escape(&self, at: usize) -> Option<Slashes> {
+        self.escapes.iter().rfind(|slash| slash.before == at).copied()
+    }
+
+    /// Takes an escape back whose letter has this number, and one of the backslashes before it; says where it began and the layer of
+    /// what it stands for.
+    fn use_up(&mut self, at: usize) -> (usize, usize) {
+        let start = self.start(at);
+        let (left, layer) = self.escape(at).map_or((None, 0), Slashes::used);
+        self.take_back(at);
+        self.slash = left;
+        if left.is_some() {
+            self.watch = WINDOW;
+        }
+        (start, layer + 1)
+    }
+
     /// After a hexadecimal digit: `%26`, `%u0026`, `\x26`, `\u0026`.
-    fn digits(&mut self, end: usize) -> Option<(u8, usize)> {
+    fn digits(&mut self, end: usize) -> Option<Fed> {
         let length = self.bytes.len();
         if let Some(code) = self.hex(2) {
             let at = length.wrapping_sub(3);
-            let escaped = self.escape.is_some_and(|(escape, _)| escape == at) && self.bytes[at] == b'x';
-            if escaped || self.bytes.get(at) == Some(&b'%') {
+            if self.escape(at).is_some() && self.bytes[at] == b'x' {
+                let (start, layer) = self.use_up(at);
+                return Some(Fed { byte: code as u8, start, layer });
+            }
+            if self.bytes.get(at) == Some(&b'%') {
+                // A backslash before it stands before what it is.
                 let start = self.start(at);
                 self.take_back(at);
-                // Its backslash is used up; one before `%26` stands before what that is.
-                self.slash = self.slash.filter(|_| !escaped);
-                return Some((code as u8, start));
+                return Some(Fed { byte: code as u8, start, layer: OTHER });
             }
         }
         let at = length.wrapping_sub(5);
         if self.bytes.get(at) != Some(&b'u') {
             return None;
         }
-        let escaped = self.escape.is_some_and(|(escape, _)| escape == at);
-        let from = if escaped {
-            at
-        } else {
-            // As JavaScript's `escape` writes what is beyond U+00FF.
-            at.checked_sub(1).filter(|percent| self.bytes[*percent] == b'%')?
-        };
         let unit = self.hex(4)?;
-        let start = self.start(from);
-        self.take_back(from);
-        self.slash = self.slash.filter(|_| !escaped);
-        self.unit(unit, start, end)
+        if self.escape(at).is_some() {
+            let (start, layer) = self.use_up(at);
+            return self.unit(unit, start, end, layer);
+        }
+        // As JavaScript's `escape` writes what is beyond U+00FF.
+        let percent = at.checked_sub(1).filter(|percent| self.bytes[*percent] == b'%')?;
+        let start = self.start(percent);
+        self.take_back(percent);
+        self.unit(unit, start, end, OTHER)
+    }
+
+    /// After a brace: `\u{26}`, as Rust, PHP and newer JavaScript write it.
+    fn braced(&mut self, end: usize) -> Option<Fed> {
+        let at = self.escapes.last()?.before;
+        let digits = self.bytes.get(at..)?.strip_prefix(b"u{")?.strip_suffix(b"}")?;
+        if !(1..=6).contains(&digits.len()) {
+            return None;
+        }
+        let char = char::from_u32(hex(digits)?)?;
+        let (start, layer) = self.use_up(at);
+        self.char(char, start, end, layer)
     }
 
     /// The last so many bytes as a number.
@@ -297,7 +377,7 @@ impl Plain {
     }
 
     /// A unit of UTF-16: of a character that takes two, the first waits for the second as three bytes, as if it were one.
-    fn unit(&mut self, unit: u32, start: usize, end: usize) -> Option<(u8, usize)> {
+    fn unit(&mut self, unit: u32, start: usize, end: usize, layer: usize) -> Option<Fed> {
         let Some(char) = char::from_u32(unit) else {
             if let (0xdc00.., [.., 0xed, high @ 0xa0..0xb0, low]) = (unit, &self.bytes[..]) {
                 let high = u32::from(*high & 0x0f) << 6 | u32::from(*low & 0x3f);
@@ -305,19 +385,19 @@ impl Plain {
                 let start = self.start(at);
                 self.take_back(at);
                 // Ten bits of each, so a character.
-                return self.char(char::from_u32(0x1_0000 + (high << 10) + (unit & 0x3ff))?, start, end);
+                return self.char(char::from_u32(0x1_0000 + (high << 10) + (unit & 0x3ff))?, start, end, layer);
             }
             for byte in [0xed, 0x80 | (unit >> 6 & 0x3f) as u8, 0x80 | (unit & 0x3f) as u8] {
                 self.put(byte, start, end);
             }
             return None;
         };
-        self.char(char, start, end)
+        self.char(char, start, end, layer)
     }
 
-    fn char(&mut self, char: char, start: usize, end: usize) -> Option<(u8, usize)> {
+    fn char(&mut self, char: char, start: usize, end: usize, layer: usize) -> Option<Fed> {
         if char.is_ascii() {
-            return Some((char as u8, start));
+            return Some(Fed { byte: char as u8, start, layer });
         }
         for byte in char.encode_utf8(&mut [0; 4]).bytes() {
             self.put(byte, start, end);
@@ -326,14 +406,14 @@ impl Plain {
     }
 
     /// After a semicolon: `&amp;`, `&#38;`, `&#x26;`.
-    fn entity(&mut self, end: usize) -> Option<(u8, usize)> {
+    fn entity(&mut self, end: usize) -> Option<Fed> {
         let last = self.bytes.len() - 1;
         let from = last.saturating_sub(WINDOW);
         let at = from + self.bytes[from..last].iter().rposition(|byte| *byte == b'&')?;
         let char = entity(&self.bytes[at + 1..last])?;
         let start = self.start(at);
         self.take_back(at);
-        self.char(char, start, end)
+        self.char(char, start, end, OTHER)
     }
 
     /// Forgets the bytes from this one on: something else was written with them.
@@ -342,8 +422,10 @@ impl Plain {
         while self.moved.last().is_some_and(|moved| moved.at >= at) {
             self.moved.pop();
         }
-        self.slash = self.slash.filter(|(before, _)| *before <= at);
-        self.escape = self.escape.filter(|(escape, _)| *escape < at);
+        self.slash = self.slash.filter(|slash| slash.before <= at);
+        while self.escapes.last().is_some_and(|slash| slash.before >= at) {
+            self.escapes.pop();
+        }
         // Whatever comes next does not stand where it would.
         self.next = usize::MAX;
     }
@@ -390,9 +472,9 @@ fn whole(text: &[u8]) -> Option<(Escaped, usize)> {
                 b't' => (Escaped::Byte(b'\t'), 1),
                 b'b' => (Escaped::Byte(8), 1),
                 b'f' => (Escaped::Byte(12), 1),
-                // One half of a character is none.
-                b'u' => (Escaped::plain(char::from_u32(hex(rest.get(1..5)?)?)?)?, 5),
-                b'x' => return None,
+                // Where they use up more than one, something is left; one half of a character is none.
+                b'u' if slashes.is_power_of_two() => (Escaped::plain(char::from_u32(hex(rest.get(1..5)?)?)?)?, 5),
+                b'u' | b'x' => return None,
                 0 | b'\r' | b'\n' | b'%' | b'&' => return None,
                 byte => (Escaped::Byte(byte), 1),
             };
@@ -448,106 +530,4 @@ impl<'t> Next<'t> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Vec<u8> {
-        Plain::of(text.as_bytes()).map_or_else(|| text.as_bytes().to_vec(), |plain| plain.bytes)
-    }
-
-    #[test]
-    fn every_way_to_write_a_character_is_read() {
-        for (text, expected) in [
-            ("plain", "plain"),
-            (r"a\/b\u0026c\u003C\u003e", "a/b&c<>"),
-            (r#"\"\\\\\"x"#, "\"\"x"),
-            (r"a\tb\fc\bd\x26\xc3\xa9", "a\tb\u{c}c\u{8}d&é"),
-            ("%26%2f%2F%C3%a9%u20ac%u0026", "&//é€&"),
-            ("&amp;&lt;&#38;&#038;&#x26;&#X0026;&apos;&euro;&eacute;&yuml;&nbsp;", "&<&&&&'€éÿ\u{a0}"),
-            (r"\ud83d\ude00\u20AC", "😀€"),
-            ("a\0b\0\r\nc", "abc"),
-            (r"a\nb\r\nc", "abc"),
-            // In several layers, of the same kind or not.
-            ("%252526", "&"),
-            (r"\\u0026 \\\\\/ %5Cu0026 \u002526", "& / & &"),
-            ("&amp;amp;#38;lt;", "<"),
-            ("%26amp%3B", "&"),
-            // No escapes.
-            (
-                "100% of & more; %zz \\q &nothing; &#; &#xd800; %u12",
-                "100% of & more; %zz q &nothing; &#; &#xd800; %u12",
-            ),
-        ] {
-            assert_eq!(String::from_utf8(read(text)).unwrap(), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_half_of_a_character_stays_one_and_the_end_of_a_text_is_no_escape() {
-        assert_eq!(read(r"\ud83dx"), [0xed, 0xa0, 0xbd, b'x']);
-        assert_eq!(read(r"\ude00\ud83d"), [0xed, 0xb8, 0x80, 0xed, 0xa0, 0xbd]);
-        for text in ["%", "%2", "\\", "\\u", "\\u00", "&", "&am", "&#", ";"] {
-            assert_eq!(String::from_utf8(read(text)).unwrap(), text.trim_start_matches('\\'), "{text}");
-        }
-    }
-
-    #[test]
-    fn each_byte_knows_where_it_was_written() {
-        let text = r#"{"a":"12\/\u0026x%41","b":"\ud83d\ude00y"}"#;
-        let plain = Plain::of(text.as_bytes()).unwrap();
-        for (read, written) in [
-            ("12", "12"),
-            ("/", r"\/"),
-            ("/&", r"\/\u0026"),
-            ("&xA", r"\u0026x%41"),
-            ("A\"", "%41\""),
-            ("😀y", r"\ud83d\ude00y"),
-        ] {
-            let at = memchr::memmem::find(plain.bytes(), read.as_bytes()).unwrap();
-            assert_eq!(&text[plain.written(at..at + read.len())], written);
-        }
-    }
-
-    #[test]
-    fn what_ends_one_escape_after_another_is_read_to_the_last() {
-        let deep = "%3".repeat(200_000) + "4";
-        assert_eq!(read(&deep), b"4");
-        assert_eq!(Plain::of(deep.as_bytes()).unwrap().written(0..1), 0..deep.len());
-    }
-
-    proptest::proptest! {
-        /// What an encoder made of a text reads as the text does, in one layer and in two.
-        #[test]
-        fn a_text_and_what_encoders_make_of_it_are_the_same(text in "[ -~éß€😀]{1,20}", ways in proptest::collection::vec((0..7_usize, 0..7_usize), 20)) {
-            let write = |char: char, way: usize| match way {
-                1 => char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect(),
-                2 => char.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02x}")).collect(),
-                3 => format!("&#{};", u32::from(char)),
-                4 => format!("&#x{:X};", u32::from(char)),
-                5 if "\"/\\".contains(char) => format!("\\{char}"),
-                _ => char.to_string(),
-            };
-            // Written as itself a character may begin an escape of the text's own; that is the text's.
-            let marks = |char: char| "\\%&;".contains(char) || char.is_ascii_hexdigit() || "uxnrtbf".contains(char);
-            let once: String = text.chars().zip(&ways).map(|(char, (way, _))| write(char, if marks(char) { way % 4 + 1 } else { *way })).collect();
-            let twice: String = once.chars().zip(ways.iter().cycle()).map(|(char, (_, way))| if char == '\\' { "\\\\".to_owned() } else if char == '%' && *way == 2 { "%25".to_owned() } else { char.to_string() }).collect();
-            // A backslash and a letter are an escape, or two characters, and nobody writes such a letter in another way.
-            let ambiguous = |two: &[u8]| two[0] == b'\\' && b"nrtbfux".contains(&two[1]);
-            proptest::prop_assume!(!text.as_bytes().windows(2).any(ambiguous));
-            proptest::prop_assume!(["5c", "5C", "92", "bsol"].iter().all(|slash| !text.contains(slash)));
-            let expected = read(&text);
-            proptest::prop_assert_eq!(&read(&once), &expected, "{}", once);
-            proptest::prop_assert_eq!(&read(&twice), &expected, "{}", twice);
-        }
-
-        /// Nothing is read outside of the text, and places are in order.
-        #[test]
-        fn places_are_within_the_text_and_in_order(text in r"[\\%&;#xu0-9a-f\x00\r\nn/]{0,60}") {
-            if let Some(plain) = Plain::of(text.as_bytes()) {
-                let places: Vec<_> = (0..plain.bytes().len()).map(|at| plain.written(at..at + 1)).collect();
-                proptest::prop_assert!(places.iter().all(|place| place.start < place.end && place.end <= text.len()));
-                proptest::prop_assert!(places.windows(2).all(|two| two[0].start <= two[1].start && two[0].end <= two[1].end));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Connections that wait for their next request.
 //!
 //! Guarantees: a connection serves only the grant, origin, address and caps that it was made for; the number and the
-//! age of idle connections are bounded; no lock is held across an await.
+//! age of idle connections are bounded, and who has many of them makes room for who has few; no lock is held across an await.
 //!
 //! Leaves to others: the policy, which is asked for every request and not for every connection (`permit`).
 
@@ -69,15 +69,14 @@ impl Pool {
         let now = Instant::now();
         let mut idle = self.lock();
         let expired = idle.sweep(now);
-        if idle.count < MAX_IDLE {
-            let waiting = idle.waiting.entry(key).or_default();
-            if waiting.len() < MAX_IDLE_EACH {
-                waiting.push((now, connection));
-                idle.count += 1;
-            }
+        let has = idle.waiting.get(&key).map_or(0, Vec::len);
+        let room = if idle.count < MAX_IDLE { Room::Free } else { idle.make_room(has) };
+        if has < MAX_IDLE_EACH && !matches!(room, Room::None) {
+            idle.waiting.entry(key).or_default().push((now, connection));
+            idle.count += 1;
         }
         drop(idle);
-        drop(expired);
+        drop((expired, room));
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
@@ -86,7 +85,32 @@ impl Pool {
     }
 }
 
+/// Whether one more connection may wait.
+enum Room {
+    Free,
+    /// After this one went, to be closed outside the lock.
+    Made {
+        _closed: (Instant, Connection),
+    },
+    None,
+}
+
 impl Idle {
+    /// Takes out the connection that waits longest of whoever has most of them, if that is more than so many.
+    fn make_room(&mut self, than: usize) -> Room {
+        let most = self.waiting.iter().max_by_key(|(_, waiting)| waiting.len());
+        let Some(key) = most.filter(|(_, waiting)| waiting.len() > than).map(|(key, _)| key.clone()) else {
+            return Room::None;
+        };
+        let Some(waiting) = self.waiting.get_mut(&key) else { return Room::None };
+        let closed = waiting.remove(0);
+        if waiting.is_empty() {
+            self.waiting.remove(&key);
+        }
+        self.count -= 1;
+        Room::Made { _closed: closed }
+    }
+
     /// Takes out what has waited too long, to be closed outside the lock.
     fn sweep(&mut self, now: Instant) -> Vec<Vec<(Instant, Connection)>> {
         if self.swept.is_some_and(|swept| now.duration_since(swept) < SWEEP_EVERY) {
@@ -104,5 +128,43 @@ impl Idle {
         });
         self.count -= expired.iter().map(Vec::len).sum::<usize>();
         expired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::egress::meter::Stream;
+
+    #[tokio::test]
+    async fn who_keeps_many_connections_waiting_makes_room_for_who_keeps_few() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let caps = ResponseCaps { body_bytes: 1, headers: 1, header_bytes: 1 };
+        let key = |scope: String| Key {
+            grant: Grant::new(&[], &serde_json::Map::new(), &scope).expect("a grant"),
+            origin: Origin::parse("https://a.example").expect("an origin"),
+            address,
+            caps,
+        };
+        let connect = async || {
+            let (stream, _) = tokio::join!(TcpStream::connect(address), listener.accept());
+            Connection::start(Stream::Plain(stream.expect("connected")), &caps).await.expect("a connection")
+        };
+        let pool = Pool::default();
+        let waiting = |scope: &str| pool.lock().waiting.get(&key(scope.to_owned())).map_or(0, Vec::len);
+        for at in 0..MAX_IDLE {
+            pool.put(key(format!("many {}", at / MAX_IDLE_EACH)), connect().await);
+        }
+        for _ in 0..2 {
+            pool.put(key("few".to_owned()), connect().await);
+        }
+        assert_eq!((waiting("few"), pool.lock().count), (2, MAX_IDLE));
+        // Who has most gets no more.
+        pool.put(key("many 0".to_owned()), connect().await);
+        let many: usize = (0..4).map(|at| waiting(&format!("many {at}"))).sum();
+        assert_eq!((many, pool.lock().count), (MAX_IDLE - 2, MAX_IDLE));
     }
 }

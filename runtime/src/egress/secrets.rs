@@ -193,6 +193,15 @@ impl Secrets {
         })
     }
 
+    /// The name of one whose value begins in so many first bytes of a text.
+    pub(super) fn begins_in(&self, text: &str, bytes: usize) -> Option<&str> {
+        let text = &text.as_bytes()[..bytes.saturating_add(MARGIN).min(text.len())];
+        // Where they are too many to be counted, the first of them is as good as any.
+        let places = self.search().places(text, false, |_| true);
+        let first = places.map_or(Some(0), |places| places.first(bytes));
+        first.map(|number| &*self.held()[number].name)
+    }
+
     /// The first one that this origin may be sent: then its answers are searched.
     pub(super) fn bound_to(&self, origin: &Origin) -> Option<&Held> {
         self.held().iter().find(|held| held.is_for(origin))

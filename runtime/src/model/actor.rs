@@ -126,6 +126,11 @@ impl Actor {
         }
     }
 
+    /// On whose behalf it asks: a workspace's key has no partner and the other way round, an operator has both.
+    pub fn tenant(&self) -> (WorkspaceId, PartnerId) {
+        (self.workspace, self.partner)
+    }
+
     /// Whose functions this actor sees: a partner its own, everybody else the whole catalogue (`None`).
     pub fn publisher(&self) -> Option<PartnerId> {
         match self.role.side() {

@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::{Event, FunctionId, FunctionVersion, Timestamp};
+use super::{Event, FunctionId, FunctionVersion, PartnerId, Timestamp, WorkspaceId};
 
 /// What is to be tried. Its settings may hold secrets, so it does not show itself.
 #[derive(Clone)]
 pub struct Trial {
+    /// For whom it is tried: each has its share of what can be tried at a time.
+    pub tenant: (WorkspaceId, PartnerId),
     /// The function.
     pub function: FunctionId,
     /// The version of it.
@@ -36,6 +38,11 @@ pub enum TrialError {
     /// Others are running.
     #[error("{0} functions are being tried already, the most at a time: try again in a second")]
     Busy(usize),
+    /// The tenant has its share already.
+    #[error(
+        "{0} of your trials are running already, as many as one workspace or partner may have at a time: wait until one of them ends"
+    )]
+    Share(usize),
     /// The settings give no origins.
     #[error("with these settings the function has nowhere to send to: {0}")]
     Settings(String),

@@ -1,4 +1,5 @@
-//! The memory budget of one invocation: all memories and tables of all its instances, and the handles that it holds, together.
+//! The memory budget of one invocation: all memories and tables of all its instances, the handles that it holds and what the host
+//! keeps for it behind them, together.
 //!
 //! Guarantees: the sum never exceeds the limit; a refusal is remembered, because a guest that is refused memory
 //! usually crashes over it a moment later and the crash alone does not say why. What is more than a little comes out of the
@@ -10,7 +11,7 @@ use wasmtime::{Error, ResourceLimiterAsync, Result};
 
 use super::HostFault;
 use super::cpu::{CpuMeter, SMALL};
-use super::pool::{FREE, Held, Pool};
+use super::pool::{Empty, FREE, Held, Pool};
 
 /// What one table element takes: a pointer.
 const ELEMENT_BYTES: usize = size_of::<usize>();
@@ -32,6 +33,8 @@ pub(super) struct MemoryBudget {
     used: usize,
     /// The most that handles took at one time.
     handles: usize,
+    /// What the host keeps behind them.
+    kept: usize,
     last: usize,
     refused: Option<usize>,
     cpu: CpuMeter,
@@ -46,7 +49,7 @@ impl MemoryBudget {
     /// What grows large needs its turn from then on: this meter is told.
     pub(super) fn new(limit: u64, cpu: CpuMeter, pool: Pool) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Self { limit, used: 0, handles: 0, last: 0, refused: None, cpu, pool, held: Held::default() }
+        Self { limit, used: 0, handles: 0, kept: 0, last: 0, refused: None, cpu, pool, held: Held::default() }
     }
 
     /// Grants or refuses; one that becomes large goes on in its turn, before it can touch what it got.
@@ -57,21 +60,36 @@ impl MemoryBudget {
             self.cpu.is_large();
             tokio::task::yield_now().await;
         }
-        if self.used > FREE {
-            self.pool.hold(&mut self.held, self.used - FREE).await.map_err(|empty| HostFault(empty.to_string()))?;
-        }
+        let beyond = self.beyond();
+        self.pool.hold(&mut self.held, beyond).await.map_err(|empty| HostFault(empty.to_string()))?;
         Ok(granted)
+    }
+
+    /// What is to come out of the pool.
+    fn beyond(&self) -> usize {
+        self.used.saturating_add(self.kept).saturating_sub(FREE)
+    }
+
+    /// Whether there is room for so many bytes more in the host. They count to the end, as memory does; who asks for them in a call
+    /// that cannot wait gets what the pool has at once.
+    pub(super) fn keeps(&mut self, bytes: usize) -> std::result::Result<bool, Empty> {
+        self.kept = self.kept.saturating_add(bytes);
+        if self.used.saturating_add(self.handles).saturating_add(self.kept) > self.limit {
+            return Ok(false);
+        }
+        let beyond = self.beyond();
+        self.pool.hold_now(&mut self.held, beyond).map(|()| true)
     }
 
     /// Bytes in use. Memories and tables never shrink, and handles count by their peak, so this is the most there ever was.
     pub(super) fn used(&self) -> u64 {
-        (self.used + self.handles) as u64
+        self.used.saturating_add(self.handles).saturating_add(self.kept) as u64
     }
 
     /// Whether there is room for so many handles at one time.
     pub(super) fn holds(&mut self, handles: usize) -> bool {
         self.handles = self.handles.max(handles.saturating_mul(HANDLE_BYTES));
-        self.used.saturating_add(self.handles) <= self.limit
+        self.used.saturating_add(self.handles).saturating_add(self.kept) <= self.limit
     }
 
     /// The most handles at one time.
@@ -86,8 +104,9 @@ impl MemoryBudget {
 
     fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>, unit: usize) -> bool {
         let wanted = self.used.saturating_add(desired.saturating_sub(current).saturating_mul(unit));
-        if wanted.saturating_add(self.handles) > self.limit {
-            self.refused = Some(wanted.saturating_add(self.handles));
+        let in_all = wanted.saturating_add(self.handles).saturating_add(self.kept);
+        if in_all > self.limit {
+            self.refused = Some(in_all);
             return false;
         }
         // The guest's own maximum is no refusal of ours.
@@ -174,6 +193,19 @@ mod tests {
         assert_eq!((budget.used(), budget.handles()), (2 * HANDLE_BYTES as u64, 2));
         assert!(!budget.grow(0, HANDLE_BYTES + 1, None, 1) && budget.grow(0, HANDLE_BYTES, None, 1));
         assert!(budget.holds(2) && !budget.holds(3));
+    }
+
+    #[test]
+    fn what_the_host_keeps_shares_the_budget_and_comes_out_of_the_pool_beyond_what_is_free() {
+        let pool = Pool::new(8 << 10);
+        let mut budget = MemoryBudget::new(2 * FREE as u64, CpuMeter::default(), pool);
+        assert!(budget.grow(0, FREE, None, 1));
+        assert!(budget.keeps(4 << 10).unwrap());
+        assert!(budget.keeps(1).is_err());
+        assert_eq!(budget.used(), FREE as u64 + (4 << 10) + 1);
+        let mut alone = MemoryBudget::new(100, CpuMeter::default(), Pool::new(0));
+        assert!(alone.keeps(60).unwrap());
+        assert!(!alone.grow(0, 41, None, 1) && alone.grow(0, 40, None, 1) && !alone.keeps(1).unwrap());
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(super) struct Held {
 /// The pool has had nothing for as long as one waits.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "all guests together have the memory that they may have (`sandbox.memory_percent`), and {0} more KiB were not free within a second"
+    "all guests together have the memory that they may have (`sandbox.memory_percent`), and {0} more KiB were not free in time"
 )]
 pub(super) struct Empty(usize);
 
@@ -65,28 +65,46 @@ impl Pool {
         take(&self.little, &mut held.little, bytes.min(SMALL)).await?;
         take(&self.much, &mut held.much, bytes.saturating_sub(SMALL)).await
     }
+
+    /// The same, of what is free at once, for who cannot wait.
+    pub fn hold_now(&self, held: &mut Held, bytes: usize) -> Result<(), Empty> {
+        take_now(&self.little, &mut held.little, bytes.min(SMALL))?;
+        take_now(&self.much, &mut held.much, bytes.saturating_sub(SMALL))
+    }
 }
 
 async fn take(from: &Arc<Semaphore>, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Empty> {
-    let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-    let more = bytes.div_ceil(UNIT).saturating_sub(has);
+    if take_now(from, held, bytes).is_ok() {
+        return Ok(());
+    }
+    let more = missing(held.as_ref(), bytes);
+    let permits = u32::try_from(more).map_err(|_| Empty(more))?;
+    // Nothing closes the semaphore.
+    let got = timeout(PATIENCE, Arc::clone(from).acquire_many_owned(permits)).await;
+    add(held, got.ok().and_then(Result::ok).ok_or(Empty(more))?);
+    Ok(())
+}
+
+fn take_now(from: &Arc<Semaphore>, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Empty> {
+    let more = missing(held.as_ref(), bytes);
     if more == 0 {
         return Ok(());
     }
     let permits = u32::try_from(more).map_err(|_| Empty(more))?;
-    let got = match Arc::clone(from).try_acquire_many_owned(permits) {
-        Ok(got) => got,
-        // Nothing closes the semaphore.
-        Err(_) => match timeout(PATIENCE, Arc::clone(from).acquire_many_owned(permits)).await {
-            Ok(Ok(got)) => got,
-            Ok(Err(_)) | Err(_) => return Err(Empty(more)),
-        },
-    };
+    add(held, Arc::clone(from).try_acquire_many_owned(permits).map_err(|_| Empty(more))?);
+    Ok(())
+}
+
+/// How many more permits so many bytes need.
+fn missing(held: Option<&OwnedSemaphorePermit>, bytes: usize) -> usize {
+    bytes.div_ceil(UNIT).saturating_sub(held.map_or(0, OwnedSemaphorePermit::num_permits))
+}
+
+fn add(held: &mut Option<OwnedSemaphorePermit>, got: OwnedSemaphorePermit) {
     match held {
         Some(before) => before.merge(got),
         none => *none = Some(got),
     }
-    Ok(())
 }
 
 impl Held {
@@ -142,5 +160,18 @@ mod tests {
             },
         );
         assert!(another.is_err() && little.is_ok(), "{another:?} {little:?}");
+    }
+
+    #[test]
+    fn who_cannot_wait_gets_what_is_free_and_nothing_else() {
+        let pool = Pool::new(20 << 10);
+        let (mut one, mut two) = (Held::default(), Held::default());
+        pool.hold_now(&mut one, 6 << 10).unwrap();
+        assert!(pool.hold_now(&mut two, 5 << 10).unwrap_err().to_string().contains("5 more KiB"));
+        assert!(two.is_empty());
+        pool.hold_now(&mut two, 4 << 10).unwrap();
+        drop(one);
+        pool.hold_now(&mut two, 10 << 10).unwrap();
+        assert_eq!(pool.little.available_permits(), 0);
     }
 }

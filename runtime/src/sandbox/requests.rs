@@ -159,7 +159,7 @@ impl Requests {
     ) -> Result<(usize, impl Future<Output = Sent> + Send + 'static), String> {
         let record = self.record(&request)?;
         let turns = Arc::clone(&self.turns);
-        let (room, bytes) = (self.room(), request.body.len());
+        let (room, bytes) = (self.room(), weight(&request));
         // Judged now, in the order in which the guest asks; sent when it is polled.
         let sending = self.outlet.send(request, self.deadline, self.caps);
         let sent = async move {
@@ -285,7 +285,7 @@ impl Requests {
         record.error = None;
         match &sent.result {
             Ok(response) => {
-                let header_bytes = response.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+                let header_bytes = bytes_of(&response.headers);
                 let most = &mut self.largest;
                 most.body_bytes = most.body_bytes.max(response.body.len());
                 most.headers = most.headers.max(response.headers.len());
@@ -396,7 +396,9 @@ impl Room {
             return (Err(self.starves(&empty)), held);
         }
         let result = sending.await;
-        let kept = result.as_ref().map_or(0, |response| response.body.len().saturating_sub(FREE_ANSWER));
+        let kept = result
+            .as_ref()
+            .map_or(0, |response| (response.body.len() + bytes_of(&response.headers)).saturating_sub(FREE_ANSWER));
         if kept <= ORDINARY_ANSWER {
             held.shrink(sent + kept);
             return (result, held);
@@ -412,6 +414,15 @@ impl Room {
         let _ = self.starved.set(why.clone());
         EgressError::Connect(why)
     }
+}
+
+/// The bytes of a request that are kept while it waits and is recorded.
+fn weight(request: &OutboundRequest) -> usize {
+    request.url.len() + bytes_of(&request.headers) + request.body.len()
+}
+
+fn bytes_of(headers: &[(String, String)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 /// The gate refuses what is longer than this keeps, and records are for people: they need no more of it.

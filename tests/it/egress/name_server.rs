@@ -24,6 +24,8 @@ const TRUNCATED: u8 = 2;
 pub enum Reply {
     /// These addresses, valid for no time at all.
     Addresses(Vec<IpAddr>),
+    /// These, valid for an hour.
+    Lasting(Vec<IpAddr>),
     /// Another name, and that name's addresses.
     Alias(&'static str, Vec<IpAddr>),
     /// An error.
@@ -43,7 +45,10 @@ pub enum Reply {
 impl Reply {
     fn addresses(&self) -> &[IpAddr] {
         match self {
-            Self::Addresses(addresses) | Self::Alias(_, addresses) | Self::Foreign(addresses) => addresses,
+            Self::Addresses(addresses)
+            | Self::Lasting(addresses)
+            | Self::Alias(_, addresses)
+            | Self::Foreign(addresses) => addresses,
             Self::OverTcp(reply) | Self::Late(_, reply) => reply.addresses(),
             Self::Code(_) | Self::Garbage(_) | Self::Silence => &[],
         }
@@ -159,6 +164,7 @@ impl State {
         let id = &asked[..2];
         Some(match reply {
             Reply::Addresses(addresses) => message(id, question, NO_ERROR, None, &addresses, 0),
+            Reply::Lasting(addresses) => lasting(message(id, question, NO_ERROR, None, &addresses, 0), question.len()),
             Reply::Alias(alias, addresses) => message(id, question, NO_ERROR, Some(alias), &addresses, 0),
             Reply::Code(code) => message(id, question, code, None, &[], 0),
             Reply::OverTcp(_) => message(id, question, NO_ERROR, None, &[], TRUNCATED),
@@ -191,6 +197,14 @@ fn name(question: &[u8]) -> String {
 
 fn record_type(address: IpAddr) -> u8 {
     if address.is_ipv4() { 1 } else { 28 }
+}
+
+/// The same message with an hour for each of its records, which are IPv4 addresses.
+fn lasting(mut message: Vec<u8>, question: usize) -> Vec<u8> {
+    for record in message[12 + question..].chunks_exact_mut(16) {
+        record[6..10].copy_from_slice(&3_600_u32.to_be_bytes());
+    }
+    message
 }
 
 fn message(id: &[u8], question: &[u8], code: u8, alias: Option<&str>, addresses: &[IpAddr], flags: u8) -> Vec<u8> {

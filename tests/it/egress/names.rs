@@ -79,6 +79,20 @@ async fn a_name_that_is_rebound_is_judged_again() {
 }
 
 #[tokio::test]
+async fn of_a_name_its_addresses_are_kept_while_they_are_valid_and_nothing_of_an_answer_that_is_too_large() {
+    let server = Server::answering(OK).await;
+    for (addresses, questions) in [(1, 1), (40, 3)] {
+        let names = NameServer::start(vec![Reply::Lasting(vec![ip(127, 0, 0, 1); addresses])]).await;
+        let gate = gate(&config(&server, &names));
+        let url = named(&server);
+        for _ in 0..3 {
+            assert_eq!(get(&granted(&gate, &url, "test"), &url).await.is_ok(), addresses == 1);
+        }
+        assert_eq!(names.questions(), questions, "{addresses} addresses");
+    }
+}
+
+#[tokio::test]
 async fn failing_name_servers_are_a_dns_error() {
     let server = Server::answering(OK).await;
     for reply in [

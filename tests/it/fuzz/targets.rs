@@ -223,7 +223,7 @@ pub fn requests() -> Target {
         let reach =
             Reach::new(&EgressConfig { allow_addresses: vec![opened], ..EgressConfig::default() }).expect("a reach");
         let request = OutboundRequest { method, url: url.clone(), headers: headers.clone(), body: Default::default() };
-        if permit(request, &grant, &reach).is_err() {
+        if permit(request, &grant, &reach, &Secrets::default()).is_err() {
             return;
         }
         let origin = Url::parse(&url).expect("a permitted URL").origin;

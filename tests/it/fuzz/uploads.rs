@@ -39,7 +39,7 @@ static LEAKY: LazyLock<Manifest> = LazyLock::new(|| {
 });
 
 /// A secret, the URL, a header's value and the body of a request with `{key}` where its handle goes, and an answer with `{key}`
-/// where it stands as it is, or `{mixed}` where each of its characters is written in another way: in this order, each but the last ended by a byte that is in none of them.
+/// where it stands as it is, `{mixed}` where each of its characters is written in another way, or `{numbered}` where some are written by their numbers: in this order, each but the last ended by a byte that is in none of them.
 pub fn secrets() -> Target {
     fn run(input: &[u8]) {
         let text = String::from_utf8_lossy(input);
@@ -57,10 +57,11 @@ pub fn secrets() -> Target {
         // A path's slash is not part of its secret.
         let value = value.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(value);
         let (plain, json, mixed) = (Written::plain(value), Written::json(value), Written::mixed(value, input.len()));
+        let numbered = Written::numbered(value, input.len());
         let code = STANDARD_NO_PAD.encode(value);
         // What the server says of itself is no secret, even if it happens to be a part of one.
-        let own = filled(answer, [""; 4]);
-        let answer = filled(answer, [value, &json.0.concat(), &code, &mixed.0.concat()]);
+        let own = filled(answer, [""; 5]);
+        let answer = filled(answer, [value, &json.0.concat(), &code, &mixed.0.concat(), &numbered.0.concat()]);
         let with_handle = |text: &str| text.replace("{key}", &handle);
         let request = OutboundRequest {
             method: "POST".to_owned(),
@@ -87,7 +88,7 @@ pub fn secrets() -> Target {
         let whole = |text: &str| value.len() < SURE || !(text.contains(value) || text.contains(code));
         let clean = |text: &str| {
             let parts = |written: &Written| written.leaves_nothing_in(text, &own);
-            value.len() < SURE || whole(text) && [&plain, &json, &mixed].into_iter().all(parts)
+            value.len() < SURE || whole(text) && [&plain, &json, &mixed, &numbered].into_iter().all(parts)
         };
         if let Ok(response) = sent {
             assert!(clean(&String::from_utf8_lossy(&response.body)), "the guest sees the value");
@@ -118,6 +119,7 @@ pub fn secrets() -> Target {
         "{json}",
         "{base64}",
         "{mixed}",
+        "{numbered}",
         "https://api.example.com/",
         "?key={key}",
         "Bearer {key}",
@@ -127,6 +129,12 @@ pub fn secrets() -> Target {
         "&amp;",
         "&#38;",
         "\\\\",
+        "\\n",
+        "\\u0041",
+        "\\\"",
+        "\r\n",
+        "\0",
+        "{numbered} {json}",
         "tgs_",
         "\u{20ac}",
         "\u{1f600}",
@@ -135,8 +143,8 @@ pub fn secrets() -> Target {
 }
 
 /// The text with these in the places of their tokens, none of which is looked for in what was put there.
-fn filled(text: &str, with: [&str; 4]) -> String {
-    const TOKENS: [&str; 4] = ["{key}", "{json}", "{base64}", "{mixed}"];
+fn filled(text: &str, with: [&str; 5]) -> String {
+    const TOKENS: [&str; 5] = ["{key}", "{json}", "{base64}", "{mixed}", "{numbered}"];
     let (mut filled, mut rest) = (String::new(), text);
     while let Some(at) = rest.find('{') {
         let token = TOKENS.iter().zip(with).find(|(token, _)| rest[at..].starts_with(**token));
@@ -164,12 +172,24 @@ impl Written {
         Self(value.chars().map(write).collect())
     }
 
+    /// By an encoder of JSON that writes every third of the characters that there are by its number, whichever turn it is.
+    fn numbered(value: &str, turn: usize) -> Self {
+        let units =
+            |char: char| char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+        let plain = Self::json(value).0;
+        let write = |(char, json): (char, String)| match (u32::from(char) as usize + turn) % 3 {
+            0 => units(char),
+            _ => json,
+        };
+        Self(value.chars().zip(plain).map(write).collect())
+    }
+
     /// Each character in another way of those that are read, some of them in two layers.
     fn mixed(value: &str, turn: usize) -> Self {
         let bytes = |char: char| char.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
         let units =
             |char: char| char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect::<String>();
-        // After a backslash of the value's own, one that begins an escape is taken for more of the same.
+        // After a backslash that is written in another way than with one, one that begins an escape may be either's.
         let ways: &[usize] = if value.contains('\\') { &[0, 1, 3, 4] } else { &[0, 1, 2, 3, 4, 5] };
         let write = |(at, char): (usize, char)| match ways[(at * 7 + turn) % ways.len()] {
             0 if char.is_ascii_alphanumeric() => char.to_string(),

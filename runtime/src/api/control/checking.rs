@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::api::ApiState;
 use crate::catalog::cases::{Case, NOW, SEED};
 use crate::catalog::settings::validate;
-use crate::model::{CaseResult, Event, FunctionVersion, Trial};
+use crate::model::{Actor, CaseResult, Event, FunctionVersion, Trial};
 
 /// How long all cases of one upload may take: a hundred that each use up their processor time.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,6 +51,8 @@ async fn differences(state: &ApiState, version: &FunctionVersion, case: &Case) -
         Err(error) => return vec![format!("event: {error}")],
     };
     let trial = Trial {
+        // Those of an upload have places of their own.
+        tenant: (Actor::NO_WORKSPACE, Actor::NO_PARTNER),
         function: version.function,
         version: version.clone(),
         choices_of: None,

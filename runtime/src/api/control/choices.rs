@@ -16,7 +16,7 @@ use super::masking::MASK;
 use super::trial::problem;
 use crate::api::extract::{Body, id};
 use crate::api::{ApiState, Problem};
-use crate::model::{Actor, FunctionId, FunctionVersion, Trial};
+use crate::model::{Actor, FunctionId, FunctionVersion, PartnerId, Trial, WorkspaceId};
 
 /// What is asked.
 #[derive(Deserialize, ToSchema)]
@@ -75,7 +75,7 @@ async fn of_function(
     let function = find(&state, &actor, &function).await?;
     let version = wanted_version(&state, &actor, &function, asked.version.as_deref()).await?;
     let settings = version.manifest.with_defaults(&asked.settings);
-    ask(&state, function.id, version, asked.setting, settings).await
+    ask(&state, actor.tenant(), function.id, version, asked.setting, settings).await
 }
 
 /// Asks the function of a destination what a setting may be, with the settings that are saved or those that a person is changing.
@@ -96,11 +96,12 @@ async fn of_destination(
     let settings = destination
         .with_secrets(&version.manifest, version.manifest.with_defaults(&settings), saved)
         .map_err(|error| Problem::unprocessable("invalid_settings", error.to_string()))?;
-    ask(&state, destination.function, version, asked.setting, settings).await
+    ask(&state, actor.tenant(), destination.function, version, asked.setting, settings).await
 }
 
 async fn ask(
     state: &ApiState,
+    tenant: (WorkspaceId, PartnerId),
     function: FunctionId,
     version: FunctionVersion,
     setting: String,
@@ -116,6 +117,7 @@ async fn ask(
         return Err(Problem::unprocessable("no_choices", detail));
     }
     let trial = Trial {
+        tenant,
         function,
         version,
         choices_of: Some(setting),

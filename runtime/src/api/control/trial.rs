@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -85,7 +86,8 @@ async fn test(
     let settings = version.manifest.with_defaults(&body.settings);
     let answers = body.answers.map(|answers| Value::from(answers).to_string());
     let (function, now, seed) = (function.id, body.now, body.seed);
-    let trial = Trial { function, version, choices_of: None, events, batch, settings, answers, now, seed, case: false };
+    let (tenant, choices_of, case) = (actor.tenant(), None, false);
+    let trial = Trial { tenant, function, version, choices_of, events, batch, settings, answers, now, seed, case };
     Ok(Json((state.trials)(trial).await.map_err(problem)?))
 }
 
@@ -113,9 +115,9 @@ async fn test_destination(
         .with_secrets(manifest, defaults, secrets)
         .map_err(|error| Problem::unprocessable("invalid_settings", error.to_string()))?;
     let (function, events) = (destination.function, vec![event]);
-    let (answers, now, seed) = (None, None, None);
-    let trial =
-        Trial { function, version, choices_of: None, events, batch: false, settings, answers, now, seed, case: false };
+    let (tenant, batch, case) = (actor.tenant(), false, false);
+    let (choices_of, answers, now, seed) = (None, None, None, None);
+    let trial = Trial { tenant, function, version, choices_of, events, batch, settings, answers, now, seed, case };
     let report = (state.trials)(trial).await.map_err(problem)?;
     Ok(Json(Tested { ok: report["outcome"]["code"] == OutcomeCode::Delivered.as_str(), report }))
 }
@@ -152,6 +154,7 @@ pub(super) fn problem(error: TrialError) -> Problem {
     let detail = error.to_string();
     match error {
         TrialError::Busy(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
+        TrialError::Share(_) => Problem::too_many("too_many_trials", detail, Duration::from_secs(1)),
         TrialError::Settings(_) => Problem::unprocessable("invalid_settings", detail),
         TrialError::Answers(_) => Problem::unprocessable("invalid_answers", detail),
         TrialError::NoChoices(_) => Problem::unprocessable("no_choices", detail),

@@ -9,6 +9,8 @@ use wasmtime_wasi::p2::StreamError;
 use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
 use wasmtime_wasi_http::p2::{HeaderError, HttpError};
 
+use crate::model::Limit;
+use crate::sandbox::HostFault;
 use crate::sandbox::budget::LimitHit;
 use crate::sandbox::host::{Run, WORD};
 
@@ -120,6 +122,16 @@ impl Run {
     pub(super) fn called(&mut self, bytes: usize) -> Result<(), LimitHit> {
         self.budget.host_call(bytes)?;
         self.one_more_handle()
+    }
+
+    /// The host keeps these bytes for the guest until it ends.
+    pub(super) fn keeps(&mut self, bytes: usize) -> Result<()> {
+        match self.memory.keeps(bytes) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(LimitHit::new(Limit::MemoryBytes, self.budget.limits()).into()),
+            // Others have it: that is not the guest's fault.
+            Err(empty) => Err(HostFault(empty.to_string()).into()),
+        }
     }
 
     /// The guest is given so many bytes.

@@ -30,6 +30,9 @@ use crate::sandbox::requests::{Requests, Room};
 /// Bytes of one set of header fields, as a program holds it: twice what the gate lets pass on the wire.
 const FIELDS: usize = 64 << 10;
 
+/// What one header field takes in the host beside its bytes: its place in the map, the heads of its name and its value.
+const FIELD: usize = 128;
+
 /// What the library keeps for an invocation.
 pub(super) struct Context(WasiHttpCtx);
 
@@ -149,6 +152,12 @@ impl Run {
         let wasi = self.wasi.get_or_insert_default();
         WasiHttpCtxView { hooks: &mut self.requests, table: &mut self.table, ctx: &mut wasi.http.0 }
     }
+
+    /// The guest writes so many bytes into a request that is not sent yet.
+    fn part(&mut self, bytes: usize) -> Result<()> {
+        self.called(bytes)?;
+        self.keeps(bytes)
+    }
 }
 
 impl types::Host for Run {
@@ -175,20 +184,40 @@ counted!(outgoing_handler::Host, http {
 
 counted!(types::HostFields, http {
     fn new() -> Result<Resource<Headers>>;
-    fn from_list(entries: Vec<(String, Vec<u8>)>) -> HeaderResult<Resource<Headers>>;
     fn get(fields: Resource<Headers>, name: String) -> Result<Vec<Vec<u8>>>;
     fn has(fields: Resource<Headers>, name: String) -> Result<bool>;
-    fn set(fields: Resource<Headers>, name: String, values: Vec<Vec<u8>>) -> HeaderResult<()>;
     fn delete(fields: Resource<Headers>, name: String) -> HeaderResult<()>;
-    fn append(fields: Resource<Headers>, name: String, value: Vec<u8>) -> HeaderResult<()>;
     fn entries(fields: Resource<Headers>) -> Result<Vec<(String, Vec<u8>)>>;
     drop Headers;
     own {
+        fn from_list(&mut self, entries: Vec<(String, Vec<u8>)>) -> HeaderResult<Resource<Headers>> {
+            self.called(entries.bytes())?;
+            let kept = entries.iter().map(|(name, value)| FIELD + name.len() + value.len()).sum();
+            self.keeps(kept).map_err(HeaderError::trap)?;
+            types::HostFields::from_list(&mut self.http(), entries)
+        }
+
+        fn set(&mut self, fields: Resource<Headers>, name: String, values: Vec<Vec<u8>>) -> HeaderResult<()> {
+            self.called(name.bytes() + values.bytes())?;
+            let kept = values.iter().map(|value| FIELD + name.len() + value.len()).sum();
+            self.keeps(kept).map_err(HeaderError::trap)?;
+            types::HostFields::set(&mut self.http(), fields, name, values)
+        }
+
+        fn append(&mut self, fields: Resource<Headers>, name: String, value: Vec<u8>) -> HeaderResult<()> {
+            self.called(name.bytes() + value.bytes())?;
+            self.keeps(FIELD + name.len() + value.len()).map_err(HeaderError::trap)?;
+            types::HostFields::append(&mut self.http(), fields, name, value)
+        }
+
         /// A copy that is changed takes as much memory as what it was made of, so it counts as if the guest had given it.
         fn clone(&mut self, fields: Resource<Headers>) -> Result<Resource<Headers>> {
             let fields_of = self.table.get(&fields)?.iter();
-            let bytes = fields_of.map(|(name, value)| name.as_str().len() + value.len() + 2 * WORD).sum();
-            self.called(bytes)?;
+            let (count, bytes) = fields_of.fold((0, 0), |(count, bytes), (name, value)| {
+                (count + 1, bytes + name.as_str().len() + value.len())
+            });
+            self.called(bytes + count * 2 * WORD)?;
+            self.keeps(bytes + count * FIELD)?;
             types::HostFields::clone(&mut self.http(), fields)
         }
     }
@@ -198,15 +227,40 @@ counted!(types::HostOutgoingRequest, http {
     fn new(headers: Resource<Headers>) -> Result<Resource<OutgoingRequest>>;
     fn body(request: Resource<OutgoingRequest>) -> Result<Result<Resource<OutgoingBody>, ()>>;
     fn method(request: Resource<OutgoingRequest>) -> Result<Method>;
-    fn set_method(request: Resource<OutgoingRequest>, method: Method) -> Result<Result<(), ()>>;
     fn path_with_query(request: Resource<OutgoingRequest>) -> Result<Option<String>>;
-    fn set_path_with_query(request: Resource<OutgoingRequest>, path: Option<String>) -> Result<Result<(), ()>>;
     fn scheme(request: Resource<OutgoingRequest>) -> Result<Option<Scheme>>;
-    fn set_scheme(request: Resource<OutgoingRequest>, scheme: Option<Scheme>) -> Result<Result<(), ()>>;
     fn authority(request: Resource<OutgoingRequest>) -> Result<Option<String>>;
-    fn set_authority(request: Resource<OutgoingRequest>, authority: Option<String>) -> Result<Result<(), ()>>;
     fn headers(request: Resource<OutgoingRequest>) -> Result<Resource<Headers>>;
     drop OutgoingRequest;
+    own {
+        fn set_method(&mut self, request: Resource<OutgoingRequest>, method: Method) -> Result<Result<(), ()>> {
+            self.part(method.bytes())?;
+            types::HostOutgoingRequest::set_method(&mut self.http(), request, method)
+        }
+
+        fn set_path_with_query(
+            &mut self,
+            request: Resource<OutgoingRequest>,
+            path: Option<String>,
+        ) -> Result<Result<(), ()>> {
+            self.part(path.bytes())?;
+            types::HostOutgoingRequest::set_path_with_query(&mut self.http(), request, path)
+        }
+
+        fn set_scheme(&mut self, request: Resource<OutgoingRequest>, scheme: Option<Scheme>) -> Result<Result<(), ()>> {
+            self.part(scheme.bytes())?;
+            types::HostOutgoingRequest::set_scheme(&mut self.http(), request, scheme)
+        }
+
+        fn set_authority(
+            &mut self,
+            request: Resource<OutgoingRequest>,
+            authority: Option<String>,
+        ) -> Result<Result<(), ()>> {
+            self.part(authority.bytes())?;
+            types::HostOutgoingRequest::set_authority(&mut self.http(), request, authority)
+        }
+    }
 });
 
 counted!(types::HostRequestOptions, http {
