@@ -60,6 +60,7 @@ mod select;
 mod settle;
 mod settled;
 mod signing;
+mod snapshot;
 mod sources;
 mod states;
 mod suppressions;
@@ -69,6 +70,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod tree;
 mod types;
 mod vaulting;
 mod version_texts;

@@ -1,9 +1,11 @@
 //! The conformance suite: what every store must do, seen from outside.
 
 mod control;
+pub(super) mod counted;
 mod faults;
 mod model;
 mod order;
+mod routes;
 mod secrets;
 mod steps;
 
