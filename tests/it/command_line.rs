@@ -297,3 +297,39 @@ async fn the_last_key_of_an_admin_is_taken_back_only_by_force() {
     good(run(&host.token, &["key", "revoke", own, "--force"]));
     assert_eq!(host.try_api("GET", "/api/v1/whoami", Value::Null).await.0, 401);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_slips_is_told_which_value_was_wrong_and_what_helps() {
+    let (partner, data, user) = (Partner::start().await, tempfile::tempdir().unwrap(), User::new());
+    let host = Host::start(data.path(), partner.address, None);
+    let server = format!("http://{}", host.admin);
+    let variables = [("TIDEGATE_SERVER", server.as_str()), ("TIDEGATE_TOKEN", host.token.as_str())];
+    good(user.run(&["workspace", "create", "acme"], &variables, ""));
+    let destination = format!("dst_{}", "0".repeat(32));
+    let slips: &[(&[&str], &str, &[&str])] = &[
+        (&["workspace", "destroy", "acme", "--confirm", "amce"], "", &["`amce`", "`acme`", "nothing was destroyed"]),
+        (&["destination", "pause", "Orders"], "", &["`Orders`", "`dst_`", "`tidegate destination list`"]),
+        (
+            &["connection", "create", "--source", "shop", "--destination", &destination],
+            "",
+            &["`shop`", "`src_`", "`tidegate source list`"],
+        ),
+        (&["destination", "update", &destination], "", &[&destination, "nothing", "--set name=value"]),
+        (&["event", "send", "--write-key", "k", "-"], "{", &["standard input", "not JSON"]),
+        (&["event", "send", "--write-key", "k", "-"], "3", &["standard input", "an event", "3"]),
+        (&["event", "send", "--write-key", "k", "event.json"], "", &["`event.json`", "cannot be read"]),
+        (
+            &["destination", "create", "Orders", "--function", "none", "--settings", "-"],
+            "[1]",
+            &["standard input", "not a JSON object"],
+        ),
+    ];
+    for (args, input, named) in slips {
+        let output = user.run(args, &variables, input);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{args:?}: {said}");
+        for part in *named {
+            assert!(said.contains(part), "{args:?}: no {part} in: {said}");
+        }
+    }
+}

@@ -11,12 +11,30 @@ const topics = {
       '1.5E+3', '-', '--1', '1e', '1e+', '0x1', '2147483647', '2147483648', '-2147483648', '4294967296.25', '0.1', '-12.50', '123.456',
       '999999999999999', '9999999999999999', '123456789012345678901234567890', '0.30000000000000004', '0.1234567890123456',
       '1.7976931348623157e308', '0.000001', '5e-324', '[1.5,-2.5,3e2]', 'Infinity', 'NaN',
+      '9007199254740993', '-12345678901234567.25', '12345678901234567e-3', '1E-7', '0e0', '-0e5', '0.1e1', '1e400', '-1e400', '1e-400', '2.2250738585072011e-308',
+      '4.9406564584124654e-324', `0.${'0'.repeat(330)}1e10`, `1${'0'.repeat(400)}`, '{"a":12345678901234567,"b":[1e5,-2.5E-3],"c":0.12345678901234567}', '12345678901234567x', '12345678901234567e',
+      '12345678901234567.', '012345678901234567', '-', '1e5x', '1e5.5', '[1e5,]', '1e+-5', '+12345678901234567',
     ];
+    // More than a table of names has from the start, more fields than are kept aside, and the same names once more.
+    const fields = (count, more = '') => `{${Array.from({ length: count }, (_, at) => `"k${at}":${at % 3 ? at : `{"k${at}":[]}`}`).join()}${more}}`;
+    for (const count of [7, 8, 9, 16, 17, 31, 32, 33, 64, 65, 70, 300]) {
+      texts.push(fields(count), `[${fields(count)},${fields(count)}]`, fields(count, `,"k${count - 1}":"last"`), fields(count, ',"k0":"first","z":1'), fields(count, ','));
+    }
+    is(() => { const all = JSON.parse(`[${fields(70)},${fields(70)}]`); all[0].new = 1; delete all[1].k3; all[1].k69 = 'x'; return all; });
     for (const text of texts) {
       is(() => JSON.parse(text));
       is(() => Object.keys(JSON.parse(text)));
     }
     is(() => Object.getPrototypeOf(JSON.parse('{"a":1}')) === Object.prototype);
+    for (const text of ['{', '[1,]', '"\\x"', '12345678901234567e']) {
+      // One error is one stack, which a program may be asked to write.
+      is(() => {
+        const before = Error.prepareStackTrace;
+        let asked = 0;
+        Error.prepareStackTrace = () => { asked++; return 'mine'; };
+        try { JSON.parse(text); } catch (error) { return [error.name, error.stack, asked]; } finally { Error.prepareStackTrace = before; }
+      });
+    }
     is(() => JSON.parse('{"__proto__":{"x":1}}').x);
     is(() => JSON.parse('{"a":[1,{"b":2}],"c":"x"}', (name, value) => (typeof value === 'number' ? value + 1 : value)));
     is(() => { const list = JSON.parse('[1,2,3]'); list.push(4); list[7] = 1; return [list, list.length]; });
@@ -76,12 +94,13 @@ const topics = {
   },
 
   'regular expressions'(is) {
-    const all = [/a/, /a/g, /x*/g, /./gu, /(a)(b)?/g, /(?<n>a)/g, /^/gm, /$/, /\/$/, /&/gi, /[é日]/g, /a/y, /a/gy, /\b/g, /(?:)/gu, /(?<=x)x/g, /A/i, /ba|na/g, /日/g, /(b)an/];
+    const all = [/a/, /a/g, /x*/g, /./gu, /(a)(b)?/g, /(?<n>a)/g, /^/gm, /$/, /\/$/, /&/gi, /[é日]/g, /a/y, /a/gy, /\b/g, /(?:)/gu, /(?<=x)x/g, /A/i, /ba|na/g, /日/g, /(b)an/,
+      /(b)(a)(n)(a)(n)(a)/, /(x)(x)(a)?(x)?(b)?(c)?(d)?(e)?(f)?/g, /(.)(.)(.)(.)(.)(.)(.)(.)(.)(.)/gu, /(?:(b)|(a)|(n)|(x)|(é)|(日)|(&)|(l)|(i)|(e)|(h)|(t))+/g];
     const texts = ['', 'a', 'banana', 'xxaxx', 'aé日b', '😀a😀', 'line\nline', 'https://x/', '&A&', 'x'.repeat(50)];
     for (const one of all) {
       for (const text of texts) {
         const from = (at, work) => is(() => { one.lastIndex = at; return [work(), one.lastIndex]; });
-        for (const by of ['', '-', '[$1]', '$<n>', '日', (found) => found + found]) {
+        for (const by of ['', '-', '[$1]', '$10$9$01', '$<n>', '日', (found) => found + found]) {
           from(0, () => text.replace(one, by));
           from(3, () => text.replace(one, by));
         }
@@ -90,6 +109,7 @@ const topics = {
         from(0, () => [text.match(one), text.search(one), text.split(one)]);
       }
     }
+    is(() => ['x'.repeat(5000).replace(/x/g, ''), `${'日'.repeat(500)}a${'x'.repeat(500)}`.replace(/[日x]/g, ''), 'a1b22c333'.repeat(200).replace(/\d+/g, ''), 'keep'.replace(/x/g, ''), 'first'.replace(/f/, '')]);
     is(() => 'banana'.replace(Object.freeze(/a/g), 'x'));
     is(() => ['banana'.replace(Object.freeze(/a/), 'x'), Object.freeze(/a/).test('a')]);
     for (const flags of ['', 'g']) {

@@ -84,6 +84,11 @@ fn page<S: serde::Serializer>(code: &str, to: S) -> Result<S::Ok, S::Error> {
 }
 
 impl Problem {
+    /// Which problem it is.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// A problem with this status, code and detail.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");

@@ -1,6 +1,6 @@
 //! `tidegate destination`: configured uses of functions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
@@ -166,6 +166,11 @@ impl RateArgs {
     }
 }
 
+/// What a file is called in messages.
+pub(super) fn named(file: &Path) -> String {
+    if file.as_os_str() == "-" { "standard input".to_owned() } else { format!("`{}`", file.display()) }
+}
+
 /// The text of a file, or of standard input for `-`.
 pub(super) fn text(file: &PathBuf) -> anyhow::Result<String> {
     if file.as_os_str() == "-" {
@@ -176,7 +181,7 @@ pub(super) fn text(file: &PathBuf) -> anyhow::Result<String> {
 
 /// The JSON object in a file.
 pub(super) fn json_object(file: &PathBuf) -> anyhow::Result<Map<String, Value>> {
-    serde_json::from_str(&text(file)?).with_context(|| format!("`{}` is not a JSON object", file.display()))
+    serde_json::from_str(&text(file)?).with_context(|| format!("{} is not a JSON object", named(file)))
 }
 
 const COLUMNS: &[(&str, &str)] = &[
@@ -247,6 +252,11 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
                 ("settings_patch", some),
                 ("rate", if no_rate { Some(Value::Null) } else { rate.read() }),
             ]);
+            anyhow::ensure!(
+                body != json!({}),
+                "nothing of {id} is to be changed: say what, as with `--set name=value`; `tidegate destination update --help` \
+                 lists what can be"
+            );
             print::one(format, &client.patch(&at(&id), &body).await?);
         }
         Command::Test { id, event, server } => {
@@ -265,9 +275,12 @@ pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> 
             if first {
                 let tested = test(&client, &id, None).await?;
                 let outcome = &tested["report"]["outcome"];
+                let said = |name: &str| outcome[name].as_str().unwrap_or_default();
+                let (code, message) = (said("code"), said("message"));
                 anyhow::ensure!(
                     tested["ok"] == true,
-                    "the test event was not taken, and {id} stays as it is: {outcome}"
+                    "the test event was not taken, and {id} stays as it is: {message} ({code}); \
+                     `tidegate destination test {id}` shows all of it"
                 );
             }
             print::one(format, &client.patch(&at(&id), &json!({"enabled": true, "paused": false})).await?);

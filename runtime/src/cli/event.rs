@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::client::Client;
-use super::destination::text;
+use super::destination::{named, text};
 use super::print::{self, Format};
 use super::target::Target;
 
@@ -30,12 +30,12 @@ pub(super) enum Command {
 pub(super) async fn run(command: Command, format: Format) -> anyhow::Result<u8> {
     let Command::Send { write_key, file, to, ca } = command;
     let given: Value = serde_json::from_str(&text(&file)?)
-        .map_err(|error| anyhow::anyhow!("`{}` is not JSON: {error}", file.display()))?;
+        .map_err(|error| anyhow::anyhow!("{} is not JSON: {error}", named(&file)))?;
     let events = match given {
         Value::Array(events) => events,
         event @ Value::Object(_) => vec![event],
         other => {
-            anyhow::bail!("`{}` must hold an event (a JSON object) or an array of events, not {other}", file.display())
+            anyhow::bail!("{} must hold an event (a JSON object) or an array of events, not {other}", named(&file))
         }
     };
     let client = Client::to(Target { ca, flag: "--to", ..Target::plain(to, None) })?;

@@ -46,6 +46,8 @@ pub(super) struct Dispatcher {
     /// What the routes said when terms were last looked at.
     routes: Arc<Routes>,
     prepared: HashMap<DestinationId, Arc<Prepared>>,
+    /// Prepared ones that were deleted.
+    gone: Vec<DestinationId>,
     /// When the store's next retry is due.
     due_at: Option<Timestamp>,
     pub(super) opened: [u64; 2],
@@ -85,6 +87,7 @@ pub(super) async fn run(
         means,
         config,
         prepared: HashMap::new(),
+        gone: Vec::new(),
         due_at: None,
         opened: [0; 2],
         messages,
@@ -163,22 +166,34 @@ impl Dispatcher {
         self.schedule.more(destination, fresh, retries);
     }
 
-    /// Takes notice of what people changed. Costs a comparison where they did not.
+    /// Takes notice of what people changed: looks at what is another one now. Costs a comparison where nothing is.
     fn look_at_routes(&mut self) {
         let routes = self.attempts.store.routes();
         if Arc::ptr_eq(&routes, &self.routes) {
             return;
         }
+        let others = routes.other_destinations(&self.routes);
         self.routes = routes;
         let now = self.attempts.clock.now();
-        let Self { prepared, schedule, routes, means, config, .. } = self;
-        prepared.retain(|destination, old| {
-            let Some(route) = routes.destination(*destination) else { return schedule.knows(*destination) };
-            if !old.fits(route) {
-                *old = Arc::new(Prepared::new(Arc::clone(route), means, config));
-                schedule.terms(*destination, old.terms.clone(), now);
+        let Self { prepared, schedule, routes, means, config, gone, .. } = self;
+        for destination in others {
+            let Some(old) = prepared.get_mut(&destination) else { continue };
+            match routes.destination(destination) {
+                Some(route) if !old.fits(route) => {
+                    *old = Arc::new(Prepared::new(Arc::clone(route), means, config));
+                    schedule.terms(destination, old.terms.clone(), now);
+                }
+                Some(_) => {}
+                None => gone.push(destination),
             }
-            true
+        }
+        // What is deleted may still have attempts under way.
+        gone.retain(|destination| {
+            let known = schedule.knows(*destination);
+            if !known {
+                prepared.remove(destination);
+            }
+            known
         });
     }
 

@@ -1,5 +1,7 @@
 //! What an event owes: one entry for every connection of its source. Pure.
 
+use std::sync::Arc;
+
 use super::complete::integrations;
 use super::fields::Fields;
 use crate::model::{Event, FilterReason, Integrations};
@@ -7,7 +9,7 @@ use crate::store::{ConnectionRoute, Owed, OwedState, SourceRoute};
 
 /// What this event owes to each connection of its source: a delivery, or the reason why not. Nothing is left out.
 pub fn fan_out(event: &Event, integrations: &Integrations, route: &SourceRoute) -> Vec<Owed> {
-    let owed = |way: &ConnectionRoute| Owed {
+    let owed = |way: &Arc<ConnectionRoute>| Owed {
         connection: way.connection.id,
         destination: way.destination.destination.id,
         state: state(event, integrations, way),

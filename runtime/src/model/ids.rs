@@ -10,11 +10,20 @@ use super::Timestamp;
 
 /// Text that is not an id of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {kind} id: expected `{prefix}` and 32 hexadecimal digits")]
+#[error("`{text}` is not a {kind} id: expected `{prefix}` and 32 hexadecimal digits, as {} shows it", listing(kind))]
 pub struct BadId {
     text: String,
     kind: &'static str,
     prefix: &'static str,
+}
+
+/// The command that lists things of a kind.
+pub(crate) fn listing(kind: &str) -> String {
+    match kind {
+        "function version" => "`tidegate function versions NAME`".to_owned(),
+        "invitation" => "`tidegate function invitations NAME`".to_owned(),
+        _ => format!("`tidegate {} list`", kind.replace(' ', "-")),
+    }
 }
 
 fn in_order(now: Timestamp) -> Uuid {

@@ -34,6 +34,7 @@ pub use delivery::{ClaimedDelivery, DeliveryState, FilterReason, LeaseToken};
 pub use event::{BadEvent, Event, EventType, Integrations, UnknownEventType};
 pub use field::{BadField, EventField, OrderKey};
 pub use health::{BreakerHealth, DeliveryFigures, DestinationHealth};
+pub(crate) use ids::listing;
 pub use ids::{
     BadId, ConnectionId, DeliveryId, DestinationId, FunctionId, InvitationId, KeyId, LinkId, PartnerId, ReplayId,
     ReviewId, SigningKeyId, SourceId, SuppressionId, VersionId, WishId, WorkspaceId,

@@ -6,6 +6,7 @@ use super::audit::{self, Owner};
 use super::control::{self, changed, not_found, unique};
 use super::error::StoreError;
 use super::rows::{id, ms, time, uuid};
+use super::snapshot::Thing;
 use super::types::{ConnectionPatch, NewConnection, Page, Paged};
 use super::work::Commit;
 use super::{destinations, settle, sources};
@@ -37,6 +38,13 @@ fn from(row: &Row<'_>) -> rusqlite::Result<Connection> {
 
 pub(super) fn all(sql: &Sql) -> rusqlite::Result<Vec<Connection>> {
     sql.prepare_cached(&format!("SELECT {COLUMNS} FROM connections ORDER BY id"))?.query_map([], from)?.collect()
+}
+
+/// A connection, whoever's it is.
+pub(super) fn any(sql: &Sql, connection: ConnectionId) -> rusqlite::Result<Option<Connection>> {
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM connections WHERE id = ?1"))?
+        .query_row([uuid(connection.uuid())], from)
+        .optional()
 }
 
 pub(super) fn get(sql: &Sql, actor: &Actor, connection: ConnectionId) -> Result<Connection, StoreError> {
@@ -80,7 +88,7 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewConnection)
     let owner = Owner::Workspace(connection.workspace);
     audit::write(commit, actor, owner, "connection.create", connection.id, None, Some(&connection))?;
     commit.memory.connections.insert(connection.id, connection.destination);
-    changed(commit);
+    changed(commit, Thing::Connection(connection.id));
     Ok(connection)
 }
 
@@ -106,7 +114,7 @@ pub(super) fn update(
         ])?;
     let owner = Owner::Workspace(connection.workspace);
     audit::write(commit, actor, owner, "connection.update", id, Some(&before), Some(&connection))?;
-    changed(commit);
+    changed(commit, Thing::Connection(id));
     Ok(connection)
 }
 
@@ -132,6 +140,6 @@ pub(super) fn remove(
         .execute([uuid(workspace.uuid()), uuid(connection.uuid())])?;
     commit.memory.connections.remove(&connection);
     commit.effects.push(Box::new(move |shared| shared.lanes.forget_connection(connection)));
-    changed(commit);
+    changed(commit, Thing::Connection(connection));
     Ok(())
 }

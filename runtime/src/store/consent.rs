@@ -48,5 +48,5 @@ pub(super) fn turn(commit: &mut Commit<'_>, before: &Function, turn: &Turn) -> R
             )?
             .execute(params![function, uuid(agreed.uuid()), agrees, uuid(before.current.uuid())])?;
     }
-    secrets::seal_turned(commit, secrets::Of { function: Some(before.id), destination: None })
+    secrets::seal_turned(commit, secrets::Of::Function(before.id))
 }

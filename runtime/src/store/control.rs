@@ -2,21 +2,19 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
-use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, ErrorCode, Row, params};
 use uuid::Uuid;
 
 use super::error::StoreError;
 use super::rows::uuid as blob;
+use super::snapshot::Thing;
 use super::types::{Page, Paged};
 use super::work::Commit;
 
-/// Routes are old once this is committed.
-pub(super) fn changed(commit: &mut Commit<'_>) {
-    commit.effects.push(Box::new(|shared| {
-        shared.routes_version.fetch_add(1, Ordering::Release);
-    }));
+/// Routes show this thing as it was, once this is committed.
+pub(super) fn changed(commit: &mut Commit<'_>, thing: Thing) {
+    commit.effects.push(Box::new(move |shared| shared.touched.note(thing)));
 }
 
 /// The error for something that this actor does not have.

@@ -11,6 +11,7 @@ use super::error::StoreError;
 use super::functions;
 use super::rows::{id, json, ms, optional, time, uuid};
 use super::secrets;
+use super::snapshot::Thing;
 use super::types::{DestinationPatch, NewDestination, Page, Paged};
 use super::work::Commit;
 use crate::model::{Actor, ConnectionId, Destination, DestinationId, FilterReason, FunctionId, VersionId, WorkspaceId};
@@ -44,6 +45,18 @@ fn from(row: &Row<'_>) -> rusqlite::Result<Destination> {
 
 pub(super) fn all(sql: &Connection) -> rusqlite::Result<Vec<Destination>> {
     sql.prepare_cached(&select())?.query_map([], from)?.collect()
+}
+
+/// A destination, whoever's it is.
+pub(super) fn any(sql: &Connection, destination: DestinationId) -> rusqlite::Result<Option<Destination>> {
+    sql.prepare_cached(&format!("{} WHERE id = ?1", select()))?.query_row([uuid(destination.uuid())], from).optional()
+}
+
+/// The destinations that run a function, whoever's they are.
+pub(super) fn of(sql: &Connection, function: FunctionId) -> rusqlite::Result<Vec<Destination>> {
+    sql.prepare_cached(&format!("{} WHERE function = ?1", select()))?
+        .query_map([uuid(function.uuid())], from)?
+        .collect()
 }
 
 pub(super) fn get(sql: &Connection, actor: &Actor, destination: DestinationId) -> Result<Destination, StoreError> {
@@ -107,15 +120,14 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, new: NewDestination
         .map_err(|error| unique(error, "destination", &destination.name))?;
     secrets::replace(commit.sql, &commit.shared.vault, &mut destination, new.secrets)?;
     // The function may have turned since whoever asks looked at what it calls a secret.
-    let of = secrets::Of { function: Some(destination.function), destination: Some(destination.id) };
-    secrets::seal_turned(commit, of)?;
+    secrets::seal_turned(commit, secrets::Of::Destination(destination.function, destination.id))?;
     let destination = get(commit.sql, actor, destination.id)?;
     let owner = Owner::Workspace(destination.workspace);
     audit::write(commit, actor, owner, "destination.create", destination.id, None, Some(&destination))?;
     let (id, paused) = (destination.id, !destination.is_served());
     commit.memory.destinations.insert(id);
     commit.effects.push(Box::new(move |shared| shared.lanes.pause(id, paused)));
-    changed(commit);
+    changed(commit, Thing::Destination(id));
     Ok(destination)
 }
 
@@ -177,8 +189,7 @@ pub(super) fn update(
     // The function may have turned since whoever asks looked at what it calls a secret.
     let turned = (destination.pinned, destination.held) != (before.pinned, before.held);
     if turned || destination.settings != before.settings {
-        let of = secrets::Of { function: Some(destination.function), destination: Some(id) };
-        secrets::seal_turned(commit, of)?;
+        secrets::seal_turned(commit, secrets::Of::Destination(destination.function, id))?;
         destination = get(commit.sql, actor, id)?;
     }
     let owner = Owner::Workspace(destination.workspace);
@@ -186,7 +197,7 @@ pub(super) fn update(
     audit::write(commit, actor, owner, action, id, Some(&before), Some(&destination))?;
     let paused = !destination.is_served();
     commit.effects.push(Box::new(move |shared| shared.lanes.pause(id, paused)));
-    changed(commit);
+    changed(commit, Thing::Destination(id));
     Ok(destination)
 }
 
@@ -209,6 +220,6 @@ pub(super) fn delete(commit: &mut Commit<'_>, actor: &Actor, destination: Destin
     audit::write(commit, actor, owner, "destination.delete", destination, Some(&before), None)?;
     commit.memory.destinations.remove(&destination);
     commit.effects.push(Box::new(move |shared| shared.lanes.forget_destination(destination)));
-    changed(commit);
+    changed(commit, Thing::Destination(destination));
     Ok(())
 }

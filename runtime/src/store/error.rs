@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Digest, KeyId, Timestamp};
+use crate::model::{Digest, KeyId, Timestamp, listing};
 use crate::vault::VaultError;
 
 /// Why the store did not do what was asked. Nothing of the call has happened then.
@@ -145,15 +145,6 @@ fn otherwise(kind: &str) -> &'static str {
         "connection" => "`tidegate connection list` shows it",
         "signing key" => "`tidegate signing-key list` shows it, and whether it was taken back",
         _ => "choose another name, or change that one",
-    }
-}
-
-/// The command that lists things of a kind.
-fn listing(kind: &str) -> String {
-    match kind {
-        "function version" => "`tidegate function versions NAME`".to_owned(),
-        "invitation" => "`tidegate function invitations NAME`".to_owned(),
-        _ => format!("`tidegate {} list`", kind.replace(' ', "-")),
     }
 }
 

@@ -11,6 +11,7 @@ use super::control::{self, changed, not_found};
 use super::error::StoreError;
 use super::rows::{count, id, json, ms, optional, time, uuid};
 use super::signing;
+use super::snapshot::Thing;
 use super::types::{Page, Paged, Turn, Vouched};
 use super::version_texts;
 use super::work::Commit;
@@ -75,6 +76,13 @@ pub(super) fn current(sql: &Connection) -> rusqlite::Result<HashMap<FunctionId, 
     sql.prepare_cached("SELECT id, current FROM functions")?
         .query_map([], |row| Ok((id(row, 0, FunctionId::from_uuid)?, id(row, 1, VersionId::from_uuid)?)))?
         .collect()
+}
+
+/// The current version of one.
+pub(super) fn current_of(sql: &Connection, function: FunctionId) -> rusqlite::Result<Option<VersionId>> {
+    sql.prepare_cached("SELECT current FROM functions WHERE id = ?1")?
+        .query_row([uuid(function.uuid())], |row| id(row, 0, VersionId::from_uuid))
+        .optional()
 }
 
 /// A version, with its function's name.
@@ -443,7 +451,7 @@ pub(super) fn moved(
 ) -> Result<Function, StoreError> {
     let after = get(commit.sql, actor, before.id)?;
     audit::write(commit, actor, Owner::Partner(after.partner), action, after.id, Some(before), Some(&after))?;
-    changed(commit);
+    changed(commit, Thing::Function(after.id));
     Ok(after)
 }
 

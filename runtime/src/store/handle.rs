@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,8 +17,9 @@ use super::keys::Keys;
 use super::lanes::Lanes;
 use super::queue::{Limits, Queue, Refused};
 use super::readers::Readers;
-use super::routes::{self, Routes, Snapshot};
+use super::routes::Routes;
 use super::sealing::Sealing;
+use super::snapshot::{Snapshot, Touched};
 use super::suppressions::Suppressed;
 use super::syncs::Syncs;
 use super::types::{Accepted, NewEvent, Settled, Settlement, Standing, StoreConfig, Want};
@@ -82,7 +83,7 @@ impl Store {
             lanes: Lanes::new(now),
             cache: Cache::new(config.cache_bytes),
             replays_changed: tokio::sync::Notify::new(),
-            routes_version: AtomicU64::new(1),
+            touched: Touched::default(),
             clock,
             config: config.clone(),
             metrics: StoreMetrics::default(),
@@ -205,9 +206,10 @@ impl Store {
     }
 
     /// What ingest and delivery need to know of the control plane; shows every change that has returned. Cheap, except for the first
-    /// call after a change, which reads all of it. If it cannot be read, the routes stay as they were, and the log says so.
+    /// call after a change, which reads what changed, and the very first one. If it cannot be read, the routes stay as they were, and
+    /// the log says so.
     pub fn routes(&self) -> Arc<Routes> {
-        self.snapshot.get(&self.shared.routes_version, |versions| self.readers.with(|sql| routes::read(sql, versions)))
+        self.snapshot.get(&self.shared.touched, &self.readers)
     }
 
     /// Waits until destinations gain fresh work, or were left with some by a claim, and says which. For one caller.

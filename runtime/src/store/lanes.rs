@@ -28,7 +28,11 @@ struct State {
     lanes: HashMap<DestinationId, Lane>,
     claims: HashMap<DeliveryId, Claim>,
     ready: BTreeSet<DestinationId>,
+    dues: Dues,
 }
+
+/// When the retries of which destinations are due: of those that have some and are not paused, so that asking costs what is due.
+type Dues = BTreeSet<(Timestamp, DestinationId)>;
 
 /// Where one destination stands.
 #[derive(Default)]
@@ -44,6 +48,8 @@ struct Lane {
     returned: BTreeSet<DeliveryId>,
     /// No retry is due before this.
     next_due: Option<Timestamp>,
+    /// As which it stands in [`Dues`].
+    noted: Option<Timestamp>,
     /// Retries that were due before this process began, and are let through bit by bit.
     backlog: Option<Backlog>,
     reading: Option<Reading>,
@@ -117,6 +123,7 @@ impl Lanes {
             lanes: HashMap::new(),
             claims: HashMap::new(),
             ready: BTreeSet::new(),
+            dues: Dues::new(),
         };
         Self { state: Mutex::new(state), wake: Notify::new() }
     }
@@ -133,7 +140,7 @@ impl Lanes {
             let lane = state.lanes.entry(destination).or_default();
             lane.fresh = true;
             lane.arrivals += 1;
-            state.mark_ready(destination);
+            state.ready.insert(destination);
         }
         drop(state);
         self.wake.notify_one();
@@ -141,17 +148,21 @@ impl Lanes {
 
     /// A retry was stored, or is there.
     pub fn will_be_due(&self, destination: DestinationId, due: Timestamp) {
-        self.lock().lanes.entry(destination).or_default().due(due);
+        let mut state = self.lock();
+        let State { lanes, dues, .. } = &mut *state;
+        lanes.entry(destination).or_default().due(due, destination, dues);
+        drop(state);
         self.wake.notify_one();
     }
 
     /// Retries are there, the first of them due then, from before this process began.
     pub fn were_due(&self, destination: DestinationId, oldest: Timestamp, opened: Timestamp) {
         let mut state = self.lock();
-        let lane = state.lanes.entry(destination).or_default();
+        let State { lanes, dues, .. } = &mut *state;
+        let lane = lanes.entry(destination).or_default();
         lane.backlog = Backlog::new(oldest, opened);
         let due = lane.backlog.map_or(oldest, |backlog| backlog.when(oldest));
-        lane.due(due);
+        lane.due(due, destination, dues);
         drop(state);
         self.wake.notify_one();
     }
@@ -159,10 +170,12 @@ impl Lanes {
     /// Switches claiming for a destination off or on.
     pub fn pause(&self, destination: DestinationId, paused: bool) {
         let mut state = self.lock();
-        let lane = state.lanes.entry(destination).or_default();
+        let State { lanes, dues, ready, .. } = &mut *state;
+        let lane = lanes.entry(destination).or_default();
         lane.paused = paused;
+        lane.note(destination, dues);
         if !paused && lane.has_fresh() {
-            state.mark_ready(destination);
+            ready.insert(destination);
         }
         drop(state);
         self.wake.notify_one();
@@ -171,7 +184,9 @@ impl Lanes {
     /// Forgets a destination and every claim on it.
     pub fn forget_destination(&self, destination: DestinationId) {
         let mut state = self.lock();
-        state.lanes.remove(&destination);
+        if let Some(due) = state.lanes.remove(&destination).and_then(|lane| lane.noted) {
+            state.dues.remove(&(due, destination));
+        }
         state.ready.remove(&destination);
         state.claims.retain(|_, claim| claim.destination != destination);
     }
@@ -206,10 +221,9 @@ impl Lanes {
     /// Destinations with a retry that is due, and when the next one is.
     pub fn due(&self, now: Timestamp) -> (Vec<DestinationId>, Option<Timestamp>) {
         let state = self.lock();
-        let dues =
-            || state.lanes.iter().filter(|(_, lane)| !lane.paused).filter_map(|(id, l)| Some((*id, l.next_due?)));
-        let due = dues().filter(|(_, due)| *due <= now).map(|(id, _)| id).collect();
-        (due, dues().map(|(_, due)| due).filter(|due| *due > now).min())
+        let due = state.dues.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect::<Vec<_>>();
+        let next = state.dues.iter().nth(due.len()).map(|(due, _)| *due);
+        (due, next)
     }
 
     /// Whose turn it is to claim for this destination.
@@ -249,7 +263,7 @@ impl Lanes {
     /// Ends a claim: what is still free of what was found is claimed now.
     pub fn finish(&self, destination: DestinationId, found: Found) -> Vec<ClaimedDelivery> {
         let mut state = self.lock();
-        let State { last_token, lanes, claims, ready, .. } = &mut *state;
+        let State { last_token, lanes, claims, ready, dues } = &mut *state;
         let Some(lane) = lanes.get_mut(&destination) else { return Vec::new() };
         let Some(reading) = lane.reading.take() else { return Vec::new() };
         lane.cursor = found.cursor;
@@ -257,6 +271,7 @@ impl Lanes {
             lane.fresh = false;
         }
         lane.next_due = earlier(found.next_due, reading.next_due);
+        lane.note(destination, dues);
         for id in found.gone {
             lane.returned.remove(&id);
         }
@@ -300,7 +315,7 @@ impl Lanes {
     /// These settlements are on disk: their claims are over.
     pub fn settled(&self, ended: Vec<(DeliveryId, After)>) {
         let mut state = self.lock();
-        let State { lanes, claims, ready, .. } = &mut *state;
+        let State { lanes, claims, ready, dues, .. } = &mut *state;
         let mut wake = false;
         for (delivery, after) in ended {
             let Some(claim) = claims.remove(&delivery) else { continue };
@@ -309,12 +324,12 @@ impl Lanes {
                 After::Closed => lane.leave_out(delivery),
                 After::Retry(due) => {
                     lane.leave_out(delivery);
-                    lane.due(due);
+                    lane.due(due, claim.destination, dues);
                     wake = true;
                 }
                 After::Released => {
                     match claim.due {
-                        Some(due) => lane.due(due),
+                        Some(due) => lane.due(due, claim.destination, dues),
                         None => {
                             lane.returned.insert(delivery);
                             ready.insert(claim.destination);
@@ -339,22 +354,29 @@ pub(super) enum After {
     Released,
 }
 
-impl State {
-    fn mark_ready(&mut self, destination: DestinationId) {
-        self.ready.insert(destination);
-    }
-}
-
 impl Lane {
     fn has_fresh(&self) -> bool {
         self.fresh || !self.returned.is_empty()
     }
 
-    fn due(&mut self, due: Timestamp) {
+    fn due(&mut self, due: Timestamp, mine: DestinationId, dues: &mut Dues) {
         self.next_due = earlier(self.next_due, Some(due));
+        self.note(mine, dues);
         if let Some(reading) = &mut self.reading {
             reading.next_due = earlier(reading.next_due, Some(due));
         }
+    }
+
+    /// Whoever asks what is due is told as it is now.
+    fn note(&mut self, mine: DestinationId, dues: &mut Dues) {
+        let due = self.next_due.filter(|_| !self.paused);
+        if due == self.noted {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut self.noted, due) {
+            dues.remove(&(old, mine));
+        }
+        dues.extend(due.map(|due| (due, mine)));
     }
 
     /// A claim that is reading now may have seen it as it was before.

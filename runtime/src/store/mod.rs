@@ -62,6 +62,7 @@ mod select;
 mod settle;
 mod settled;
 mod signing;
+mod snapshot;
 mod sources;
 mod states;
 mod statistics;
@@ -72,6 +73,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod tree;
 mod types;
 mod vaulting;
 mod version_texts;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::StoreError;
 use super::handle::Store;
@@ -58,6 +58,27 @@ fn tenant(actor: &Actor) -> [u8; 16] {
     }
 }
 
+/// Takes away names that are too old, and the oldest where there are too many.
+fn make_room(sql: &Connection, tenant: [u8; 16], old: i64) -> rusqlite::Result<()> {
+    let of_tenant: Option<i64> = sql
+        .prepare_cached("SELECT names FROM once_counts WHERE tenant = ?1")?
+        .query_row([tenant], |row| row.get(0))
+        .optional()?;
+    if of_tenant.is_some_and(|names| names >= NAMES_OF_TENANT) {
+        sql.prepare_cached(
+            "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once WHERE tenant = ?1 ORDER BY at LIMIT ?2)",
+        )?
+        .execute(params![tenant, STEP])?;
+    }
+    let all: i64 = sql.prepare_cached("SELECT names FROM once_total")?.query_row([], |row| row.get(0))?;
+    let before = if all > NAMES { i64::MAX } else { old };
+    sql.prepare_cached(
+        "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once WHERE at < ?1 ORDER BY at LIMIT ?2)",
+    )?
+    .execute(params![before, STEP])?;
+    Ok(())
+}
+
 impl Store {
     /// Begins a call that is to take place once. `fingerprint` tells calls apart.
     ///
@@ -86,25 +107,15 @@ impl Store {
                 Some((_, None)) => return Ok(Once::Begun),
                 None => {}
             }
+            make_room(commit.sql, tenant, old)?;
+            // One that is older than a day may still be there. Replacing it would go past what counts.
             commit
                 .sql
-                .prepare_cached(
-                    "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once
-                       WHERE tenant = ?1 AND (SELECT count(*) FROM once WHERE tenant = ?1) >= ?2 ORDER BY at LIMIT ?3)",
-                )?
-                .execute(params![tenant, NAMES_OF_TENANT, STEP])?;
+                .prepare_cached("DELETE FROM once WHERE key = ?1 AND name = ?2")?
+                .execute(params![uuid(key.uuid()), name])?;
             commit
                 .sql
-                .prepare_cached(
-                    "DELETE FROM once WHERE (key, name) IN (SELECT key, name FROM once
-                       WHERE at < ?1 OR (SELECT count(*) FROM once) > ?2 ORDER BY at LIMIT ?3)",
-                )?
-                .execute(params![old, NAMES, STEP])?;
-            commit
-                .sql
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO once (key, name, fingerprint, at, tenant) VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
+                .prepare_cached("INSERT INTO once (key, name, fingerprint, at, tenant) VALUES (?1, ?2, ?3, ?4, ?5)")?
                 .execute(params![uuid(key.uuid()), name, fingerprint, ms(commit.now), tenant])?;
             Ok(Once::New)
         })

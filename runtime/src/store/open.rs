@@ -17,7 +17,7 @@ use crate::model::{ConnectionId, DestinationId, PartnerId, Timestamp, WorkspaceI
 use crate::vault::Vault;
 
 /// All migrations, in order: the schema's version is how many of them were applied.
-pub(super) const MIGRATIONS: [&str; 21] = [
+pub(super) const MIGRATIONS: [&str; 22] = [
     include_str!("migrations/0001_base.sql"),
     include_str!("migrations/0002_logs.sql"),
     include_str!("migrations/0003_tenants.sql"),
@@ -39,6 +39,7 @@ pub(super) const MIGRATIONS: [&str; 21] = [
     include_str!("migrations/0019_seen.sql"),
     include_str!("migrations/0020_bounds.sql"),
     include_str!("migrations/0021_pages.sql"),
+    include_str!("migrations/0022_counted.sql"),
 ];
 
 /// The largest number of prepared statements that a connection keeps: more than there are in this module.
@@ -69,7 +70,8 @@ pub(super) fn lock(dir: &Path) -> Result<(Places, File), StoreError> {
 
 /// The connection that writes.
 pub(super) fn writer(places: &Places) -> Result<Connection, StoreError> {
-    let sql = Connection::open(&places.database)?;
+    let mut sql = Connection::open(&places.database)?;
+    watched(&mut sql, places)?;
     // Until `Checkpoints` takes them over.
     sql.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA foreign_keys = ON;
@@ -77,6 +79,18 @@ pub(super) fn writer(places: &Places) -> Result<Connection, StoreError> {
     )?;
     keeps_statements(&sql)?;
     Ok(sql)
+}
+
+/// Tests count what reading costs.
+#[cfg(test)]
+fn watched(sql: &mut Connection, places: &Places) -> rusqlite::Result<()> {
+    super::tests::counted::watch(sql, &places.database)
+}
+
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, reason = "as in tests")]
+fn watched(_: &mut Connection, _: &Places) -> rusqlite::Result<()> {
+    Ok(())
 }
 
 /// Statements are prepared once. Without this guarantee SQLite does it anew whenever a value is bound to a comparison by which
@@ -97,7 +111,8 @@ pub(super) fn beside(places: &Places) -> Result<Connection, StoreError> {
 /// A connection that reads beside the writer.
 pub(super) fn reader(places: &Places) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let sql = Connection::open_with_flags(&places.database, flags)?;
+    let mut sql = Connection::open_with_flags(&places.database, flags)?;
+    watched(&mut sql, places)?;
     // A host writes nowhere but into its data directory, so not into the system's folder for such files either.
     sql.execute_batch("PRAGMA temp_store = MEMORY;")?;
     keeps_statements(&sql)?;

@@ -1,28 +1,25 @@
 //! What ingest and delivery need to know of the control plane, in memory.
 //!
-//! A change marks the snapshot as old; the next one who asks makes a new one. So many changes in a row cost one rebuild, and
-//! asking costs a counter and a shared lock otherwise.
+//! Guarantees: a copy of the routes never changes, and looking something up in it takes no lock. New routes share with those
+//! before all that did not change, so that a change costs what it changes: its own rows, and the list of the source that it is on.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use rusqlite::Connection as Sql;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
-use super::error::StoreError;
-use super::{connections, destinations, functions, sources};
+use super::tree::Tree;
 use crate::model::{
-    Connection, ConnectionId, Destination, DestinationId, EventField, FunctionId, FunctionVersion, Manifest, Source,
-    VersionId,
+    Connection, ConnectionId, Destination, DestinationId, EventField, FunctionVersion, Manifest, Source, SourceId,
 };
 
-/// A snapshot of all sources with their connections, and of all destinations.
-#[derive(Debug, Default)]
+/// All sources with their connections, and all destinations, as they are at one moment.
+#[derive(Clone, Debug, Default)]
 pub struct Routes {
-    by_write_key: HashMap<String, Arc<SourceRoute>>,
-    destinations: HashMap<DestinationId, Arc<DestinationRoute>>,
-    connections: HashMap<ConnectionId, ConnectionRoute>,
+    by_write_key: Tree<String, Arc<SourceRoute>>,
+    destinations: Tree<Uuid, Arc<DestinationRoute>>,
+    connections: Tree<Uuid, Arc<ConnectionRoute>>,
 }
 
 /// A source and where its events go.
@@ -31,7 +28,7 @@ pub struct SourceRoute {
     /// The source.
     pub source: Source,
     /// Its connections, in the order in which they were made.
-    pub connections: Vec<ConnectionRoute>,
+    pub connections: Vec<Arc<ConnectionRoute>>,
 }
 
 /// One way out of a source.
@@ -44,7 +41,7 @@ pub struct ConnectionRoute {
 }
 
 /// A destination with what it runs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DestinationRoute {
     /// The destination.
     pub destination: Destination,
@@ -58,6 +55,23 @@ pub struct DestinationRoute {
     pub ordered: Vec<(ConnectionId, EventField)>,
 }
 
+/// What stands in the database by now: for each id, the thing or that there is none any more.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub sources: Vec<(SourceId, Option<Source>)>,
+    /// Without their order, which connections say.
+    pub destinations: Vec<(DestinationId, Option<DestinationRoute>)>,
+    pub connections: Vec<(ConnectionId, Option<Connection>)>,
+}
+
+/// What is known beside the newest routes, to find by it what a change reaches.
+#[derive(Default)]
+pub(super) struct Known {
+    write_keys: HashMap<SourceId, String>,
+    /// The connections that lead to a destination.
+    leading: HashMap<DestinationId, BTreeSet<ConnectionId>>,
+}
+
 impl Routes {
     /// The source with this write key.
     pub fn source(&self, write_key: &str) -> Option<&Arc<SourceRoute>> {
@@ -66,120 +80,157 @@ impl Routes {
 
     /// The destination with this id.
     pub fn destination(&self, id: DestinationId) -> Option<&Arc<DestinationRoute>> {
-        self.destinations.get(&id)
+        self.destinations.get(&id.uuid())
     }
 
     /// The connection with this id.
     pub fn connection(&self, id: ConnectionId) -> Option<&ConnectionRoute> {
-        self.connections.get(&id)
+        self.connections.get(&id.uuid()).map(Arc::as_ref)
     }
 
-    /// All sources, in no order.
-    pub fn sources(&self) -> impl Iterator<Item = &Arc<SourceRoute>> {
-        self.by_write_key.values()
+    /// The destinations that are, or run, something else than in these routes, or are only in one of the two. Costs what they differ.
+    pub fn other_destinations(&self, before: &Self) -> Vec<DestinationId> {
+        let ids = self.destinations.differing(&before.destinations);
+        ids.into_iter().map(DestinationId::from_uuid).collect()
     }
-}
 
-/// The newest snapshot and its version.
-#[derive(Default)]
-pub(super) struct Snapshot {
-    newest: RwLock<(u64, Arc<Routes>)>,
-    rebuilding: Mutex<Versions>,
-}
+    /// The routes after these changes.
+    pub(super) fn after(&self, known: &mut Known, changes: Changes) -> Self {
+        let mut next = self.clone();
+        let mut changed = BTreeMap::<SourceId, BTreeSet<ConnectionId>>::new();
+        let (fresh, reordered) = next.take_connections(known, changes.connections, &mut changed);
+        let remade = next.take_destinations(known, changes.destinations, reordered, &fresh);
+        next.lead(&fresh, remade, &mut changed);
+        next.take_sources(known, changes.sources, changed);
+        next
+    }
 
-/// Versions never change, so they are read once.
-type Versions = HashMap<VersionId, (String, Arc<FunctionVersion>)>;
-
-impl Snapshot {
-    /// The snapshot of at least this version: what `version` says now is what it shows.
-    pub fn get(
-        &self,
-        version: &AtomicU64,
-        read: impl FnOnce(&mut Versions) -> Result<Routes, StoreError>,
-    ) -> Arc<Routes> {
-        let fits = |wanted: u64| {
-            let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-            (newest.0 == wanted).then(|| Arc::clone(&newest.1))
-        };
-        if let Some(routes) = fits(version.load(Ordering::Acquire)) {
-            return routes;
-        }
-        let mut versions = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read before the rows are: a change that comes in between only causes one more rebuild.
-        let wanted = version.load(Ordering::Acquire);
-        if let Some(routes) = fits(wanted) {
-            return routes;
-        }
-        match read(&mut versions) {
-            Ok(routes) => {
-                let routes = Arc::new(routes);
-                *self.newest.write().unwrap_or_else(PoisonError::into_inner) = (wanted, Arc::clone(&routes));
-                routes
+    /// Notes which connections there are: gives those that are new or other ones, and the destinations whose order they change.
+    fn take_connections(
+        &mut self,
+        known: &mut Known,
+        rows: Vec<(ConnectionId, Option<Connection>)>,
+        changed: &mut BTreeMap<SourceId, BTreeSet<ConnectionId>>,
+    ) -> (BTreeMap<ConnectionId, Connection>, BTreeSet<DestinationId>) {
+        let (mut fresh, mut reordered) = (BTreeMap::new(), BTreeSet::new());
+        for (id, row) in rows {
+            let old = self.connection(id).map(|way| way.connection.clone());
+            for one in old.iter().chain(&row) {
+                changed.entry(one.source).or_default().insert(id);
+                if one.ordered_by.is_some() {
+                    reordered.insert(one.destination);
+                }
             }
-            Err(error) => {
-                tracing::error!(%error, "the routes cannot be read: they stay as they were");
-                Arc::clone(&self.newest.read().unwrap_or_else(PoisonError::into_inner).1)
+            match row {
+                Some(row) => {
+                    known.leading.entry(row.destination).or_default().insert(id);
+                    fresh.insert(id, row);
+                }
+                None => {
+                    self.connections.remove(&id.uuid());
+                    if let Some(leading) = old.and_then(|old| known.leading.get_mut(&old.destination)) {
+                        leading.remove(&id);
+                    }
+                }
+            }
+        }
+        (fresh, reordered)
+    }
+
+    /// Puts the destinations that are other ones, and those whose order is, and gives the connections that lead to them.
+    fn take_destinations(
+        &mut self,
+        known: &mut Known,
+        rows: Vec<(DestinationId, Option<DestinationRoute>)>,
+        reordered: BTreeSet<DestinationId>,
+        fresh: &BTreeMap<ConnectionId, Connection>,
+    ) -> BTreeSet<ConnectionId> {
+        let as_before = |id: DestinationId| (id, self.destination(id).map(|route| DestinationRoute::clone(route)));
+        let mut remade: BTreeMap<_, _> = reordered.into_iter().map(as_before).collect();
+        remade.extend(rows);
+        let mut led = BTreeSet::new();
+        for (id, route) in remade {
+            let Some(route) = route else {
+                self.destinations.remove(&id.uuid());
+                led.extend(known.leading.remove(&id).into_iter().flatten());
+                continue;
+            };
+            let leading = known.leading.get(&id).into_iter().flatten().copied();
+            let field = |id: ConnectionId| {
+                let connection = fresh.get(&id).or_else(|| Some(&self.connection(id)?.connection))?;
+                Some((id, connection.ordered_by.clone()?))
+            };
+            let ordered = leading.clone().filter_map(field).collect();
+            led.extend(leading);
+            self.destinations.insert(id.uuid(), Arc::new(DestinationRoute { ordered, ..route }));
+        }
+        led
+    }
+
+    /// Has connections lead to their destinations: those that are new or other ones, and those whose destination is.
+    fn lead(
+        &mut self,
+        fresh: &BTreeMap<ConnectionId, Connection>,
+        remade: BTreeSet<ConnectionId>,
+        changed: &mut BTreeMap<SourceId, BTreeSet<ConnectionId>>,
+    ) {
+        let ids: BTreeSet<ConnectionId> = fresh.keys().copied().chain(remade).collect();
+        for id in ids {
+            let known = fresh.get(&id).or_else(|| Some(&self.connection(id)?.connection)).cloned();
+            let Some(connection) = known else { continue };
+            changed.entry(connection.source).or_default().insert(id);
+            match self.destination(connection.destination).cloned() {
+                Some(destination) => {
+                    self.connections.insert(id.uuid(), Arc::new(ConnectionRoute { connection, destination }));
+                }
+                None => self.connections.remove(&id.uuid()),
             }
         }
     }
-}
 
-/// Reads everything.
-pub(super) fn read(sql: &Sql, versions: &mut Versions) -> Result<Routes, StoreError> {
-    let snapshot = sql.unchecked_transaction()?;
-    let current = functions::current(&snapshot)?;
-    let mut routes = Routes::default();
-    let connections = connections::all(&snapshot)?;
-    let mut ordered: HashMap<_, Vec<(ConnectionId, EventField)>> = HashMap::new();
-    for connection in &connections {
-        if let Some(field) = &connection.ordered_by {
-            ordered.entry(connection.destination).or_default().push((connection.id, field.clone()));
+    /// Puts the sources that are other ones, and those of which a connection is.
+    fn take_sources(
+        &mut self,
+        known: &mut Known,
+        rows: Vec<(SourceId, Option<Source>)>,
+        mut changed: BTreeMap<SourceId, BTreeSet<ConnectionId>>,
+    ) {
+        let mut rows: BTreeMap<_, _> = rows.into_iter().collect();
+        for id in rows.keys() {
+            changed.entry(*id).or_default();
+        }
+        for (id, others) in changed {
+            let old = known.write_keys.get(&id).and_then(|key| self.by_write_key.get(key)).cloned();
+            let source = match rows.remove(&id) {
+                Some(Some(source)) => source,
+                Some(None) => {
+                    known.write_keys.remove(&id).into_iter().for_each(|key| self.by_write_key.remove(&key));
+                    continue;
+                }
+                None => match &old {
+                    Some(old) => old.source.clone(),
+                    None => continue,
+                },
+            };
+            let staying =
+                old.iter().flat_map(|old| &old.connections).filter(|way| !others.contains(&way.connection.id));
+            let coming = others.iter().filter_map(|id| self.connections.get(&id.uuid()));
+            let mut connections: Vec<_> = staying.chain(coming).cloned().collect();
+            // As they were made. Nearly all are in order already, which sorting makes use of.
+            connections.sort_by_key(|way| way.connection.id);
+            known.write_keys.insert(id, source.write_key.clone());
+            self.by_write_key.insert(source.write_key.clone(), Arc::new(SourceRoute { source, connections }));
         }
     }
-    for destination in destinations::all(&snapshot)? {
-        let ordered = ordered.remove(&destination.id).unwrap_or_default();
-        let route = destination_route(&snapshot, versions, &current, destination)?;
-        routes.destinations.insert(route.destination.id, Arc::new(DestinationRoute { ordered, ..route }));
-    }
-    let mut outgoing: HashMap<_, Vec<ConnectionRoute>> = HashMap::new();
-    for connection in connections {
-        if let Some(destination) = routes.destinations.get(&connection.destination) {
-            let destination = Arc::clone(destination);
-            let way = ConnectionRoute { connection, destination };
-            routes.connections.insert(way.connection.id, way.clone());
-            outgoing.entry(way.connection.source).or_default().push(way);
-        }
-    }
-    for source in sources::all(&snapshot)? {
-        let connections = outgoing.remove(&source.id).unwrap_or_default();
-        routes.by_write_key.insert(source.write_key.clone(), Arc::new(SourceRoute { source, connections }));
-    }
-    Ok(routes)
-}
-
-fn destination_route(
-    sql: &Sql,
-    versions: &mut Versions,
-    current: &HashMap<FunctionId, VersionId>,
-    destination: Destination,
-) -> Result<DestinationRoute, StoreError> {
-    let damaged =
-        |why: &str| StoreError::Damaged { what: "destination", id: destination.id.to_string(), why: why.to_owned() };
-    let wanted = destination.pinned.or(destination.held).or_else(|| current.get(&destination.function).copied());
-    let wanted = wanted.ok_or_else(|| damaged("its function is not stored"))?;
-    let (function_name, version) = match versions.get(&wanted) {
-        Some(known) => known.clone(),
-        None => {
-            let (name, version) =
-                functions::version(sql, wanted)?.ok_or_else(|| damaged("its function version is not stored"))?;
-            versions.entry(wanted).or_insert((name, Arc::new(version))).clone()
-        }
-    };
-    let settings_json = given(&destination.settings, &version.manifest).into();
-    Ok(DestinationRoute { destination, settings_json, function_name, version, ordered: Vec::new() })
 }
 
 impl DestinationRoute {
+    /// A destination on a version of the function of this name; its order is not known yet.
+    pub(super) fn new(destination: Destination, function_name: String, version: Arc<FunctionVersion>) -> Self {
+        let settings_json = given(&destination.settings, &version.manifest).into();
+        Self { destination, settings_json, function_name, version, ordered: Vec::new() }
+    }
+
     /// The same destination as it would be on another version: with its settings, and that version's defaults.
     #[must_use]
     pub fn at(&self, version: &Arc<FunctionVersion>) -> Self {

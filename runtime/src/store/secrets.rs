@@ -158,48 +158,69 @@ type SecretSettings = HashMap<[u8; 16], Vec<(String, bool)>>;
 /// A destination as it is stored: whose, with which settings, and the version that it runs.
 type Stored = (DestinationId, WorkspaceId, Map<String, Value>, [u8; 16]);
 
-/// Which destinations are looked at; all, if nothing says which.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Of {
+/// Which destinations are looked at.
+#[derive(Clone, Copy)]
+pub(super) enum Of {
+    /// All.
+    Everything,
     /// Those of this function.
-    pub(super) function: Option<FunctionId>,
-    /// This one.
-    pub(super) destination: Option<DestinationId>,
+    Function(FunctionId),
+    /// This one, of this function.
+    Destination(FunctionId, DestinationId),
 }
 
-/// The secret settings of every version that has some, and whether it reads them itself. Each manifest is read once, however many
-/// destinations run it.
+impl Of {
+    fn function(self) -> Option<FunctionId> {
+        match self {
+            Self::Everything => None,
+            Self::Function(function) | Self::Destination(function, _) => Some(function),
+        }
+    }
+}
+
+/// The secret settings of every version that has some, and whether it reads them itself; of one function's or of all. Each manifest is
+/// read once, however many destinations run it.
 fn secret_settings(sql: &Connection, function: Option<FunctionId>) -> rusqlite::Result<SecretSettings> {
-    sql.prepare_cached(
-        "SELECT id, manifest FROM function_versions WHERE manifest LIKE '%\"secret\":true%' AND (?1 IS NULL OR function = ?1)",
-    )?
-    .query_map([function.map(|function| uuid(function.uuid()))], |row| {
+    let some = "SELECT id, manifest FROM function_versions WHERE manifest LIKE '%\"secret\":true%'";
+    let read = |row: &Row<'_>| {
         let manifest: Manifest = json(row, 1)?;
         let secret = manifest.settings.into_iter().filter(|(_, setting)| setting.secret);
         Ok((row.get(0)?, secret.map(|(name, setting)| (name, setting.reveal)).collect()))
-    })?
-    .collect()
+    };
+    match function {
+        None => sql.prepare_cached(some)?.query_map([], read)?.collect(),
+        Some(function) => sql
+            .prepare_cached(&format!("{some} AND function = ?1"))?
+            .query_map([uuid(function.uuid())], read)?
+            .collect(),
+    }
+}
+
+/// Destinations with plain settings. Statements of their own, so that each finds its rows by an index.
+fn with_settings(sql: &Connection, of: Of) -> rusqlite::Result<Vec<Stored>> {
+    const SOME: &str = "SELECT d.id, d.workspace, d.settings, coalesce(d.pinned, d.held, f.current)
+        FROM destinations d CROSS JOIN functions f ON f.id = d.function WHERE d.settings <> '{}'";
+    let read = |row: &Row<'_>| {
+        let ids = (id(row, 0, DestinationId::from_uuid)?, id(row, 1, WorkspaceId::from_uuid)?);
+        Ok((ids.0, ids.1, json(row, 2)?, row.get(3)?))
+    };
+    let (and, id) = match of {
+        Of::Everything => return sql.prepare_cached(SOME)?.query_map([], read)?.collect(),
+        Of::Function(function) => ("d.function", function.uuid()),
+        Of::Destination(_, destination) => ("d.id", destination.uuid()),
+    };
+    sql.prepare_cached(&format!("{SOME} AND {and} = ?1"))?.query_map([uuid(id)], read)?.collect()
 }
 
 /// Seals plain settings that the version that runs calls secrets, and says how many. `revealed` says whether the function may go on to
 /// read one, by whether that version asks to.
 fn seal(sql: &Connection, vault: &Vault, of: Of, revealed: fn(bool) -> bool) -> Result<u64, StoreError> {
-    let secret = secret_settings(sql, of.function)?;
-    if secret.is_empty() {
-        return Ok(0);
-    }
-    let (function, one) = (of.function.map(|id| uuid(id.uuid())), of.destination.map(|id| uuid(id.uuid())));
-    let plain: Vec<Stored> = sql
-        .prepare_cached(
-            "SELECT d.id, d.workspace, d.settings, coalesce(d.pinned, d.held, f.current) FROM destinations d
-             JOIN functions f ON f.id = d.function
-             WHERE d.settings <> '{}' AND (?1 IS NULL OR d.function = ?1) AND (?2 IS NULL OR d.id = ?2)",
-        )?
-        .query_map(params![function, one], |row| {
-            let ids = (id(row, 0, DestinationId::from_uuid)?, id(row, 1, WorkspaceId::from_uuid)?);
-            Ok((ids.0, ids.1, json(row, 2)?, row.get(3)?))
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+    let plain = with_settings(sql, of)?;
+    // Most have none, or their function knows no secrets.
+    let secret = match plain.is_empty() {
+        true => return Ok(0),
+        false => secret_settings(sql, of.function())?,
+    };
     let mut sealed = 0;
     for (destination, workspace, mut settings, version) in plain {
         let before = settings.len();
@@ -227,7 +248,7 @@ pub(super) fn seal_plain(sql: &mut Connection, vault: &Vault) -> Result<(), Stor
     // Freed space would keep what was there.
     sql.pragma_update(None, "secure_delete", true)?;
     let step = sql.transaction()?;
-    let sealed = seal(&step, vault, Of::default(), |reveal| reveal)?;
+    let sealed = seal(&step, vault, Of::Everything, |reveal| reveal)?;
     step.commit()?;
     if sealed > 0 {
         // The log holds the pages as they were.

@@ -7,6 +7,7 @@ use super::audit::{self, Owner};
 use super::control::{self, changed, not_found, unique};
 use super::error::StoreError;
 use super::rows::{id, ms, time, uuid};
+use super::snapshot::Thing;
 use super::types::{Page, Paged, SourcePatch};
 use super::work::Commit;
 use crate::model::{Actor, ConnectionId, FilterReason, Source, SourceId, WorkspaceId};
@@ -28,6 +29,13 @@ fn from(row: &Row<'_>) -> rusqlite::Result<Source> {
 
 pub(super) fn all(sql: &Connection) -> rusqlite::Result<Vec<Source>> {
     sql.prepare_cached(&format!("SELECT {COLUMNS} FROM sources"))?.query_map([], from)?.collect()
+}
+
+/// A source, whoever's it is.
+pub(super) fn any(sql: &Connection, source: SourceId) -> rusqlite::Result<Option<Source>> {
+    sql.prepare_cached(&format!("SELECT {COLUMNS} FROM sources WHERE id = ?1"))?
+        .query_row([uuid(source.uuid())], from)
+        .optional()
 }
 
 pub(super) fn get(sql: &Connection, actor: &Actor, source: SourceId) -> Result<Source, StoreError> {
@@ -65,7 +73,7 @@ pub(super) fn create(commit: &mut Commit<'_>, actor: &Actor, name: String) -> Re
         ])
         .map_err(|error| unique(error, "source", &source.name))?;
     audit::write(commit, actor, Owner::Workspace(source.workspace), "source.create", source.id, None, Some(&source))?;
-    changed(commit);
+    changed(commit, Thing::Source(source.id));
     Ok(source)
 }
 
@@ -85,7 +93,7 @@ pub(super) fn update(
         .execute(params![uuid(actor.workspace.uuid()), uuid(id.uuid()), source.name, source.enabled])
         .map_err(|error| unique(error, "source", &source.name))?;
     audit::write(commit, actor, Owner::Workspace(source.workspace), "source.update", id, Some(&before), Some(&source))?;
-    changed(commit);
+    changed(commit, Thing::Source(id));
     Ok(source)
 }
 
@@ -105,6 +113,6 @@ pub(super) fn delete(commit: &mut Commit<'_>, actor: &Actor, source: SourceId) -
         .prepare_cached("DELETE FROM sources WHERE workspace = ?1 AND id = ?2")?
         .execute([uuid(actor.workspace.uuid()), uuid(source.uuid())])?;
     audit::write(commit, actor, Owner::Workspace(before.workspace), "source.delete", source, Some(&before), None)?;
-    changed(commit);
+    changed(commit, Thing::Source(source));
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::control::{self, not_found, unique};
 use super::error::StoreError;
 use super::rows::{ms, time, uuid};
 use super::types::{Page, Paged};
-use super::work::{Commit, Memory};
+use super::work::Commit;
 use crate::model::{Actor, PartnerId, Role, Tenant, Timestamp, WorkspaceId};
 
 /// The id of a kind of tenant.
@@ -154,18 +154,10 @@ pub(super) fn create<I: TenantId>(
         .execute(params![uuid(tenant.id.uuid()), tenant.name, ms(tenant.created_at)])
         .map_err(|error| unique(error, I::KIND, &tenant.name))?;
     audit::write(commit, actor, owner(tenant.id), I::ACTIONS[0], tenant.id, None, Some(&tenant))?;
-    remember(commit.memory, commit.sql)?;
-    Ok(tenant)
-}
-
-/// The writer knows the workspaces that there are.
-fn remember(memory: &mut Memory, sql: &Connection) -> rusqlite::Result<()> {
-    let mut find = sql.prepare_cached("SELECT id FROM workspaces")?;
-    let mut rows = find.query([])?;
-    while let Some(row) = rows.next()? {
-        memory.workspaces.insert(WorkspaceId::from_uuid(Uuid::from_bytes(row.get(0)?)));
+    if let Owner::Workspace(workspace) = owner(tenant.id) {
+        commit.memory.workspaces.insert(workspace);
     }
-    Ok(())
+    Ok(tenant)
 }
 
 pub(super) fn rename<I: TenantId>(

@@ -6,7 +6,7 @@
 //! mistake fails, it stops for good: after a failed fsync nobody knows what the disk holds, and only reading it anew can tell. The one
 //! exception is a write that finds no room: it changes nothing, so the commit is taken back, and whoever waits is told.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use super::prune::Pruner;
 use super::queue::{Queue, Taken};
 use super::sealing::Sealing;
 use super::settle;
+use super::snapshot::Touched;
 use super::suppressions::Suppressed;
 use super::syncs::Syncs;
 use super::types::{Places, StoreConfig};
@@ -43,8 +44,8 @@ pub(super) struct Shared {
     pub cache: Cache,
     /// Woken when a replay was made, paused, resumed or cancelled.
     pub replays_changed: tokio::sync::Notify,
-    /// Grows with every change that routes show.
-    pub routes_version: AtomicU64,
+    /// What changed of what routes show.
+    pub touched: Touched,
     pub clock: Clock,
     pub metrics: StoreMetrics,
     pub disk: Disk,

@@ -77,6 +77,39 @@ async fn a_tool_writes_changes_deploys_and_restores_a_function_as_on_the_host_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn changes_of_one_function_at_the_same_moment_are_all_made_one_upon_the_other() {
+    // Several builds beside each other, whatever else the machine does.
+    let apis = Apis::start(&[("TIDEGATE__CONTROL__UPLOAD_DEADLINE_S", "600")]).await;
+    let made = function(&make(&apis, &apis.token, &to_make()).await);
+    let at = format!("/functions/{}", made["id"].as_str().unwrap());
+    let code = CODE.replace("onTrack", "onIdentify");
+    let changes = [
+        json!({ "code": code }),
+        json!({"description": "Another text"}),
+        json!({"logoUrl": "https://example.com/logo.svg"}),
+        json!({"settings": [{"name": "region", "type": "STRING"}, {"name": "apiKey", "type": "STRING", "sensitive": true}]}),
+    ];
+    let change = async |body: &Value| loop {
+        let answer = call(&apis, &apis.token, &[], "PATCH", &at, body).await;
+        // One upload of a partner is built at a time; whoever has waited too long for that is told to come again.
+        if answer.status != 503 {
+            break answer;
+        }
+    };
+    let (one, two, three, four) =
+        tokio::join!(change(&changes[0]), change(&changes[1]), change(&changes[2]), change(&changes[3]));
+    for answer in [one, two, three, four] {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let shown = function(&call(&apis, &apis.token, &[], "GET", &at, &Value::Null).await);
+    assert_eq!((&shown["code"], &shown["description"]), (&json!(code), &json!("Another text")), "{shown}");
+    assert_eq!(shown["logoUrl"], "https://example.com/logo.svg", "{shown}");
+    assert_eq!(shown["settings"].as_array().map(Vec::len), Some(2), "{shown}");
+    let versions = call(&apis, &apis.token, &[], "GET", &format!("{at}/versions"), &Value::Null).await.json();
+    assert_eq!(versions["data"]["versions"].as_array().map(Vec::len), Some(5), "{versions}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_tool_is_refused_has_the_form_that_it_knows_whoever_refuses_it() {
     let apis = Apis::start(&[]).await;
     let token = apis.token.clone();

@@ -32,6 +32,9 @@ use crate::store::Page;
 /// The only kind of function that there is here.
 const DESTINATION: &str = "DESTINATION";
 
+/// How often a change begins anew because others changed the function at the same moment. Each time, one of those others was done.
+const TRIES: usize = 16;
+
 /// A new function's file.
 const FILE: &str = "handler.js";
 
@@ -51,7 +54,7 @@ struct ToMake {
 }
 
 /// What a tool changes; what is absent stays.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ToChange {
     code: Option<String>,
@@ -62,7 +65,7 @@ struct ToChange {
 }
 
 /// One thing that a customer configures.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SettingShape {
     name: String,
@@ -152,13 +155,32 @@ async fn change(
     Body(asked): Body<ToChange>,
 ) -> Answer<Value> {
     let function = find(&state, &actor, &function).await?;
-    let (count, newest) = newest(&state, &actor, &function).await?;
-    if let Some(name) = asked.display_name.filter(|name| *name != function.name) {
+    if let Some(name) = asked.display_name.as_ref().filter(|name| **name != function.name) {
         let shown: String = name.chars().take(80).collect();
         let detail = format!("`displayName` is `{shown}`: a function keeps its name, `{}`", function.name);
         return Err(Problem::unprocessable("invalid_name", detail));
     }
-    let script = state.store.script(&actor, function.id, newest.id).await?.ok_or_else(|| {
+    for _ in 1..TRIES {
+        match changed(&state, &actor, &function, asked.clone()).await {
+            Err(problem) if problem.code() == "version_taken" => {}
+            done => return done,
+        }
+    }
+    changed(&state, &actor, &function, asked).await
+}
+
+/// Makes a new version of the newest one with what is changed. Whoever does so at the same moment finds the same free number, which
+/// only one of them gets.
+async fn changed(state: &ApiState, actor: &Actor, function: &Function, asked: ToChange) -> Answer<Value> {
+    let (newest, number) = loop {
+        let (count, before) = newest(state, actor, function).await?;
+        let number = numbers::free(state, actor, function, count).await?;
+        // One that came in between has a number before this one, and is to be changed in place of the one that was read.
+        if newest(state, actor, function).await?.0 == count {
+            break (before, number);
+        }
+    };
+    let script = state.store.script(actor, function.id, newest.id).await?.ok_or_else(|| {
         let detail = format!(
             "the newest version of `{}` came as a component, so there is no code here to change: push it with \
              `tidegate function push`",
@@ -167,11 +189,11 @@ async fn change(
         Problem::unprocessable("invalid_source", detail)
     })?;
     let mut manifest = newest.manifest;
-    manifest.version = numbers::free(&state, &actor, &function, count).await?;
+    manifest.version = number;
     describe(&mut manifest, asked.settings, asked.description, asked.logo_url)?;
     let ScriptText { file, text } = script;
-    build(&state, &actor, &manifest, file, asked.code.unwrap_or(text)).await?;
-    data(json!({"function": shape(&state, &actor, &function).await?}))
+    build(state, actor, &manifest, file, asked.code.unwrap_or(text)).await?;
+    data(json!({"function": shape(state, actor, function).await?}))
 }
 
 /// Versions stay while deliveries name them, so nothing is deleted here.

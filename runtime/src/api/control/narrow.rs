@@ -138,6 +138,7 @@ fn narrow_parameter(path: &str, parameter: &mut Value, most_events_per_s: u32) {
     let words = path.split('/').collect::<Vec<_>>();
     match (name.as_str(), &words[..]) {
         ("after", ["", "api", "v1", "functions", _, "versions"]) => put(schema, "pattern", id("fnv_")),
+        ("after", ["", "api", "v1", "functions", _, "invitations"]) => put(schema, "pattern", id("inv_")),
         ("after", ["", "api", "v1", "functions"]) => put(schema, "pattern", id("fn_")),
         ("after", ["", "api", "v1", first]) => {
             let form = CURSORS.iter().find(|(list, _)| list == first);

@@ -116,7 +116,9 @@ async fn destroy(
 ) -> Result<Json<DestroyedView>, Problem> {
     let found = state.store.find_tenant::<WorkspaceId>(&actor, &key).await?;
     if destruction.confirm != found.name {
-        let detail = format!("`confirm` is not the name of this workspace, `{}`: nothing was destroyed", found.name);
+        let given: String = destruction.confirm.chars().take(100).collect();
+        let detail =
+            format!("`confirm` is `{given}`, and this workspace's name is `{}`: nothing was destroyed", found.name);
         return Err(Problem::new(StatusCode::CONFLICT, "not_confirmed", detail));
     }
     // On a task of its own: who hangs up must not leave half a workspace.

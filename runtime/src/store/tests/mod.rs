@@ -1,11 +1,13 @@
 //! The conformance suite: what every store must do, seen from outside.
 
 mod control;
+pub(super) mod counted;
 mod faults;
 mod model;
 mod order;
 mod pages;
 mod power;
+mod routes;
 mod secrets;
 mod steps;
 
