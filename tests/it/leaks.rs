@@ -367,7 +367,7 @@ async fn no_secret_is_in_anything_that_the_host_writes_or_serves() {
 const CUT: &str = r#"
 async function onTrack(event, settings) {
   const { pad, how } = event.properties;
-  const text = (length) => 'm'.repeat(length - pad) + settings.shown;
+  const text = (length) => 'm'.repeat(Math.max(3, length - pad)) + settings.shown;
   if (how === 'log') return console.log(text(16384));
   if (how === 'url') return fetch('https://x.example:0/' + text(200 - 'https://x.example:0/'.length));
   if (how === 'method') return fetch('https://x.example/', { method: text(32) });
