@@ -87,7 +87,7 @@ mod tests {
         Exchange {
             method: "POST".into(),
             url: "https://api.example.com/".into(),
-            headers: Vec::new(),
+            headers: std::sync::Arc::default(),
             body: Bytes::new(),
             status,
             retry_after_secs,

@@ -14,7 +14,7 @@ use http::{
     header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
 
-use super::{EgressError, ResponseCaps};
+use super::{EgressError, ResponseCaps, send::Sender};
 
 /// Fields that speak about the connection and not about the response.
 const CONNECTION_FIELDS: [HeaderName; 7] = [
@@ -55,7 +55,7 @@ impl Coding {
 
 /// Checks a response's head and makes the guest's header list from it.
 pub fn head(
-    from: &str,
+    from: Sender<'_>,
     version: Version,
     headers: &HeaderMap,
     coding: Coding,
@@ -78,7 +78,7 @@ pub fn head(
 }
 
 /// Two ways to tell where a body ends are a way to smuggle another response (RFC 9112, section 6.3).
-fn framing(from: &str, version: Version, headers: &HeaderMap) -> Result<(), EgressError> {
+fn framing(from: Sender<'_>, version: Version, headers: &HeaderMap) -> Result<(), EgressError> {
     let broken = |reason: &str| Err(EgressError::Protocol(format!("`{from}` broke the protocol: {reason}")));
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(encoding) = encodings.next() {
@@ -98,13 +98,13 @@ fn framing(from: &str, version: Version, headers: &HeaderMap) -> Result<(), Egre
     Ok(())
 }
 
-pub(super) fn too_large(from: &str, what: &str, has: u64, most: u64) -> EgressError {
+pub(super) fn too_large(from: Sender<'_>, what: &str, has: u64, most: u64) -> EgressError {
     EgressError::TooLarge(format!("the response of `{from}` has {has} or more {what}; {most} is the most"))
 }
 
 /// Takes a body piece by piece.
 pub struct Collector<'a> {
-    from: &'a str,
+    from: Sender<'a>,
     cap: u64,
     state: State,
 }
@@ -122,7 +122,7 @@ enum State {
 
 impl<'a> Collector<'a> {
     /// Collects up to `cap` bytes after decompression.
-    pub fn new(from: &'a str, coding: Coding, cap: u64) -> Self {
+    pub fn new(from: Sender<'a>, coding: Coding, cap: u64) -> Self {
         Self { from, cap, state: State::Empty(coding) }
     }
 

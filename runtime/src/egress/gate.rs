@@ -30,7 +30,7 @@ use super::{
     reach::Reach,
     resolve::Resolver,
     secrets::Secrets,
-    send::{Failed, WireRequest, exchange, receive, wire},
+    send::{Failed, Sender, WireRequest, exchange, receive, wire},
     tls,
     verdict::{Denial, Rule, Verdict},
 };
@@ -98,7 +98,7 @@ impl Gate {
         caps: ResponseCaps,
     ) -> Result<InboundResponse, EgressError> {
         let phase = Phase::default();
-        let from = request.origin.to_string();
+        let from = request.origin.clone();
         // A timer lets its future begin even when the time is up already; a request must not.
         if deadline <= Instant::now() {
             return Err(EgressError::Timeout(format!("the time was up before the request to `{from}` began")));
@@ -137,7 +137,7 @@ impl Gate {
         request: PermittedRequest,
         deadline: Instant,
         caps: ResponseCaps,
-        from: &str,
+        from: Sender<'_>,
         phase: &Phase,
     ) -> Result<InboundResponse, EgressError> {
         let origin = request.origin.clone();
@@ -156,20 +156,23 @@ impl Gate {
             }
         }
         phase.next(1);
-        let (address, connection) = self.dialer.dial(&key.origin, &addresses, &self.reach, deadline, &caps).await?;
-        key.address = address;
-        self.first(connection, request, key, from, phase).await
+        // Apart: few requests open a connection, and all of them would carry the room for it.
+        Box::pin(self.first(request, key, &addresses, deadline, from, phase)).await
     }
 
     /// The first exchange on a fresh connection. It is not tried again.
     async fn first(
         &self,
-        mut connection: Connection,
         request: WireRequest,
-        key: Key,
-        from: &str,
+        mut key: Key,
+        addresses: &[SocketAddr],
+        deadline: Instant,
+        from: Sender<'_>,
         phase: &Phase,
     ) -> Result<InboundResponse, EgressError> {
+        let dialled = self.dialer.dial(&key.origin, addresses, &self.reach, deadline, &key.caps);
+        let (address, mut connection) = dialled.await?;
+        key.address = address;
         phase.next(2);
         match exchange(&mut connection, request, from, &key.caps).await {
             Ok(response) => self.finish(connection, response, key, from, phase).await,
@@ -185,7 +188,7 @@ impl Gate {
         mut connection: Connection,
         response: http::Response<hyper::body::Incoming>,
         key: Key,
-        from: &str,
+        from: Sender<'_>,
         phase: &Phase,
     ) -> Result<InboundResponse, EgressError> {
         phase.next(3);

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -20,7 +21,7 @@ pub struct OutboundRequest {
     /// The absolute URL.
     pub url: String,
     /// Header fields in the order in which they are sent.
-    pub headers: Vec<(String, String)>,
+    pub headers: Arc<[(String, String)]>,
     /// The body; empty for none.
     pub body: Bytes,
 }

@@ -6,7 +6,7 @@
 //!
 //! Leaves to others: names, addresses and time (`gate`).
 
-use std::{error::Error as _, io};
+use std::{error::Error as _, fmt, io};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, Uri, header::CONTENT_LENGTH};
@@ -19,6 +19,9 @@ use super::{
     connection::Connection,
     permit::PermittedRequest,
 };
+
+/// Who sent a response, as messages name them. Written out only if there is something to say.
+pub type Sender<'a> = &'a (dyn fmt::Display + Sync);
 
 /// A request as it goes on the wire.
 pub type WireRequest = Request<Full<Bytes>>;
@@ -49,7 +52,7 @@ pub enum Failed {
 pub async fn exchange(
     connection: &mut Connection,
     request: WireRequest,
-    from: &str,
+    from: Sender<'_>,
     caps: &ResponseCaps,
 ) -> Result<Response<Incoming>, Failed> {
     let mut failed = match connection.exchange(request, caps).await {
@@ -66,7 +69,7 @@ pub async fn exchange(
 pub async fn receive(
     connection: &mut Connection,
     response: Response<Incoming>,
-    from: &str,
+    from: Sender<'_>,
     caps: &ResponseCaps,
 ) -> Result<InboundResponse, EgressError> {
     let (parts, mut body) = response.into_parts();
@@ -92,7 +95,7 @@ pub async fn receive(
     Ok(InboundResponse { status, headers, body: collector.finish()? })
 }
 
-fn explain(from: &str, error: &hyper::Error, connection: &Connection) -> EgressError {
+fn explain(from: Sender<'_>, error: &hyper::Error, connection: &Connection) -> EgressError {
     if let Some(spent) = connection.meter().spent() {
         return EgressError::TooLarge(format!("`{from}` was cut off: {spent}"));
     }

@@ -1,5 +1,6 @@
 //! What one invocation did, whatever its ending.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,7 +31,7 @@ pub struct Exchange {
     /// The URL as the guest gave it.
     pub url: String,
     /// Header fields as the guest gave them, names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub headers: Arc<[(String, String)]>,
     /// The request's body.
     pub body: Bytes,
     /// The response's status, if there was a response.

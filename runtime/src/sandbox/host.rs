@@ -90,8 +90,9 @@ impl Run {
     fn outbound(&mut self, request: http::Request) -> Result<OutboundRequest, LimitHit> {
         let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len() + 2 * WORD).sum();
         self.budget.host_call(request.method.len() + request.url.len() + headers + request.body.len())?;
-        let http::Request { method, url, headers, body } = request;
-        Ok(OutboundRequest { method, url, headers, body: body.into() })
+        let http::Request { method, url, mut headers, body } = request;
+        headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+        Ok(OutboundRequest { method, url, headers: headers.into(), body: body.into() })
     }
 
     fn inbound(&mut self, record: usize, sent: Sent) -> Result<Result<http::Response, http::Error>, LimitHit> {

@@ -244,7 +244,8 @@ impl Requests {
     ) -> impl Future<Output = Sent> + Send + 'static {
         let began = Instant::now();
         let stopped = move |error| Sent { result: Err(error), held: Held::default(), began, took: began.elapsed() };
-        self.beside(sending, stopped)
+        // In a place of its own: what is wrapped and handed to a task is copied at each step.
+        self.beside(Box::pin(sending), stopped)
     }
 
     pub(super) fn room(&self) -> Room {
@@ -427,15 +428,10 @@ fn bytes_of(headers: &[(String, String)]) -> usize {
 
 /// The gate refuses what is longer than this keeps, and records are for people: they need no more of it.
 fn record(request: &OutboundRequest, outlet: &dyn Outlet) -> Exchange {
-    let mut left = MAX_HEADER_BYTES;
-    let headers = request.headers.iter().take(MAX_HEADERS).map_while(|(name, value)| {
-        left = left.checked_sub(name.len() + value.len())?;
-        Some((name.to_ascii_lowercase(), value.clone()))
-    });
     Exchange {
         method: cut(&request.method, METHOD_BYTES, outlet).to_ascii_uppercase(),
         url: cut(&request.url, MAX_URL_BYTES, outlet),
-        headers: headers.collect(),
+        headers: kept_headers(&request.headers),
         body: Bytes::clone(&request.body),
         status: None,
         retry_after_secs: None,
@@ -446,6 +442,20 @@ fn record(request: &OutboundRequest, outlet: &dyn Outlet) -> Exchange {
         began: Duration::ZERO,
         took: Duration::ZERO,
     }
+}
+
+/// Shared with the request, as nearly all are: within what is kept, and in lower case.
+fn kept_headers(fields: &Arc<[(String, String)]>) -> Arc<[(String, String)]> {
+    let plain = |(name, _): &(String, String)| !name.bytes().any(|byte| byte.is_ascii_uppercase());
+    if fields.len() <= MAX_HEADERS && bytes_of(fields) <= MAX_HEADER_BYTES && fields.iter().all(plain) {
+        return Arc::clone(fields);
+    }
+    let mut left = MAX_HEADER_BYTES;
+    let kept = fields.iter().take(MAX_HEADERS).map_while(|(name, value)| {
+        left = left.checked_sub(name.len() + value.len())?;
+        Some((name.to_ascii_lowercase(), value.clone()))
+    });
+    kept.collect()
 }
 
 fn lock(writing: &Mutex<Writing>) -> MutexGuard<'_, Writing> {
@@ -473,7 +483,10 @@ mod tests {
     fn a_record_keeps_of_a_request_what_the_gate_would_take() {
         let header = |name: &str, bytes: usize| (name.to_owned(), "v".repeat(bytes));
         let ask = |method: &str, url: String, headers: Vec<(String, String)>| {
-            record(&OutboundRequest { method: method.to_owned(), url, headers, body: Bytes::new() }, &*outlet())
+            record(
+                &OutboundRequest { method: method.to_owned(), url, headers: headers.into(), body: Bytes::new() },
+                &*outlet(),
+            )
         };
         let whole = ask("post", "u".repeat(MAX_URL_BYTES), vec![header("A", 1), header("b", 1 << 14)]);
         assert_eq!((&*whole.method, whole.url.len(), whole.headers.len()), ("POST", MAX_URL_BYTES, 2));

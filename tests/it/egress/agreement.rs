@@ -186,7 +186,12 @@ impl World {
     /// Sends, and says whether it went out.
     async fn agrees(&self, url: &str, headers: Vec<(String, String)>) -> Result<bool, TestCaseError> {
         self.seen.lock().expect("a lock").clear();
-        let request = OutboundRequest { method: "GET".into(), url: url.into(), headers, body: Default::default() };
+        let request = OutboundRequest {
+            method: "GET".into(),
+            url: url.into(),
+            headers: headers.into(),
+            body: Default::default(),
+        };
         let ended = self.outlet.send(request, Instant::now() + PATIENT, caps()).await;
         let seen = self.seen.lock().expect("a lock").clone();
         if let Err(refused) = &ended {

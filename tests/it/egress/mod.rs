@@ -37,7 +37,7 @@ fn granted(gate: &Arc<Gate>, origin: &str, scope: &str) -> GrantedGate {
 }
 
 fn request(method: &str, url: &str, body: &'static str) -> OutboundRequest {
-    OutboundRequest { method: method.into(), url: url.into(), headers: Vec::new(), body: body.into() }
+    OutboundRequest { method: method.into(), url: url.into(), headers: Default::default(), body: body.into() }
 }
 
 fn caps() -> ResponseCaps {

@@ -222,7 +222,8 @@ pub fn requests() -> Target {
         let opened = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         let reach =
             Reach::new(&EgressConfig { allow_addresses: vec![opened], ..EgressConfig::default() }).expect("a reach");
-        let request = OutboundRequest { method, url: url.clone(), headers: headers.clone(), body: Default::default() };
+        let request =
+            OutboundRequest { method, url: url.clone(), headers: headers.clone().into(), body: Default::default() };
         if permit(request, &grant, &reach, &Secrets::default()).is_err() {
             return;
         }

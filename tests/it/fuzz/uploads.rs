@@ -66,7 +66,8 @@ pub fn secrets() -> Target {
         let request = OutboundRequest {
             method: "POST".to_owned(),
             url: with_handle(url),
-            headers: vec![("x-key".to_owned(), with_handle(header)), ("authorization".to_owned(), with_handle(header))],
+            headers: [("x-key".to_owned(), with_handle(header)), ("authorization".to_owned(), with_handle(header))]
+                .into(),
             body: with_handle(body).into(),
         };
         // In a header's value there is no other byte, and a server that leaves bytes of a secret out is not seen through.

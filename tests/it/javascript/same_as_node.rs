@@ -37,7 +37,7 @@ fn without_boundary(mut text: String) -> String {
 
 fn shown(request: &Exchange) -> Value {
     let mut headers: Vec<(String, String)> = Vec::new();
-    for (name, value) in &request.headers {
+    for (name, value) in &*request.headers {
         match headers.iter_mut().find(|(known, _)| known == name) {
             Some((_, joined)) => *joined = format!("{joined}, {value}"),
             None => headers.push((name.clone(), value.clone())),

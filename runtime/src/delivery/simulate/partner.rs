@@ -156,7 +156,7 @@ fn reply(ms: u64, cpu_ms: f64, ending: Ending, status: Option<u16>, retry_after_
     let request = Exchange {
         method: String::new(),
         url: String::new(),
-        headers: Vec::new(),
+        headers: std::sync::Arc::default(),
         body: Bytes::new(),
         status,
         retry_after_secs,

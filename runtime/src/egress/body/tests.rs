@@ -15,7 +15,7 @@ fn gzip(data: &[u8]) -> Vec<u8> {
 }
 
 fn collect(coding: Coding, cap: u64, pieces: &[&[u8]]) -> Result<Bytes, EgressError> {
-    let mut collector = Collector::new("https://a.example", coding, cap);
+    let mut collector = Collector::new(&"https://a.example", coding, cap);
     for piece in pieces {
         collector.push(Bytes::copy_from_slice(piece))?;
     }
@@ -33,7 +33,7 @@ fn headers(fields: &[(&str, &str)]) -> HeaderMap {
 
 fn check(fields: &[(&str, &str)], version: Version) -> Result<Vec<(String, String)>, EgressError> {
     let headers = headers(fields);
-    head("https://a.example", version, &headers, Coding::of(&headers), &CAPS)
+    head(&"https://a.example", version, &headers, Coding::of(&headers), &CAPS)
 }
 
 #[test]

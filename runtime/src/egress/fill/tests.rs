@@ -305,7 +305,7 @@ fn a_request_without_handles_is_not_copied() {
     let request = OutboundRequest {
         method: "POST".into(),
         url: "https://a.example/".into(),
-        headers: Vec::new(),
+        headers: Default::default(),
         body: body.clone(),
     };
     let sent = permitted(request, &bench.grant, &bench.reach, &bench.secrets).expect("permitted");

@@ -33,7 +33,7 @@ fn ask(
     let mut headers: Vec<_> = headers.iter().map(own).collect();
     headers.push(("authorization".to_owned(), authorization));
     let url = if path.starts_with('/') { format!("{ORIGIN}{path}") } else { path.to_owned() };
-    let request = OutboundRequest { method: method.into(), url, headers, body: body.to_owned().into() };
+    let request = OutboundRequest { method: method.into(), url, headers: headers.into(), body: body.to_owned().into() };
     permitted(request, &grant, &Reach::default(), &secrets)
 }
 

@@ -67,7 +67,7 @@ impl WasiHttpHooks for Requests {
             Err(error) => return refuse(error),
         };
         let (method, url) = (parts.method.as_str().to_owned(), parts.uri.to_string());
-        let head = OutboundRequest { method, url, headers, body: Bytes::new() };
+        let head = OutboundRequest { method, url, headers: headers.into(), body: Bytes::new() };
         let sending = match self.open(head, collect(body, self.room()), options.and_then(patience)) {
             Ok(sending) => sending,
             Err(used_up) => return Box::new(std::future::ready(Err(Error::InternalError(Some(used_up))))),
