@@ -53,7 +53,7 @@ pub(super) struct Dispatcher {
     pub(super) opened: [u64; 2],
     messages: mpsc::UnboundedReceiver<Message>,
     tell: mpsc::UnboundedSender<Message>,
-    settlements: mpsc::Sender<ToSettle>,
+    settlements: mpsc::Sender<Vec<ToSettle>>,
     /// Where attempts run.
     guests: Handle,
     abandon: CancellationToken,
@@ -294,29 +294,27 @@ impl Dispatcher {
                     all(Settle::RetryAt(attempts.clock.now().plus(BROKEN_OFF)), fates)
                 }),
             };
-            for settlement in settle {
-                // Fails only when the settler has failed, which the dispatcher hears from the settler itself.
-                drop(settlements.send(settlement).await);
-            }
+            // Fails only when the settler has failed, which the dispatcher hears from the settler itself.
+            drop(settlements.send(settle).await);
             drop(tell.send(Message::Ended(ticket, ended)));
         });
     }
 
     async fn settle(&self, items: Vec<Item>, settle: Settle) {
-        for item in items {
-            // As above: whoever has to know hears it from the settler.
-            drop(self.settlements.send(plain(&item.delivery, settle).into()).await);
-        }
+        let settle = items.iter().map(|item| plain(&item.delivery, settle).into()).collect();
+        // As above: whoever has to know hears it from the settler.
+        drop(self.settlements.send(settle).await);
     }
 
     /// Gives deliveries up without an attempt.
     async fn expire(&self, items: Vec<Item>, last: Option<Arc<Failure>>) {
         let tracer = self.attempts.tracer.as_ref();
-        for item in items {
-            let mut dead = ToSettle::unattempted(tracer, &item, Settle::Dead);
+        let dead = items.iter().map(|item| {
+            let mut dead = ToSettle::unattempted(tracer, item, Settle::Dead);
             dead.settlement.instead.clone_from(&last);
-            drop(self.settlements.send(dead).await);
-        }
+            dead
+        });
+        drop(self.settlements.send(dead.collect()).await);
     }
 
     /// Lets attempts end within the grace, then takes the rest back, then gives back what was never started.

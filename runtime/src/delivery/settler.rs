@@ -22,8 +22,8 @@ const GROUP: usize = 250;
 /// What a settlement weighs that brings the record of an attempt along: rows of its own, where others change one byte.
 const RECORDED: usize = 10;
 
-/// Settlements that may wait for the disk before attempts do.
-pub(super) const WAITING: usize = 4_096;
+/// Attempts whose settlements may wait for the disk before further ones do.
+pub(super) const WAITING: usize = 1_024;
 
 /// How long a settlement waits for others. Nobody waits for it, and what a crash repeats grows by this much only; each
 /// commit costs a sync of the disk and writes whole blocks anew.
@@ -50,9 +50,38 @@ impl From<Settlement> for ToSettle {
     }
 }
 
+/// What is to be written down, one after the other, of what comes together.
+struct Incoming {
+    channel: mpsc::Receiver<Vec<ToSettle>>,
+    rest: std::vec::IntoIter<ToSettle>,
+}
+
+impl Incoming {
+    /// What is next, once it is there. Nothing is lost if nobody waits for it any more.
+    async fn next(&mut self) -> Option<ToSettle> {
+        loop {
+            if let Some(next) = self.rest.next() {
+                return Some(next);
+            }
+            self.rest = self.channel.recv().await?.into_iter();
+        }
+    }
+
+    /// What is next, if it is there.
+    fn waits(&mut self) -> Option<ToSettle> {
+        loop {
+            if let Some(next) = self.rest.next() {
+                return Some(next);
+            }
+            self.rest = self.channel.try_recv().ok()?.into_iter();
+        }
+    }
+}
+
 /// Writes until every sender is gone.
-pub(super) async fn run(store: Arc<Store>, mut incoming: mpsc::Receiver<ToSettle>) -> Result<(), StoreError> {
-    while let Some(first) = incoming.recv().await {
+pub(super) async fn run(store: Arc<Store>, incoming: mpsc::Receiver<Vec<ToSettle>>) -> Result<(), StoreError> {
+    let mut incoming = Incoming { channel: incoming, rest: Vec::new().into_iter() };
+    while let Some(first) = incoming.next().await {
         let until = Instant::now() + GATHER;
         let (mut group, mut spans, mut weight) = (Vec::new(), Vec::new(), 0);
         let mut next = Some(first);
@@ -64,10 +93,10 @@ pub(super) async fn run(store: Arc<Store>, mut incoming: mpsc::Receiver<ToSettle
             if weight >= GROUP {
                 break;
             }
-            next = match incoming.try_recv() {
-                Ok(waits) => Some(waits),
+            next = match incoming.waits() {
+                Some(waits) => Some(waits),
                 // Nothing more will come, or not in time.
-                Err(_) => timeout_at(until, incoming.recv()).await.ok().flatten(),
+                None => timeout_at(until, incoming.next()).await.ok().flatten(),
             };
         }
         let settled = store.settle(group).await?;
