@@ -359,6 +359,11 @@ impl Pending {
         self.record
     }
 
+    /// Whether waiting for it takes no time.
+    pub(super) fn has_ended(&self) -> bool {
+        self.task.as_ref().is_none_or(|task| task.is_finished())
+    }
+
     /// Looks whether it has ended; if so, takes what it came to.
     pub(super) fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Waited> {
         let Some(task) = &mut self.task else { return Poll::Ready(Waited::Taken) };
