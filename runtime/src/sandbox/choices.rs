@@ -54,7 +54,9 @@ pub(super) async fn ask(
     let (after, deadline) = deadline(began, invocation);
     let cpu = CpuMeter::default();
     let mut store = store(engine, pool, invocation, deadline, cpu.clone());
-    let called = timeout_at(deadline, cpu.measure(turns, call(&mut store, version, invocation, setting))).await;
+    let beside = store.data().requests.under_way();
+    let guest = beside.carry(call(&mut store, version, invocation, setting));
+    let called = timeout_at(deadline, cpu.measure(turns, guest)).await;
     let (choices, ending) = match called {
         Ok(Ok(choices)) => (Some(choices), Ending::Answered(Vec::new())),
         Ok(Err(error)) => (None, unanswered(&error, store.data())),

@@ -23,7 +23,7 @@ use super::cache::CacheScope;
 use super::cpu::CpuMeter;
 use super::log::LogBook;
 use super::memory::MemoryBudget;
-use super::requests::{Pending, Requests, Sent, Waited};
+use super::requests::{Pending, Requests, Sent};
 use super::wasi::Wasi;
 
 /// The most random bytes in one call, from the contract.
@@ -151,8 +151,8 @@ impl http::Host for Run {
     fn start(&mut self, request: http::Request) -> Result<Result<Resource<Pending>, http::Error>> {
         let request = self.outbound(request)?;
         self.one_more_handle()?;
-        Ok(match self.requests.add(request) {
-            Ok((record, sending)) => Ok(self.table.push(Pending::start(record, self.requests.sent_beside(sending)))?),
+        Ok(match self.requests.start(request) {
+            Ok(pending) => Ok(self.table.push(pending)?),
             Err(used_up) => Err(http::Error::Limit(used_up)),
         })
     }
@@ -167,18 +167,17 @@ impl http::Host for Run {
             let empty = http::Error::InvalidRequest("wait-any: the list is empty".to_owned());
             return Ok(Some((0, Err(empty))));
         }
-        let table = &mut self.table;
-        let ended = poll_fn(|context| {
-            // To look costs nothing, to ask to be woken does: where one has ended the others need not be asked.
-            let one = requests.iter().position(|handle| table.get(handle).is_ok_and(Pending::has_ended));
-            for (position, handle) in (0..).zip(&requests).skip(one.unwrap_or(0)) {
-                let pending = match table.get_mut(handle) {
-                    Ok(pending) => pending,
+        let Self { budget, table, requests: under_way, .. } = self;
+        // Whoever carries the requests on asks again when one has ended.
+        let ended = poll_fn(|_| {
+            if let Err(hit) = budget.time() {
+                return Poll::Ready(Err(hit.into()));
+            }
+            for (position, handle) in requests.iter().enumerate() {
+                match table.get_mut(handle) {
+                    Ok(pending) if under_way.has_ended(pending) => return Poll::Ready(Ok(position)),
+                    Ok(_) => {}
                     Err(error) => return Poll::Ready(Err(Error::from(error))),
-                };
-                let record = pending.record();
-                if let Poll::Ready(waited) = pending.poll_take(context) {
-                    return Poll::Ready(Ok((position, record, waited)));
                 }
             }
             Poll::Pending
@@ -193,18 +192,20 @@ impl http::Host for Run {
                 waited
             }
         };
-        let Some((position, record, waited)) = waited.transpose()? else {
+        let Some(position) = waited.transpose()? else {
             self.budget.time()?;
             return Ok(None);
         };
-        let result = match waited {
-            Waited::Ended(sent) => self.inbound(record, sent)?,
-            Waited::Taken => {
+        let pending = self.table.get_mut(&requests[position])?;
+        let record = pending.record;
+        let result = match self.requests.take(pending) {
+            Some(sent) => self.inbound(record, sent)?,
+            None => {
                 Err(http::Error::InvalidRequest(format!("wait-any: request {position} of the list was taken before")))
             }
-            Waited::Lost => return Err(HostFault("a request's task is gone".to_owned()).into()),
         };
-        Ok(Some((position, result)))
+        // A list has no more entries than a guest can have handles.
+        Ok(Some((position as u32, result)))
     }
 }
 

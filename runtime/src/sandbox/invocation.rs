@@ -74,7 +74,9 @@ pub(super) async fn run(
     let (after, deadline) = deadline(began, &invocation);
     let cpu = CpuMeter::default();
     let mut store = store(engine, pool, &invocation, deadline, cpu.clone());
-    let called = timeout_at(deadline, cpu.measure(turns, call(&mut store, version, &invocation))).await;
+    let beside = store.data().requests.under_way();
+    let guest = beside.carry(call(&mut store, version, &invocation));
+    let called = timeout_at(deadline, cpu.measure(turns, guest)).await;
     let ending = match called {
         Ok(Ok(answers)) => answered(answers, invocation.events.len(), &*invocation.outlet),
         Ok(Err(error)) => unanswered(&error, store.data()),

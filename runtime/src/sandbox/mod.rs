@@ -13,6 +13,7 @@
 //! means (`delivery`). Knows no database, no tenant, no retry.
 
 mod bare;
+mod beside;
 mod bindings;
 mod budget;
 mod cache;

@@ -13,8 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
+use super::beside::Beside;
 use super::cpu::CpuMeter;
 use super::log::cut;
 use super::pool::{Empty, FREE_ANSWER, Held, ORDINARY_ANSWER, Pool};
@@ -28,6 +28,9 @@ use crate::model::{Exchange, Limits};
 /// Bytes of a method in a record: those that there are have a few.
 const METHOD_BYTES: usize = 32;
 
+/// Why a request goes no further.
+const SPENT: &str = "the function had used up its CPU time (`limits.cpu_ms`)";
+
 /// What a request came to, when it was sent, and how long it took.
 pub(super) struct Sent {
     result: Result<InboundResponse, EgressError>,
@@ -37,21 +40,11 @@ pub(super) struct Sent {
     took: Duration,
 }
 
-/// A request that runs beside the guest. Dropping it cancels it.
+/// A request that runs beside the guest, as the guest's handle has it.
 pub struct Pending {
-    record: usize,
+    pub(super) record: usize,
     began: Instant,
-    task: Option<AbortOnDropHandle<Sent>>,
-}
-
-/// How a wait for one of several requests ended.
-pub(super) enum Waited {
-    /// This one has ended.
-    Ended(Sent),
-    /// This one was taken before.
-    Taken,
-    /// Its task is gone: a fault of the host's.
-    Lost,
+    taken: bool,
 }
 
 /// All requests of one invocation.
@@ -67,6 +60,7 @@ pub(super) struct Requests {
     pool: Pool,
     cpu: CpuMeter,
     cpu_ms: u64,
+    beside: Beside,
     records: Vec<Exchange>,
     /// The memory of the bodies and answers in them.
     held: Vec<Held>,
@@ -131,6 +125,7 @@ impl Requests {
             clock,
             turns: Arc::new(Semaphore::new(limits.concurrent_requests as usize)),
             pool,
+            beside: Beside::new(cpu.clone(), limits.cpu_ms),
             cpu,
             cpu_ms: limits.cpu_ms,
             records: Vec::new(),
@@ -230,22 +225,32 @@ impl Requests {
         stopped: impl FnOnce(EgressError) -> T + Send + 'static,
     ) -> impl Future<Output = T> + Send + 'static {
         let carried = self.cpu.beside(self.cpu_ms, carried);
-        async move {
-            carried.await.unwrap_or_else(|| {
-                stopped(EgressError::Timeout("the function had used up its CPU time (`limits.cpu_ms`)".to_owned()))
-            })
-        }
+        async move { carried.await.unwrap_or_else(|| stopped(EgressError::Timeout(SPENT.to_owned()))) }
     }
 
-    /// The same for a request of the contract's own.
-    pub(super) fn sent_beside(
-        &self,
-        sending: impl Future<Output = Sent> + Send + 'static,
-    ) -> impl Future<Output = Sent> + Send + 'static {
+    /// The requests that the guest has started.
+    pub(super) fn under_way(&self) -> Beside {
+        self.beside.clone()
+    }
+
+    /// Starts a request beside the guest.
+    pub(super) fn start(&mut self, request: OutboundRequest) -> Result<Pending, String> {
+        let (record, sending) = self.add(request)?;
         let began = Instant::now();
-        let stopped = move |error| Sent { result: Err(error), held: Held::default(), began, took: began.elapsed() };
-        // In a place of its own: what is wrapped and handed to a task is copied at each step.
-        self.beside(Box::pin(sending), stopped)
+        self.beside.start(record, Box::pin(sending));
+        Ok(Pending { record, began, taken: false })
+    }
+
+    /// Whether waiting for this request takes no time.
+    pub(super) fn has_ended(&self, pending: &Pending) -> bool {
+        pending.taken || self.beside.has_ended(pending.record)
+    }
+
+    /// Takes what a request came to, if it has ended; a second time there is nothing.
+    pub(super) fn take(&self, pending: &mut Pending) -> Option<Sent> {
+        let sent = self.beside.take(pending.record);
+        pending.taken |= sent.is_some();
+        sent
     }
 
     pub(super) fn room(&self) -> Room {
@@ -303,15 +308,18 @@ impl Requests {
         sent.result
     }
 
-    /// Takes back a request that is no longer wanted: records its end if it has one, cancels it otherwise.
+    /// Takes back a request that is no longer wanted: records its end if it has one, ends it otherwise.
     pub(super) fn give_up(&mut self, pending: &mut Pending) {
-        let Some(mut task) = pending.task.take() else { return };
-        match Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(sent)) => {
+        if std::mem::replace(&mut pending.taken, true) {
+            return;
+        }
+        match self.beside.take(pending.record) {
+            Some(sent) => {
                 // The guest does not want it; the record does.
                 let _ = self.finish(pending.record, sent);
             }
-            Poll::Ready(Err(_)) | Poll::Pending => {
+            None => {
+                self.beside.give_up(pending.record);
                 self.forget(pending.record);
                 self.time(pending.record, pending.began, pending.began.elapsed());
             }
@@ -349,31 +357,11 @@ impl Requests {
     }
 }
 
-impl Pending {
-    /// Starts a request beside the guest.
-    pub(super) fn start(record: usize, request: impl Future<Output = Sent> + Send + 'static) -> Self {
-        Self { record, began: Instant::now(), task: Some(AbortOnDropHandle::new(tokio::spawn(request))) }
-    }
-
-    pub(super) fn record(&self) -> usize {
-        self.record
-    }
-
-    /// Whether waiting for it takes no time.
-    pub(super) fn has_ended(&self) -> bool {
-        self.task.as_ref().is_none_or(|task| task.is_finished())
-    }
-
-    /// Looks whether it has ended; if so, takes what it came to.
-    pub(super) fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Waited> {
-        let Some(task) = &mut self.task else { return Poll::Ready(Waited::Taken) };
-        let ended = match Pin::new(task).poll(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(sent)) => Waited::Ended(sent),
-            Poll::Ready(Err(_)) => Waited::Lost,
-        };
-        self.task = None;
-        Poll::Ready(ended)
+impl Sent {
+    /// Of a request that went no further since there was no CPU time.
+    pub(super) fn stopped() -> Self {
+        let error = EgressError::Timeout(SPENT.to_owned());
+        Self { result: Err(error), held: Held::default(), began: Instant::now(), took: Duration::ZERO }
     }
 }
 
