@@ -1,8 +1,7 @@
 //! Requests that run beside a guest, in the guest's own task.
 //!
-//! Guarantees: they begin when the guest starts them, and go on whenever it waits, whatever it waits for; each is asked only when it
-//! has something to do; one that is given up is gone at once. A task for each of them was woken for every answer, and woke the
-//! guest's; what an invocation costs was spread over threads.
+//! Guarantees: they begin when the guest starts them, and go on whenever it waits, whatever it waits for, or its time slice ends;
+//! each is asked only when it has something to do; one that is given up is gone at once.
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -123,5 +122,66 @@ impl Beside {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic in the middle would have been a request's; the invocation ends with it.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request that ends once it is told to; whoever holds the other half sees whether it is still there.
+    fn request() -> (tokio::sync::oneshot::Sender<()>, Sending) {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let sending = Box::pin(async move {
+            let _ = told.await;
+            Sent::stopped()
+        });
+        (tell, sending)
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_on_whatever_the_guest_waits_for_and_is_taken_once() {
+        let beside = Beside::new(CpuMeter::default(), 60_000);
+        let guest = async {
+            let (tell, sending) = request();
+            beside.start(7, sending);
+            tokio::task::yield_now().await;
+            assert!(!beside.has_ended(7) && beside.take(7).is_none());
+            tell.send(()).unwrap();
+            tokio::task::yield_now().await;
+            assert!(beside.has_ended(7) && !beside.has_ended(8));
+            assert!(beside.take(7).is_some() && beside.take(7).is_none());
+        };
+        beside.carry(guest).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_request_is_asked_again_when_it_ends() {
+        let beside = Beside::new(CpuMeter::default(), 60_000);
+        let (tell, sending) = request();
+        let guest = async {
+            beside.start(1, sending);
+            let waits = |_: &mut Context<'_>| if beside.has_ended(1) { Poll::Ready(()) } else { Poll::Pending };
+            std::future::poll_fn(waits).await;
+        };
+        let told = async {
+            tokio::task::yield_now().await;
+            tell.send(()).unwrap();
+        };
+        tokio::join!(beside.carry(guest), told);
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_or_has_no_time_left_is_gone_at_once() {
+        let beside = Beside::new(CpuMeter::default(), 60_000);
+        let (tell, sending) = request();
+        beside.start(1, sending);
+        assert!(!tell.is_closed());
+        beside.give_up(1);
+        assert!(tell.is_closed() && !beside.has_ended(1));
+        let spent = Beside::new(CpuMeter::default(), 0);
+        let (tell, sending) = request();
+        spent.start(1, sending);
+        assert!(tell.is_closed() && spent.has_ended(1));
     }
 }
