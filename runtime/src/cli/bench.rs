@@ -27,6 +27,9 @@ use crate::config::Config;
 use crate::egress::Outlet;
 use crate::sandbox::Sandbox;
 
+/// Where functions under measurement send.
+pub(super) const PATH: &str = "/services/T0/B0/bench";
+
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Fresh invocations of a function with a stubbed gate, beside the same component through bare wasmtime, and with a
@@ -273,7 +276,7 @@ async fn invoke(functions: &[PathBuf], calls: u32, format: Format) -> anyhow::Re
 /// A function with settings and an event that it delivers with.
 fn subject(component: Vec<u8>) -> anyhow::Result<Subject> {
     let settings = json!({
-        "webhook_path": "/services/T0/B0/bench",
+        "webhook_path": PATH,
         "base_url": "https://hooks.slack.com",
         "url": "https://partner.example.com/bench",
     });
@@ -307,7 +310,7 @@ async fn posting(component: &[u8], server: &str) -> anyhow::Result<Option<(Arc<d
     if !local.manifest.settings.contains_key("base_url") {
         return Ok(None);
     }
-    let settings = json!({ "webhook_path": "/services/T0/B0/bench", "base_url": server });
+    let settings = json!({ "webhook_path": PATH, "base_url": server });
     let settings = settings.as_object().cloned().unwrap_or_default();
     let passage = once::passage(&local, &settings, &[server.to_owned()], None)?;
     Ok(Some((passage.outlet, Value::Object(passage.settings).to_string().into())))
@@ -395,8 +398,8 @@ async fn host(data: &std::path::Path, partner: SocketAddr, token: Option<&str>) 
 pub(super) async fn wire(api: &Client, component: Vec<u8>, partner: SocketAddr) -> anyhow::Result<String> {
     let manifest = crate::catalog::inspect(&component)?.manifest;
     let settings = match manifest.settings.contains_key("url") {
-        true => json!({ "url": format!("http://{partner}/services/T0/B0/bench") }),
-        false => json!({ "webhook_path": "/services/T0/B0/bench", "base_url": format!("http://{partner}") }),
+        true => json!({ "url": format!("http://{partner}{PATH}") }),
+        false => json!({ "webhook_path": PATH, "base_url": format!("http://{partner}") }),
     };
     let function = manifest.name;
     api.call(http::Method::POST, "/api/v1/functions", "application/wasm", component.into()).await?;

@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinSet;
 
-use super::bench::{event, start, wire};
+use super::bench::{PATH, event, start, wire};
 use super::client::Client;
 use super::partner;
 
@@ -30,9 +30,8 @@ const CONCURRENCY: usize = 64;
 /// How long everything may take to arrive. Only a broken host comes near it.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Where the function sends, and what `slack-rust` does for each event.
+/// What `slack-rust` sends for each event.
 const BODY: &[u8] = br#"{"text":"user-1 did Order Completed"}"#;
-const PATH: &str = "/services/T0/B0/bench";
 
 pub(super) async fn run(component: Vec<u8>, events: u64) -> anyhow::Result<Value> {
     let mut partner = Partner::start().await?;

@@ -26,7 +26,7 @@ const RECORDED: usize = 10;
 pub(super) const WAITING: usize = 1_024;
 
 /// How long a settlement waits for others. Nobody waits for it, and what a crash repeats grows by this much only; each
-/// commit costs a sync of the disk and writes whole blocks anew.
+/// commit writes whole pages anew.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// What is to be written down of one delivery.
@@ -66,16 +66,6 @@ impl Incoming {
             self.rest = self.channel.recv().await?.into_iter();
         }
     }
-
-    /// What is next, if it is there.
-    fn waits(&mut self) -> Option<ToSettle> {
-        loop {
-            if let Some(next) = self.rest.next() {
-                return Some(next);
-            }
-            self.rest = self.channel.try_recv().ok()?.into_iter();
-        }
-    }
 }
 
 /// Writes until every sender is gone.
@@ -93,11 +83,8 @@ pub(super) async fn run(store: Arc<Store>, incoming: mpsc::Receiver<Vec<ToSettle
             if weight >= GROUP {
                 break;
             }
-            next = match incoming.waits() {
-                Some(waits) => Some(waits),
-                // Nothing more will come, or not in time.
-                None => timeout_at(until, incoming.next()).await.ok().flatten(),
-            };
+            // What is there is taken also when the time is up; then nothing more will come, or not in time.
+            next = timeout_at(until, incoming.next()).await.ok().flatten();
         }
         let settled = store.settle(group).await?;
         for (at, span) in spans {

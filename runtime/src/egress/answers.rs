@@ -94,7 +94,7 @@ impl Answers {
 
     /// The next answer, with the origin that gives it.
     fn answer(&self, request: OutboundRequest, caps: ResponseCaps) -> Result<(Origin, InboundResponse), EgressError> {
-        let permitted = permitted(request, &self.grant, &self.reach, &self.secrets)?;
+        let permitted = permitted(&request, &self.grant, &self.reach, &self.secrets)?;
         let at = self.next.fetch_add(1, Relaxed);
         let response = match self.list.get(at) {
             Some(answer) => answer.clone()?,

@@ -65,7 +65,7 @@ struct Spot<'a> {
 
 /// What `permit` answers, with the secrets written in.
 pub(super) fn permitted(
-    request: OutboundRequest,
+    request: &OutboundRequest,
     grant: &Grant,
     reach: &Reach,
     secrets: &Secrets,
@@ -73,19 +73,18 @@ pub(super) fn permitted(
     if secrets.is_empty() {
         return permit(request, grant, reach, secrets);
     }
-    let url = request.url.clone();
     let denial = match permit(request, grant, reach, secrets) {
         Ok(permitted) => return fill(permitted, secrets),
         Err(denial) => denial,
     };
-    let end = before_path(&url);
-    if let Some((_, held)) = secrets.find(&url.as_bytes()[..end]).next() {
+    let end = before_path(&request.url);
+    if let Some((_, held)) = secrets.find(&request.url.as_bytes()[..end]).next() {
         return Err(refused(format!(
             "the secret `{}` stands in the scheme, host or port of a URL, where no secret goes (a path begins with `/`): {}",
             held.name, denial.reason
         )));
     }
-    let Some(name) = secrets.begins_in(&url, end) else { return Err(denial) };
+    let Some(name) = secrets.begins_in(&request.url, end) else { return Err(denial) };
     match denial.rule {
         // These quote what they are given by who knows the secrets.
         Rule::Url | Rule::Method | Rule::Header => Err(denial),

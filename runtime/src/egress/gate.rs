@@ -254,7 +254,7 @@ impl GrantedGate {
 
 impl Outlet for GrantedGate {
     fn send(&self, request: OutboundRequest, deadline: Instant, caps: ResponseCaps) -> SendFuture {
-        let ready = permitted(request, &self.grant, &self.gate.reach, &self.secrets);
+        let ready = permitted(&request, &self.grant, &self.gate.reach, &self.secrets);
         let (gate, secrets) = (self.gate.clone(), self.secrets.clone());
         Box::pin(async move {
             let ready = ready?;
@@ -262,10 +262,7 @@ impl Outlet for GrantedGate {
             match gate.send(ready, deadline, caps).await {
                 Ok(response) if secrets.is_empty() => Ok(response),
                 Ok(response) => secrets.masked(&origin, response).await,
-                Err(error) => Err(error.said(|text| match text.len() > MOST_SAID {
-                    true => format!("{}…", secrets.shown(text, MOST_SAID)),
-                    false => secrets.shown(text, MOST_SAID).into_owned(),
-                })),
+                Err(error) => Err(error.said(|text| secrets.excerpt(text, MOST_SAID))),
             }
         })
     }

@@ -77,16 +77,6 @@ pub enum Host {
     Address(IpAddr),
 }
 
-impl Host {
-    /// Bytes that it has when it is written, or a few more.
-    fn length(&self) -> usize {
-        match self {
-            Self::Name(name) => name.len(),
-            Self::Address(_) => 41,
-        }
-    }
-}
-
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -120,14 +110,11 @@ impl Origin {
 
     /// The `host` header: the port is named where it is not the scheme's own.
     pub fn authority(&self) -> String {
-        use fmt::Write as _;
-        // A name, a colon and a port, in one piece.
-        let mut text = String::with_capacity(self.host.length() + 6);
-        let _ = write!(text, "{}", self.host);
-        if self.port != self.scheme.default_port() {
-            let _ = write!(text, ":{}", self.port);
+        if self.port == self.scheme.default_port() {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
         }
-        text
     }
 }
 

@@ -74,7 +74,7 @@ impl fmt::Debug for PermittedRequest {
 /// Applies every rule that needs no network, in order: URL, method, headers, policy, scheme, literal address. What a refusal
 /// quotes has no part of these secrets.
 pub fn permit(
-    request: OutboundRequest,
+    request: &OutboundRequest,
     grant: &Grant,
     reach: &Reach,
     secrets: &Secrets,
@@ -88,7 +88,15 @@ pub fn permit(
     headers.insert(HOST, host);
     headers.entry(USER_AGENT).or_insert(AGENT);
     headers.entry(ACCEPT_ENCODING).or_insert(GZIP);
-    Ok(PermittedRequest { grant: grant.clone(), origin, method, path, headers, body: request.body, secret: None })
+    Ok(PermittedRequest {
+        grant: grant.clone(),
+        origin,
+        method,
+        path,
+        headers,
+        body: request.body.clone(),
+        secret: None,
+    })
 }
 
 /// The part of the policy that speaks about origins. Answers before any DNS query: a name is a channel too.
@@ -122,10 +130,7 @@ pub(super) fn allowed(origin: &Origin, grant: &Grant, reach: &Reach) -> Result<(
 fn without(bad: BadUrl, secrets: &Secrets) -> BadUrl {
     match bad {
         BadUrl::Malformed { url, reason } if !secrets.is_empty() => {
-            // Room for the sign that some of it is missing.
-            let more = if url.len() > SHOWN { "…" } else { "" };
-            let url = format!("{}{more}", secrets.shown(&url, SHOWN));
-            BadUrl::Malformed { url, reason }
+            BadUrl::Malformed { url: secrets.excerpt(&url, SHOWN), reason }
         }
         bad => bad,
     }
@@ -203,7 +208,7 @@ mod tests {
         let grant = Grant::new(&allow, &serde_json::Map::new(), "test").expect("a grant");
         let open = vec![SocketAddr::from(([127, 0, 0, 1], 9))];
         permit(
-            request,
+            &request,
             &grant,
             &Reach::new(&EgressConfig { allow_addresses: open, ..EgressConfig::default() }).expect("a reach"),
             &Secrets::default(),
@@ -263,7 +268,7 @@ mod tests {
         ] {
             let settings = serde_json::Map::from_iter([("url".to_owned(), url.into())]);
             let grant = Grant::new(&allow, &settings, "test").expect("a grant");
-            let denial = permit(request("GET", &format!("{url}/x"), &[]), &grant, &reach, &Secrets::default()).err();
+            let denial = permit(&request("GET", &format!("{url}/x"), &[]), &grant, &reach, &Secrets::default()).err();
             assert_eq!(denial.as_ref().is_none(), permitted, "{url}: {denial:?}");
             assert!(denial.is_none_or(|denial| denial.rule == Rule::Address), "{url}");
         }

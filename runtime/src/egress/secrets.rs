@@ -314,6 +314,12 @@ impl Secrets {
         }
     }
 
+    /// The same, with a sign where something is missing.
+    pub(super) fn excerpt(&self, text: &str, most: usize) -> String {
+        let more = if text.len() > most { "…" } else { "" };
+        format!("{}{more}", self.shown(text, most))
+    }
+
     /// The whole of a text as people may see it, in its place.
     pub fn redact(&self, text: &mut String) {
         if let Cow::Owned(shown) = self.redacted(text.as_bytes()) {

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 
 use super::cpu::CpuMeter;
 use super::requests::Sent;
@@ -36,6 +37,7 @@ struct State {
 /// One request; nothing once it was given up.
 struct Carried {
     record: usize,
+    began: Instant,
     sending: Option<Sending>,
 }
 
@@ -58,7 +60,7 @@ impl Beside {
     /// Begins a request. To be called inside [`Self::carry`].
     pub(super) fn start(&self, record: usize, sending: Sending) {
         let mut state = self.lock();
-        state.under_way.push(Carried { record, sending: Some(sending) });
+        state.under_way.push(Carried { record, began: Instant::now(), sending: Some(sending) });
         // Whom to wake it is told when the guest waits.
         self.go_on(&mut state, &mut Context::from_waker(Waker::noop()));
     }
@@ -106,8 +108,9 @@ impl Beside {
         while !state.under_way.is_empty() {
             if self.0.cpu.used_ns_now() > self.0.most_ns {
                 let all = Pin::new(&mut state.under_way).iter_pin_mut();
-                let left = all.filter_map(|mut carried| carried.sending.take().map(|_| carried.record));
-                state.ended.extend(left.map(|record| (record, Sent::stopped())));
+                let left =
+                    all.filter_map(|mut carried| carried.sending.take().map(|_| (carried.record, carried.began)));
+                state.ended.extend(left.map(|(record, began)| (record, Sent::stopped(began))));
                 state.under_way.clear();
                 break;
             }
@@ -134,7 +137,7 @@ mod tests {
         let (tell, told) = tokio::sync::oneshot::channel();
         let sending = Box::pin(async move {
             let _ = told.await;
-            Sent::stopped()
+            Sent::stopped(Instant::now())
         });
         (tell, sending)
     }

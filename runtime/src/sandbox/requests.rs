@@ -358,10 +358,10 @@ impl Requests {
 }
 
 impl Sent {
-    /// Of a request that went no further since there was no CPU time.
-    pub(super) fn stopped() -> Self {
+    /// Of a request that began then and goes no further, since there is no CPU time.
+    pub(super) fn stopped(began: Instant) -> Self {
         let error = EgressError::Timeout(SPENT.to_owned());
-        Self { result: Err(error), held: Held::default(), began: Instant::now(), took: Duration::ZERO }
+        Self { result: Err(error), held: Held::default(), began, took: began.elapsed() }
     }
 }
 

@@ -95,14 +95,8 @@ pub(super) fn blocks_of(event_block: i64) -> (i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::open::MIGRATIONS;
+    use super::super::open::in_memory;
     use super::*;
-
-    fn tables() -> Connection {
-        let sql = Connection::open_in_memory().unwrap();
-        MIGRATIONS.iter().for_each(|step| sql.execute_batch(step).unwrap());
-        sql
-    }
 
     fn insert(sql: &Connection, number: Option<i64>) -> i64 {
         let insert = "INSERT INTO seen_lately (seq, at, hashes) VALUES (?1, 0, x'')";
@@ -112,7 +106,7 @@ mod tests {
 
     #[test]
     fn numbers_go_on_after_those_of_older_programs_and_none_is_given_twice_whatever_is_deleted_or_crashes() {
-        let sql = tables();
+        let sql = in_memory();
         let old = [None, None].map(|none| insert(&sql, none));
         assert_eq!(old, [1, 2]);
         sql.execute("DELETE FROM seen_lately", []).unwrap();
@@ -134,7 +128,7 @@ mod tests {
 
     #[test]
     fn numbers_whose_taking_was_undone_are_not_given_again_once_they_are_used() {
-        let (sql, mut numbers) = (tables(), Numbers::default());
+        let (sql, mut numbers) = (in_memory(), Numbers::default());
         sql.execute_batch("SAVEPOINT call").unwrap();
         numbers.seen(&sql).unwrap();
         sql.execute_batch("ROLLBACK TO call; RELEASE call").unwrap();
@@ -145,7 +139,7 @@ mod tests {
 
     #[test]
     fn delivery_blocks_are_numbered_in_the_order_of_their_events_and_behind_all_older_ones() {
-        let (sql, mut numbers) = (tables(), Numbers::default());
+        let (sql, mut numbers) = (in_memory(), Numbers::default());
         let mut last = 1 << 39;
         for step in 0..2 * AT_ONCE {
             let events = numbers.event_block(&sql).unwrap();

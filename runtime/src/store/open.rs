@@ -81,6 +81,14 @@ pub(super) fn writer(places: &Places) -> Result<Connection, StoreError> {
     Ok(sql)
 }
 
+/// A database of this program's schema, for tests of its statements.
+#[cfg(test)]
+pub(super) fn in_memory() -> Connection {
+    let sql = Connection::open_in_memory().unwrap();
+    MIGRATIONS.iter().for_each(|step| sql.execute_batch(step).unwrap());
+    sql
+}
+
 /// Tests count what reading costs.
 #[cfg(test)]
 fn watched(sql: &mut Connection, places: &Places) -> rusqlite::Result<()> {

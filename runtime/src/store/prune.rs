@@ -130,7 +130,7 @@ pub(super) fn prune_block(commit: &Commit<'_>, event_block: i64) -> rusqlite::Re
 mod tests {
     use rusqlite::StatementStatus;
 
-    use super::super::open::MIGRATIONS;
+    use super::super::open::in_memory;
     use super::*;
 
     fn at(ms: u64) -> Timestamp {
@@ -138,8 +138,7 @@ mod tests {
     }
 
     fn blocks(accepted_at: impl IntoIterator<Item = i64>) -> Connection {
-        let sql = Connection::open_in_memory().unwrap();
-        MIGRATIONS.iter().for_each(|step| sql.execute_batch(step).unwrap());
+        let sql = in_memory();
         let insert =
             "INSERT INTO event_blocks (workspace, source, accepted_at, count, data) VALUES (x'01', x'02', ?1, 1, x'')";
         accepted_at.into_iter().for_each(|at| assert_eq!(sql.execute(insert, [at]).unwrap(), 1));

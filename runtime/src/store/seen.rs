@@ -234,7 +234,7 @@ pub(super) fn day(ms: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::open::MIGRATIONS;
+    use super::super::open::in_memory;
     use super::*;
 
     const NOON: Timestamp = Timestamp::from_millis(20_000 * 86_400_000 + 43_200_000);
@@ -255,12 +255,6 @@ mod tests {
         new
     }
 
-    fn table() -> Connection {
-        let sql = Connection::open_in_memory().unwrap();
-        MIGRATIONS.iter().for_each(|step| sql.execute_batch(step).unwrap());
-        sql
-    }
-
     fn rows(sql: &Connection, table: &str) -> usize {
         let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
         sql.query_row(&format!("SELECT count(*) FROM {table}"), [], count).unwrap() as usize
@@ -268,7 +262,7 @@ mod tests {
 
     #[test]
     fn an_id_is_new_once_in_24_hours_whether_it_is_in_memory_on_its_way_or_sorted_in_and_after_a_crash() {
-        let (sql, mut lately) = (table(), Lately::default());
+        let (sql, mut lately) = (in_memory(), Lately::default());
         let (mut came, mut sorted) = (0, 0);
         while rows(&sql, "seen") < 2 * MANY {
             assert_eq!(new(&sql, &mut lately, NOON, came..came + COMMIT), COMMIT);
@@ -290,7 +284,7 @@ mod tests {
 
     #[test]
     fn ids_that_are_old_leave_the_disk_also_where_few_come_and_where_the_same_ones_come_every_day() {
-        let (sql, mut lately) = (table(), Lately::default());
+        let (sql, mut lately) = (in_memory(), Lately::default());
         let day = |number: u32| NOON.plus(REMEMBERED * number);
         let mut most = 0;
         for number in 0..300 {
@@ -305,7 +299,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_over_midnight_or_by_a_year_forgets_no_id_for_24_hours_and_keeps_none_for_ever() {
         for back in [Duration::from_secs(13 * 3600), REMEMBERED * 365] {
-            let (sql, mut lately) = (table(), Lately::default());
+            let (sql, mut lately) = (in_memory(), Lately::default());
             let mut came = 0;
             while rows(&sql, "seen") < 2 * COMMIT {
                 came += new(&sql, &mut lately, NOON, came..came + COMMIT);
@@ -327,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_crowd_in_one_part_is_sorted_in_step_by_step() {
-        let (sql, mut lately) = (table(), Lately::default());
+        let (sql, mut lately) = (in_memory(), Lately::default());
         for number in 0..MANY {
             let mut hash = hash(number);
             hash[0] = 7;

@@ -1,6 +1,6 @@
 //! Endings of attempts by minute: written when the minute is over, and not with every commit that ends some.
 //!
-//! They are no ledger: a crash loses those of the last two minutes.
+//! They are no ledger: a crash, or a commit that finds the disk full, loses those of the last two minutes.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ fn write(
 
 #[cfg(test)]
 mod tests {
-    use super::super::open::MIGRATIONS;
+    use super::super::open::in_memory;
     use super::*;
 
     const MINUTE: u64 = 60_000;
@@ -112,8 +112,7 @@ mod tests {
 
     #[test]
     fn a_minute_is_written_once_it_is_over_in_bounded_steps_and_all_at_the_end() {
-        let sql = Connection::open_in_memory().unwrap();
-        MIGRATIONS.iter().for_each(|step| sql.execute_batch(step).unwrap());
+        let sql = in_memory();
         let at = |minute: u64, ms: u64| Timestamp::from_millis(minute * MINUTE + ms);
         let (workspace, connection) = (WorkspaceId::new(at(0, 0)), ConnectionId::new(at(0, 0)));
         let mut statistics = Statistics::default();

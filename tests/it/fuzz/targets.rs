@@ -224,7 +224,7 @@ pub fn requests() -> Target {
             Reach::new(&EgressConfig { allow_addresses: vec![opened], ..EgressConfig::default() }).expect("a reach");
         let request =
             OutboundRequest { method, url: url.clone(), headers: headers.clone().into(), body: Default::default() };
-        if permit(request, &grant, &reach, &Secrets::default()).is_err() {
+        if permit(&request, &grant, &reach, &Secrets::default()).is_err() {
             return;
         }
         let origin = Url::parse(&url).expect("a permitted URL").origin;
