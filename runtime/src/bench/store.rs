@@ -23,7 +23,7 @@ use crate::model::{
 };
 use crate::store::baseline::{Baseline, Looker};
 use crate::store::{
-    AttemptRecord, DeliveryFilter, LedgerScope, NewConnection, NewDestination, NewEvent, Owed, OwedState, Page, Settle,
+    DeliveryFilter, LedgerScope, NewAttempt, NewConnection, NewDestination, NewEvent, Owed, OwedState, Page, Settle,
     Settlement, Store, StoreConfig, Vouched, Want,
 };
 
@@ -412,14 +412,9 @@ impl Bench {
             (Settle::Delivered, OutcomeCode::Delivered)
         };
         let outcome = Outcome { code, message: String::new(), retryable: failed, error: None, retry_after: None };
-        let attempt = AttemptRecord {
-            number: claimed.attempt,
-            started_at: now,
-            wall_ms: 1,
-            outcome,
-            version: VersionId::new(now),
-            report: Some(json!({})),
-        };
+        let record = Some(self.store.record(self.actor.workspace, claimed.id, &outcome, &json!({})));
+        let (number, version) = (claimed.attempt, VersionId::new(now));
+        let attempt = NewAttempt { number, started_at: now, wall_ms: 1, outcome, version, record };
         Settlement {
             delivery: claimed.id,
             lease: claimed.lease,

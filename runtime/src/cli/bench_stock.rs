@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{ClaimedDelivery, ConnectionId, DestinationId, Event, EventType, Outcome, OutcomeCode, SourceId};
-use crate::store::{
-    AttemptRecord, LedgerScope, NewEvent, Owed, OwedState, Settle, Settlement, Store, StoreConfig, Want,
+use crate::model::{
+    ClaimedDelivery, ConnectionId, DestinationId, Event, EventType, Outcome, OutcomeCode, SourceId, WorkspaceId,
 };
+use crate::store::{LedgerScope, NewAttempt, NewEvent, Owed, OwedState, Settle, Settlement, Store, StoreConfig, Want};
 
 /// Events and settlements in one call of the store.
 const BATCH: u64 = 1_000;
@@ -43,7 +43,7 @@ pub(super) async fn fill(
             let want = Want { fresh: most as usize, retries: 0, bytes: usize::MAX };
             let claimed = store.claim(way.destination, want, Clock::System.now()).await?;
             left -= claimed.len() as u64;
-            store.settle(claimed.iter().map(|one| settlement(one, settle)).collect()).await?;
+            store.settle(claimed.iter().map(|one| settlement(&store, actor.workspace, one, settle)).collect()).await?;
         }
     }
     let ledger = store.ledger(&actor, &LedgerScope::default()).await?;
@@ -74,7 +74,7 @@ fn event(actor: &crate::model::Actor, way: Way, n: u64) -> NewEvent {
     }
 }
 
-fn settlement(claimed: &ClaimedDelivery, settle: Settle) -> Settlement {
+fn settlement(store: &Store, workspace: WorkspaceId, claimed: &ClaimedDelivery, settle: Settle) -> Settlement {
     let outcome = Outcome {
         code: OutcomeCode::Retry,
         message: "HTTP 503".to_owned(),
@@ -83,13 +83,8 @@ fn settlement(claimed: &ClaimedDelivery, settle: Settle) -> Settlement {
         retry_after: None,
     };
     let now = Clock::System.now();
-    let attempt = AttemptRecord {
-        number: claimed.attempt,
-        started_at: now,
-        wall_ms: 1,
-        outcome,
-        version: crate::model::VersionId::new(now),
-        report: Some(json!({ "requests": [], "log": [] })),
-    };
+    let record = Some(store.record(workspace, claimed.id, &outcome, &json!({ "requests": [], "log": [] })));
+    let (number, version) = (claimed.attempt, crate::model::VersionId::new(now));
+    let attempt = NewAttempt { number, started_at: now, wall_ms: 1, outcome, version, record };
     Settlement { delivery: claimed.id, lease: claimed.lease, settle, key: None, attempt: Some(attempt), instead: None }
 }

@@ -20,7 +20,7 @@ use super::spans::{AttemptSpans, Unsettled};
 use crate::clock::Clock;
 use crate::model::{Ending, FilterReason, InvocationReport, Timestamp, Used, VersionId};
 use crate::sandbox::{CacheScope, Caches, GuestEvent, Invocation, LoadError, Sandbox};
-use crate::store::{AttemptRecord, Settle, Settlement, Store, StoreError};
+use crate::store::{NewAttempt, Settle, Settlement, Store, StoreError};
 use crate::telemetry::{Answered, DeliveryMetrics, Tracer};
 
 /// What attempts need, shared by all of them.
@@ -92,8 +92,7 @@ impl Attempts {
         let mut reports = Reports::new(&report, &prepared.secrets, decided.len());
         settlements.extend(decided.into_iter().map(|decided| {
             let span = spans.as_mut().and_then(|spans| spans.decided(&decided));
-            let settlement =
-                settlement(&self.metrics, &prepared, decided, &report, &mut reports, (started_at, now), &span);
+            let settlement = settlement(self, &prepared, decided, &report, &mut reports, (started_at, now), &span);
             ToSettle { settlement, span }
         }));
         spans.into_iter().for_each(AttemptSpans::undecided);
@@ -193,7 +192,7 @@ fn unrun(prepared: &Prepared, ending: Ending) -> InvocationReport {
 
 /// What to write down about one delivery's attempt.
 fn settlement(
-    metrics: &DeliveryMetrics,
+    attempts: &Attempts,
     prepared: &Prepared,
     decided: Decided,
     report: &InvocationReport,
@@ -203,7 +202,7 @@ fn settlement(
 ) -> Settlement {
     let Decided { item, mut outcome, disposition } = decided;
     let delivery = item.delivery;
-    metrics.attempted(outcome.code, now.since(delivery.accepted_at));
+    attempts.metrics.attempted(outcome.code, now.since(delivery.accepted_at));
     redact_outcome(&mut outcome, &prepared.secrets);
     tracing::debug!(
         delivery = %delivery.id, destination = %delivery.destination, attempt = delivery.attempt,
@@ -216,13 +215,17 @@ fn settlement(
         Disposition::Delivered | Disposition::Unsupported => delivery.attempt > 1 || prepared.sample(now),
         Disposition::Dead | Disposition::RetryAt(_) => true,
     };
-    let attempt = AttemptRecord {
+    let record = kept.then(|| {
+        let report = reports.report(&outcome, prepared.extent(report, now));
+        attempts.store.record(prepared.route.destination.workspace, delivery.id, &outcome, &report)
+    });
+    let attempt = NewAttempt {
         number: delivery.attempt,
         started_at,
         wall_ms: report.used.wall_ms as u64,
         version: prepared.route.version.id,
-        report: kept.then(|| reports.report(&outcome, prepared.extent(report, now))),
         outcome,
+        record,
     };
     Settlement { attempt: Some(attempt), ..plain(&delivery, disposition.settle()) }
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::value::RawValue;
 
+use super::attempts::AttemptRecord;
 use super::cache::Cache;
 use super::claim::{damaged, data};
 use super::codec;
@@ -14,7 +15,7 @@ use super::rows::{count, id, json, time, uuid};
 use super::select::{Block, COLUMNS, DeliveryFilter, Look, last_attempt, owed_to, within};
 use super::settle::HELD;
 use super::states;
-use super::types::{AttemptRecord, DeadLetter, DeliveryDetail, DeliverySummary, Page, Paged};
+use super::types::{DeadLetter, DeliveryDetail, DeliverySummary, Page, Paged};
 use super::work::{block_of, delivery_at};
 use crate::model::{
     Actor, DeliveryId, DeliveryState, DestinationId, Event, FilterReason, Outcome, OutcomeCode, Timestamp, VersionId,
@@ -246,7 +247,7 @@ fn recorded(
             wall_ms: count(row.get(2)?),
             outcome: json(row, 3)?,
             version: id(row, 4, VersionId::from_uuid)?,
-            report: Some(json(row, 5)?),
+            report: json(row, 5)?,
         })
     })?
     .collect()

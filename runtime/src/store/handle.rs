@@ -39,6 +39,9 @@ const ROOM_AFTER: Duration = Duration::from_secs(5);
 /// Readings of deliveries at a time: each takes a millisecond or less.
 const DELIVERING: u32 = 2;
 
+/// So many events of a batch come into one commit: half a millisecond of writing, for which everybody's next commit waits.
+const PART: usize = 50;
+
 /// How long a settlement that found no room on the disk waits before it is tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
@@ -106,7 +109,8 @@ impl Store {
         let checkpoints = Checkpoints::start(&mut sql, &places)?;
         let (shared_too, pruner) = (Arc::clone(&shared), Default::default());
         let syncs = Syncs::new(&shared.places);
-        let writer = Writer { checkpoints, sql, syncs, shared: shared_too, memory, pruner, newest_id };
+        let took = Duration::ZERO;
+        let writer = Writer { checkpoints, sql, syncs, shared: shared_too, memory, took, pruner, newest_id };
         let writer = start(writer, lock)?;
         Ok(Self {
             delivering: Arc::new(Readers::new(places.clone(), DELIVERING, Arc::clone(&sealing))),
@@ -182,19 +186,30 @@ impl Store {
     ///
     /// # Errors
     /// [`AcceptError::Overloaded`] at once if too much is waiting; [`AcceptError::DiskLow`] and [`AcceptError::DiskFull`] for
-    /// want of room; [`AcceptError::Stopped`] after a failed commit. Nothing of the batch is stored then,
-    /// except that after `Stopped` a commit that was under way may turn out to be on disk when the directory is opened again.
+    /// want of room; [`AcceptError::Stopped`] after a failed commit. Of a long batch some may be stored then, and after `Stopped`
+    /// also of a short one: when they come again, they are duplicates.
     pub async fn accept(&self, batch: Vec<NewEvent>) -> Result<Accepted, AcceptError> {
-        if batch.is_empty() {
-            return Ok(Accepted::default());
+        let (mut all, mut left, mut first) = (Accepted::default(), batch.into_iter(), 0);
+        while left.len() > 0 {
+            let part: Vec<_> = left.by_ref().take(PART).collect();
+            let next = first + part.len();
+            let Accepted { accepted, repeated } = self.accept_part(part, left.len() == 0).await?;
+            all.accepted += accepted;
+            all.repeated.extend(repeated.into_iter().map(|at| first + at));
+            first = next;
         }
+        Ok(all)
+    }
+
+    /// Some events of a batch, after those that came before them; or the last ones, after which all are on disk.
+    async fn accept_part(&self, part: Vec<NewEvent>, last: bool) -> Result<Accepted, AcceptError> {
         if let Some((free, least)) = self.shared.disk.is_low() {
             return Err(AcceptError::DiskLow { free, least, retry_after: ROOM_AFTER });
         }
-        let events: Vec<_> = batch.into_iter().map(accept::prepare).collect();
+        let events: Vec<_> = part.into_iter().map(accept::prepare).collect();
         let bytes = events.iter().map(|event| event.record.len()).sum();
         let (reply, answer) = oneshot::channel();
-        match self.shared.queue.push(Work::Accept(Accept { events, bytes, reply })) {
+        match self.shared.queue.push(Work::Accept(Accept { events, bytes, last, reply })) {
             Err(Refused::Full(queued)) => return Err(AcceptError::Overloaded { queued, retry_after: RETRY_AFTER }),
             Err(Refused::Stopped(reason)) => return Err(AcceptError::Stopped(reason)),
             Ok(()) => {}
@@ -277,7 +292,7 @@ impl Store {
         let items = Arc::new(items);
         loop {
             let (reply, answer) = oneshot::channel();
-            self.push(Work::Settle(Settlements { items: Arc::clone(&items), reply }))?;
+            self.push(Work::Settle(Settlements { items: Arc::clone(&items), done: Vec::new(), reply }))?;
             if let Ok(settled) = answer.await {
                 return Ok(settled);
             }

@@ -15,6 +15,7 @@
 //! It leaves to others: what an event owes, what an outcome means, when to try again, and whether settings are right.
 
 mod accept;
+mod attempts;
 mod audit;
 mod backlog;
 mod backup;
@@ -81,6 +82,7 @@ mod wishes;
 mod work;
 mod writer;
 
+pub use attempts::{AttemptRecord, NewAttempt, Record};
 pub use audit::AuditVerdict;
 pub(crate) use backlog::{Backlog, DRIFT, nearer};
 pub use backup::{BackupError, BackupFile, BackupRecord, BackupStep, backup, restore};
@@ -97,10 +99,10 @@ pub use routes::{ConnectionRoute, DestinationRoute, Routes, SourceRoute};
 pub use select::DeliveryFilter;
 pub use tenants::TenantId;
 pub use types::{
-    Accepted, AttemptRecord, AuditFilter, AuditLine, ConnectionPatch, DeadLetter, DeliveryDetail, DeliverySummary,
-    DestinationPatch, Failure, Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection,
-    NewDestination, NewEvent, NewKey, NewReview, NewSecret, Owed, OwedState, Page, Paged, Settle, Settled, Settlement,
-    SourcePatch, Standing, StoreConfig, Turn, Vouched, Want,
+    Accepted, AuditFilter, AuditLine, ConnectionPatch, DeadLetter, DeliveryDetail, DeliverySummary, DestinationPatch,
+    Failure, Ledger, LedgerScope, LogEntry, LogFilter, LogPage, LogPart, NewConnection, NewDestination, NewEvent,
+    NewKey, NewReview, NewSecret, Owed, OwedState, Page, Paged, Settle, Settled, Settlement, SourcePatch, Standing,
+    StoreConfig, Turn, Vouched, Want,
 };
 pub use vaulting::VaultState;
 pub use version_texts::Newest;

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 
+use super::attempts::AttemptRecord;
 use super::control::not_found;
 use super::error::StoreError;
 use super::handle::Store;
 use super::select::DeliveryFilter;
 use super::types::{
-    AttemptRecord, ConnectionPatch, DeliveryDetail, DeliverySummary, DestinationPatch, Ledger, LedgerScope,
-    NewConnection, NewDestination, Page, Paged, SourcePatch, Turn, Vouched,
+    ConnectionPatch, DeliveryDetail, DeliverySummary, DestinationPatch, Ledger, LedgerScope, NewConnection,
+    NewDestination, Page, Paged, SourcePatch, Turn, Vouched,
 };
 use super::{components, connections, deliveries, destinations, functions, ledger, readmit, sources};
 use crate::model::{

@@ -1,8 +1,12 @@
 //! What waits for the writer: bounded for events, which are refused at once when it is full.
 //!
 //! Settlements and control calls are always taken: the former are bounded by what is in flight, the latter by [`CALLS`].
+//!
+//! A commit has either what somebody waits for, which comes first, or what nobody does. Where both wait they take turns, of about the
+//! same time each; who comes in the turn of what nobody waits for ends it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +21,8 @@ const CALLS: usize = 256;
 pub(super) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
+    /// How much waits that somebody waits for.
+    awaited: AtomicUsize,
     pub calls: Semaphore,
     limits: Limits,
 }
@@ -32,10 +38,14 @@ pub(super) struct Limits {
 
 #[derive(Default)]
 struct State {
-    work: VecDeque<Work>,
-    /// Events and settlements in `work`.
+    /// What somebody waits for.
+    awaited: VecDeque<Work>,
+    others: VecDeque<Work>,
+    /// Whether the last commit left the others out.
+    left_out: bool,
+    /// Events and settlements in both.
     weight: usize,
-    /// Events in `work`.
+    /// Events in `awaited`.
     events: usize,
     bytes: usize,
     closing: bool,
@@ -50,7 +60,10 @@ pub(super) enum Refused {
 
 /// What the writer gets.
 pub(super) enum Taken {
-    Work(Vec<Work>),
+    /// What somebody waits for.
+    Awaited(Vec<Work>),
+    /// What nobody does. With whether it was left out by the commit before.
+    Others(Vec<Work>, bool),
     /// Nothing came for a while.
     Idle,
     /// Nothing waits and nothing will come.
@@ -59,7 +72,8 @@ pub(super) enum Taken {
 
 impl Queue {
     pub fn new(limits: Limits) -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), calls: Semaphore::new(CALLS), limits }
+        let awaited = AtomicUsize::new(0);
+        Self { state: Mutex::default(), wake: Condvar::new(), awaited, calls: Semaphore::new(CALLS), limits }
     }
 
     /// The state stays consistent even if a holder panicked: every change to it is one step.
@@ -82,17 +96,36 @@ impl Queue {
         state.weight += work.weight();
         state.events += events;
         state.bytes += bytes;
-        state.work.push_back(work);
+        if work.is_awaited() {
+            state.awaited.push_back(work);
+            self.awaited.store(state.awaited.len(), Ordering::Relaxed);
+        } else {
+            state.others.push_back(work);
+        }
         drop(state);
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// Takes back what a commit did not come to, as what is next of its kind.
+    pub fn put_back(&self, rest: Vec<Work>) {
+        let mut state = self.lock();
+        for work in rest.into_iter().rev() {
+            state.weight += work.weight();
+            state.others.push_front(work);
+        }
+    }
+
+    /// Whether something waits that somebody waits for.
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed) > 0
     }
 
     /// Waits for work; then takes what waits, up to one commit's worth.
     pub fn take(&self, idle: Duration) -> Taken {
         let mut state = self.lock();
         let until = Instant::now() + idle;
-        while state.work.is_empty() {
+        while state.awaited.is_empty() && state.others.is_empty() {
             if state.closing {
                 return Taken::Closed;
             }
@@ -110,7 +143,9 @@ impl Queue {
             }
             state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        Taken::Work(state.take(self.limits.commit))
+        let taken = state.take(self.limits.commit);
+        self.awaited.store(state.awaited.len(), Ordering::Relaxed);
+        taken
     }
 
     /// Takes nothing more; what waits is still written.
@@ -127,7 +162,7 @@ impl Queue {
         let mut state = self.lock();
         state.closing = true;
         state.stopped = Some(reason.into());
-        let dropped = std::mem::take(&mut state.work);
+        let dropped = [std::mem::take(&mut state.awaited), std::mem::take(&mut state.others)];
         drop(state);
         drop(dropped);
         self.wake.notify_all();
@@ -145,14 +180,23 @@ impl Queue {
 }
 
 impl State {
-    fn take(&mut self, most: usize) -> Vec<Work> {
+    fn take(&mut self, most: usize) -> Taken {
+        let left_out = std::mem::take(&mut self.left_out) && !self.others.is_empty();
+        if left_out || self.awaited.is_empty() {
+            return Taken::Others(self.take_of(|state| &mut state.others, most), left_out);
+        }
+        self.left_out = !self.others.is_empty();
+        Taken::Awaited(self.take_of(|state| &mut state.awaited, most))
+    }
+
+    fn take_of(&mut self, kind: impl Fn(&mut Self) -> &mut VecDeque<Work>, most: usize) -> Vec<Work> {
         let mut taken = Vec::new();
         let mut weight = 0;
-        while let Some(work) = self.work.front() {
+        while let Some(work) = kind(self).front() {
             if !taken.is_empty() && weight + work.weight() > most {
                 break;
             }
-            let Some(work) = self.work.pop_front() else { break };
+            let Some(work) = kind(self).pop_front() else { break };
             let (events, bytes) = work.events();
             weight += work.weight();
             self.weight -= work.weight();
@@ -178,7 +222,7 @@ mod tests {
 
     fn taken(queue: &Queue) -> usize {
         match queue.take(Duration::ZERO) {
-            Taken::Work(work) => work.len(),
+            Taken::Awaited(work) | Taken::Others(work, _) => work.len(),
             Taken::Idle | Taken::Closed => 0,
         }
     }
@@ -207,6 +251,61 @@ mod tests {
             assert!(queue.push(accept(events)).is_ok());
         }
         assert_eq!([taken(&queue), taken(&queue), taken(&queue), taken(&queue)], [2, 1, 1, 0]);
+    }
+
+    #[test]
+    fn what_somebody_waits_for_comes_first_and_the_others_have_every_second_turn() {
+        let queue = queue(1_000, usize::MAX, 100);
+        let other = || Work::Step(Box::new(|_| unreachable!("nobody runs it")));
+        let push = |work| assert!(queue.push(work).is_ok());
+        let turn = || match queue.take(Duration::ZERO) {
+            Taken::Awaited(work) => ("awaited", work.len()),
+            Taken::Others(work, false) => ("others", work.len()),
+            Taken::Others(work, true) => ("others that were left out", work.len()),
+            Taken::Idle | Taken::Closed => ("nothing", 0),
+        };
+        push(other());
+        push(accept(1));
+        push(other());
+        assert!(queue.is_awaited());
+        assert_eq!(turn(), ("awaited", 1));
+        assert!(!queue.is_awaited());
+        push(accept(1));
+        assert_eq!(turn(), ("others that were left out", 2));
+        queue.put_back(vec![other()]);
+        assert_eq!(turn(), ("awaited", 1));
+        assert_eq!(turn(), ("others that were left out", 1));
+        push(other());
+        assert_eq!([turn(), turn()], [("others", 1), ("nothing", 0)]);
+    }
+
+    #[test]
+    fn what_is_put_back_is_what_is_next_in_the_order_in_which_it_was() {
+        let queue = queue(10, usize::MAX, 1);
+        let settle = |settlements: usize| {
+            let settlement = crate::store::Settlement {
+                delivery: crate::model::DeliveryId::new(crate::model::Timestamp::from_millis(1)),
+                lease: crate::model::LeaseToken(1),
+                settle: crate::store::Settle::Hold,
+                key: None,
+                attempt: None,
+                instead: None,
+            };
+            let items = Arc::new(vec![settlement; settlements]);
+            Work::Settle(super::super::work::Settlements {
+                items,
+                done: Vec::new(),
+                reply: tokio::sync::oneshot::channel().0,
+            })
+        };
+        assert!(queue.push(settle(3)).is_ok());
+        queue.put_back(vec![settle(1), settle(2)]);
+        let weights: Vec<usize> = std::iter::from_fn(|| match queue.take(Duration::ZERO) {
+            Taken::Others(work, _) => Some(work.iter().map(Work::weight).sum()),
+            Taken::Awaited(_) | Taken::Idle | Taken::Closed => None,
+        })
+        .collect();
+        assert_eq!(weights, [1, 2, 3]);
     }
 
     #[test]

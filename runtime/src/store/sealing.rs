@@ -47,7 +47,13 @@ impl Sealing {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(&uuid(workspace.uuid()));
     }
 
-    /// What is written instead of these bytes, in this place. `None` if the workspace is gone: nothing new of it is kept.
+    /// What is written instead of these bytes, in this place. `None` if the workspace has no key.
+    pub fn seal_known(&self, workspace: WorkspaceId, place: Uuid, plain: &[u8]) -> Option<Vec<u8>> {
+        let id = uuid(workspace.uuid());
+        Some(self.key(&id)?.seal_bytes(SEALED, &place_of(&id, place.as_bytes()), plain))
+    }
+
+    /// The same in a commit, which makes the key if there is none. `None` if the workspace is gone: nothing new of it is kept.
     pub fn seal(
         commit: &Commit<'_>,
         workspace: WorkspaceId,

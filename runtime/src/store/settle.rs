@@ -1,11 +1,12 @@
 //! Step "settle": what became of claimed deliveries, fenced by the lease, in one transaction with the ledger.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::json;
 use uuid::Uuid;
 
+use super::attempts::{NewAttempt, Record};
 use super::error::StoreError;
 use super::lanes::{After, Claim};
 use super::ledger::Owner;
@@ -13,7 +14,7 @@ use super::rows::{id, ms, optional, uuid};
 use super::sealing::Sealing;
 use super::settled;
 use super::states;
-use super::types::{AttemptRecord, Failure, Settle, Settled, Settlement};
+use super::types::{Failure, Settle, Settled, Settlement};
 use super::work::{Commit, Settlements, block_of, delivery_at};
 use crate::model::{
     ConnectionId, DeliveryId, DestinationId, FilterReason, OrderKey, OutcomeCode, SourceId, Timestamp, VersionId,
@@ -130,22 +131,36 @@ impl Block {
     }
 }
 
-/// Writes all settlements of one commit; every block that they touch is written once.
-pub(super) fn settle(commit: &mut Commit<'_>, all: Vec<Settlements>) -> Result<(), StoreError> {
+/// Writes the settlements of one commit, until it is time to leave off, but one at least; every block that they touch is written once.
+/// Gives back what is left.
+pub(super) fn settle(
+    commit: &mut Commit<'_>,
+    all: Vec<Settlements>,
+    is_time: impl Fn() -> bool,
+) -> Result<Vec<Settlements>, StoreError> {
     if all.is_empty() {
-        return Ok(());
+        return Ok(all);
     }
     let mut blocks = HashMap::new();
     let mut ended = Vec::new();
     let mut so = Vec::new();
-    for Settlements { items, reply } in all {
-        let mut results = Vec::with_capacity(items.len());
-        for item in items.iter() {
+    let mut left = Vec::new();
+    for mut settlements in all {
+        let items = Arc::clone(&settlements.items);
+        for item in &items[settlements.done.len()..] {
+            if !so.is_empty() && is_time() {
+                break;
+            }
             let settled = settle_one(commit, &mut blocks, &mut ended, item)?;
             so.push(if settled == Settled::Done { item.settle.as_str() } else { "lease_lost" });
-            results.push(settled);
+            settlements.done.push(settled);
         }
-        commit.answers.push(Box::new(move || drop(reply.send(results))));
+        if settlements.done.len() < items.len() {
+            left.push(settlements);
+            continue;
+        }
+        let Settlements { done, reply, .. } = settlements;
+        commit.answers.push(Box::new(move || drop(reply.send(done))));
     }
     for block in blocks.values() {
         block.write(commit.sql)?;
@@ -154,7 +169,7 @@ pub(super) fn settle(commit: &mut Commit<'_>, all: Vec<Settlements>) -> Result<(
         so.iter().for_each(|so| shared.metrics.settled(so));
         shared.lanes.settled(ended);
     }));
-    Ok(())
+    Ok(left)
 }
 
 fn settle_one(
@@ -332,7 +347,7 @@ fn put_dead(commit: &Commit<'_>, owner: &Owner, claim: &Claim, item: &Settlement
     const GIVEN_UP: &str =
         "given up without a further attempt: its destination failed for the whole of its retry window";
     let cause = match (&item.attempt, &item.instead) {
-        (Some(AttemptRecord { outcome, .. }), _) => format!("{}: {}", outcome.code.as_str(), outcome.message),
+        (Some(NewAttempt { outcome, .. }), _) => format!("{}: {}", outcome.code.as_str(), outcome.message),
         (None, Some(last)) => {
             let Failure { delivery, code, message } = &**last;
             format!("{}: {GIVEN_UP}, the last time at {delivery}: {message}", code.as_str())
@@ -367,7 +382,7 @@ fn record_attempt(
     commit: &mut Commit<'_>,
     block: &mut Block,
     delivery: DeliveryId,
-    attempt: &AttemptRecord,
+    attempt: &NewAttempt,
 ) -> rusqlite::Result<()> {
     let owner = block.owner;
     let outcome = &attempt.outcome;
@@ -375,17 +390,19 @@ fn record_attempt(
     let fine = matches!(outcome.code, OutcomeCode::Delivered | OutcomeCode::UnsupportedEventType);
     if fine && attempt.number == 1 {
         let known = *block.version.get_or_insert(attempt.version) == attempt.version;
-        if known && (attempt.report.is_none() || !in_sample(commit, owner.connection)) {
+        if known && (attempt.record.is_none() || !in_sample(commit, owner.connection)) {
             return Ok(());
         }
     }
-    let place = delivery.uuid();
-    let brief =
-        || json!({"outcome": outcome, "requests": [], "log": [], "used": {"wall_ms": attempt.wall_ms}, "limits": {}});
-    let report = attempt.report.as_ref().map_or_else(|| brief().to_string(), serde_json::Value::to_string);
-    let outcome = json!(outcome).to_string();
-    let sealed = |text: &str| Sealing::seal(commit, owner.workspace, place, text.as_bytes());
-    let (Some(outcome), Some(report)) = (sealed(&outcome)?, sealed(&report)?) else { return Ok(()) };
+    let brief;
+    let record = match &attempt.record {
+        Some(record) => record,
+        None => {
+            brief = Record::brief(attempt);
+            &brief
+        }
+    };
+    let Some([outcome, report]) = record.sealed(commit, owner.workspace, delivery)? else { return Ok(()) };
     let no = commit.memory.numbers.attempt(commit.sql)?;
     commit
         .sql

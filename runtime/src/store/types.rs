@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::attempts::{AttemptRecord, NewAttempt};
 use crate::model::{
     CheckItem, ConnectionId, DeliveryId, DeliveryState, Destination, DestinationId, Event, EventField, EventType,
     FilterReason, FunctionId, KeyId, LeaseToken, OrderKey, Outcome, OutcomeCode, PartnerId, Rate, ReplayId, Role,
@@ -184,7 +185,7 @@ pub struct Settlement {
     /// Its place in an order, if its connection keeps one: kept with what is tried again or held.
     pub key: Option<OrderKey>,
     /// The attempt that was made, if one was.
-    pub attempt: Option<AttemptRecord>,
+    pub attempt: Option<NewAttempt>,
     /// Why it is given up without one.
     pub instead: Option<std::sync::Arc<Failure>>,
 }
@@ -198,23 +199,6 @@ pub struct Failure {
     pub code: OutcomeCode,
     /// Why, in a sentence.
     pub message: String,
-}
-
-/// One try at one delivery.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct AttemptRecord {
-    /// Which try, from 1.
-    pub number: u32,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// How long it took.
-    pub wall_ms: u64,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What ran.
-    pub version: VersionId,
-    /// The report that `contract.md` describes, cut to its bounds; none if it is kept only to say which version ran.
-    pub report: Option<Value>,
 }
 
 /// What a function's author sees of one recorded attempt.

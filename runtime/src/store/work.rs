@@ -24,10 +24,12 @@ pub(super) enum Work {
     Step(Call),
 }
 
-/// A batch of events with what could be prepared outside the writer.
+/// Events of a batch with what could be prepared outside the writer.
 pub(super) struct Accept {
     pub events: Vec<Prepared>,
     pub bytes: usize,
+    /// Whether they are the last ones of their batch: then somebody is told that all of it is on disk.
+    pub last: bool,
     pub reply: oneshot::Sender<Accepted>,
 }
 
@@ -42,6 +44,8 @@ pub(super) struct Prepared {
 pub(super) struct Settlements {
     /// Shared with whoever waits, who tries again if the disk was full.
     pub items: std::sync::Arc<Vec<Settlement>>,
+    /// What became of the first of them, in earlier commits.
+    pub done: Vec<Settled>,
     pub reply: oneshot::Sender<Vec<Settled>>,
 }
 
@@ -69,15 +73,24 @@ impl Work {
     pub fn weight(&self) -> usize {
         match self {
             Self::Accept(accept) => accept.events.len(),
-            Self::Settle(settle) => settle.items.len(),
+            Self::Settle(settle) => settle.items.len() - settle.done.len(),
             Self::Call(_) | Self::Step(_) => 1,
         }
+    }
+
+    /// Whether somebody waits for it, whom no other work should hold up.
+    pub fn is_awaited(&self) -> bool {
+        matches!(self, Self::Accept(_) | Self::Call(_))
     }
 
     /// Whether somebody is told that it is on disk. What became of deliveries nobody is told: without it they are owed as before,
     /// and a partner may see the event twice.
     pub fn is_promised(&self) -> bool {
-        matches!(self, Self::Accept(_) | Self::Call(_))
+        match self {
+            Self::Accept(accept) => accept.last,
+            Self::Call(_) => true,
+            Self::Settle(_) | Self::Step(_) => false,
+        }
     }
 
     /// How much of the bounded part of the queue it fills: events and bytes.
@@ -94,6 +107,7 @@ impl Work {
         Self::Accept(Accept {
             events: (0..events).map(settlement).collect(),
             bytes: events,
+            last: true,
             reply: oneshot::channel().0,
         })
     }

@@ -37,6 +37,9 @@ use crate::vault::Vault;
 /// How long the writer sleeps when nothing comes, before it looks for something to prune.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// The shortest turn of what nobody waits for, once somebody waits for something else: a commit's own cost is half of that.
+const SHORTEST: Duration = Duration::from_micros(200);
+
 /// What the writer and everyone else hold in common.
 pub(super) struct Shared {
     pub queue: Queue,
@@ -70,6 +73,8 @@ pub(super) struct Writer {
     pub syncs: Syncs,
     pub shared: Arc<Shared>,
     pub memory: Memory,
+    /// How long the last commit took, before it waited for the disk.
+    pub took: Duration,
     pub pruner: Pruner,
     /// The newest moment in an id that an earlier process made.
     pub newest_id: Timestamp,
@@ -97,9 +102,13 @@ impl Writer {
         let _before = DeliveryId::new(self.newest_id.plus(Duration::from_millis(1)));
         let mut pruned = Instant::now();
         loop {
-            let work = match self.shared.queue.take(self.syncs.due_in().unwrap_or(IDLE)) {
-                Taken::Work(work) => work,
-                Taken::Idle => Vec::new(),
+            let (work, turn) = match self.shared.queue.take(self.syncs.due_in().unwrap_or(IDLE)) {
+                Taken::Awaited(work) => (work, None),
+                // Where it was left out it has as long as what came before it.
+                Taken::Others(work, left_out) => {
+                    (work, Some(if left_out { self.took.max(SHORTEST) } else { SHORTEST }))
+                }
+                Taken::Idle => (Vec::new(), Some(SHORTEST)),
                 Taken::Closed => {
                     if let Err(error) = self.syncs.end() {
                         tracing::error!(%error, "what became of the last deliveries may not be on disk: they may be owed again");
@@ -111,16 +120,19 @@ impl Writer {
                     break;
                 }
             };
-            let prune = pruned.elapsed() >= IDLE || self.pruner.is_behind();
+            let prune = match turn {
+                Some(_) => pruned.elapsed() >= IDLE || self.pruner.is_behind(),
+                None => pruned.elapsed() >= IDLE * 3,
+            };
             if prune {
                 pruned = Instant::now();
             }
             let did_something = !work.is_empty();
             let shared = Arc::clone(&self.shared);
             // Whoever finds their commit gone waits for this, to learn whether the store has stopped.
-            let turn = shared.commit_turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let told = shared.commit_turn.lock().unwrap_or_else(PoisonError::into_inner);
             let done = self
-                .commit(work, prune)
+                .commit(work, turn, prune)
                 .and_then(|()| self.checkpoints.after_commit(&self.sql, &self.shared.erase_log))
                 .and_then(|()| self.syncs.after_commit(did_something));
             let Err(failed) = done else { continue };
@@ -133,7 +145,7 @@ impl Writer {
                 let _ = self.sql.execute_batch("ROLLBACK");
                 break;
             }
-            drop(turn);
+            drop(told);
         }
         drop(stop);
     }
@@ -155,7 +167,8 @@ impl Writer {
         Ok(())
     }
 
-    fn commit(&mut self, work: Vec<Work>, prune: bool) -> Result<(), StoreError> {
+    /// One transaction. What nobody waits for has this time once somebody waits for something else; the rest of it is put back.
+    fn commit(&mut self, work: Vec<Work>, turn: Option<Duration>, prune: bool) -> Result<(), StoreError> {
         let (began, items) = (Instant::now(), work.iter().map(Work::weight).sum::<usize>());
         self.syncs.before_commit(&self.sql, work.iter().any(Work::is_promised))?;
         self.sql.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -176,10 +189,20 @@ impl Writer {
                 Work::Call(call) | Work::Step(call) => calls.push(call),
             }
         }
+        let queue = &self.shared.queue;
+        let is_time = || turn.is_some_and(|turn| queue.is_awaited() && began.elapsed() >= turn);
         accept::accept(&mut commit, accepts)?;
-        settle::settle(&mut commit, settles)?;
+        let mut goes_on = settles.is_empty();
+        let left = settle::settle(&mut commit, settles, is_time)?;
+        let mut left: Vec<_> = left.into_iter().map(Work::Settle).collect();
         for call in calls {
-            run_call(&mut commit, call)?;
+            if goes_on || !is_time() {
+                run_call(&mut commit, call)?;
+            } else {
+                // Nobody's calls are all that is left out.
+                left.push(Work::Step(call));
+            }
+            goes_on = false;
         }
         if prune {
             self.pruner.step(&commit)?;
@@ -187,7 +210,10 @@ impl Writer {
         commit.ledger.write(commit.sql, &mut commit.memory.statistics)?;
         commit.memory.statistics.write_over(commit.sql, commit.now)?;
         let Commit { effects, answers, .. } = commit;
+        self.took = began.elapsed();
         self.sql.prepare_cached("COMMIT")?.execute([])?;
+        let items = items - left.iter().map(Work::weight).sum::<usize>();
+        self.shared.queue.put_back(left);
         if items > 0 {
             self.shared.metrics.committed(items as u64, began.elapsed());
         }

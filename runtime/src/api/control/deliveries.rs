@@ -197,7 +197,7 @@ impl From<AttemptRecord> for AttemptView {
             wall_ms: attempt.wall_ms,
             outcome: attempt.outcome.into(),
             version: attempt.version.to_string(),
-            report: attempt.report.unwrap_or_default(),
+            report: attempt.report,
         }
     }
 }

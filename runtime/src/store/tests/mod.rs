@@ -19,8 +19,8 @@ use tempfile::TempDir;
 
 use super::components;
 use super::{
-    AttemptRecord, Ledger, LedgerScope, NewConnection, NewDestination, NewEvent, Owed, OwedState, Settle, Settlement,
-    Store, StoreConfig, Vouched, Want,
+    Ledger, LedgerScope, NewAttempt, NewConnection, NewDestination, NewEvent, Owed, OwedState, Record, Settle,
+    Settlement, Store, StoreConfig, Vouched, Want,
 };
 use crate::clock::Clock;
 use crate::model::{
@@ -170,15 +170,10 @@ fn counts(accepted: u64, delivered: u64, filtered: u64, dead: u64, pending: u64)
     Ledger { accepted, delivered, filtered, dead, pending }
 }
 
-fn attempt(number: u32, code: OutcomeCode) -> AttemptRecord {
-    AttemptRecord {
-        number,
-        started_at: NOW,
-        wall_ms: 7,
-        outcome: Outcome { code, message: "why".to_owned(), retryable: false, error: None, retry_after: None },
-        version: VersionId::new(NOW),
-        report: Some(json!({"log": []})),
-    }
+fn attempt(number: u32, code: OutcomeCode) -> NewAttempt {
+    let outcome = Outcome { code, message: "why".to_owned(), retryable: false, error: None, retry_after: None };
+    let record = Some(Record::plain(&outcome, &json!({"log": []})));
+    NewAttempt { number, started_at: NOW, wall_ms: 7, outcome, version: VersionId::new(NOW), record }
 }
 
 fn settlement(claimed: &ClaimedDelivery, settle: Settle) -> Settlement {

@@ -38,7 +38,7 @@ impl Bed {
         let mut settlement = settlement(claimed, settle);
         if let Some(attempt) = &mut settlement.attempt {
             attempt.version = self.destinations[0].consented;
-            attempt.report = None;
+            attempt.record = None;
         }
         self.store.settle(vec![settlement]).await.unwrap();
     }

@@ -246,7 +246,8 @@ async fn with_canaries(bed: &Bed) -> crate::model::DeliveryId {
     let mut given_up = settlement(&claimed, Settle::Dead);
     let attempt = given_up.attempt.as_mut().unwrap();
     attempt.outcome.message = format!("the partner refused {VALUE}");
-    attempt.report = Some(json!({"log": [{"level": "info", "text": VALUE}]}));
+    let report = json!({"log": [{"level": "info", "text": VALUE}]});
+    attempt.record = Some(bed.store.record(bed.actor.workspace, claimed.id, &attempt.outcome, &report));
     bed.store.settle(vec![given_up]).await.unwrap();
     claimed.id
 }
@@ -261,7 +262,7 @@ async fn events_and_what_became_of_them_are_sealed_on_disk_and_read_back_after_a
     assert!(shown.event.get().contains(VALUE), "{shown:?}");
     assert!(shown.summary.dead.unwrap().cause.contains(VALUE));
     let last = shown.last_attempt.unwrap();
-    assert!(last.outcome.message.contains(VALUE) && last.report.unwrap().to_string().contains(VALUE));
+    assert!(last.outcome.message.contains(VALUE) && last.report.to_string().contains(VALUE));
     assert_eq!(ids(&bed.claim(5, NOW).await), ["other"]);
     let another = WorkspaceId::new(NOW).uuid().simple().to_string();
     let moved = format!("UPDATE event_blocks SET workspace = x'{another}'");

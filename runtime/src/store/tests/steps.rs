@@ -37,6 +37,36 @@ async fn the_same_message_id_is_taken_once_for_24_hours_and_for_each_source() {
 }
 
 #[tokio::test]
+async fn a_long_batch_is_answered_as_one_and_repeated_events_are_named_by_their_places_in_all_of_it() {
+    let bed = Bed::new(1).await;
+    let mut names: Vec<String> = (0..170).map(|number| format!("event {number}")).collect();
+    names[60] = names[3].clone();
+    names[169] = names[100].clone();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(bed.accept(&names).await, super::super::Accepted { accepted: 168, repeated: vec![60, 169] });
+    // As when its answer was lost on the way, or when it failed in the middle.
+    assert_eq!(bed.accept(&names).await, super::super::Accepted { accepted: 0, repeated: (0..170).collect() });
+    assert_eq!(bed.ledger().await, counts(168, 0, 0, 0, 168));
+}
+
+#[tokio::test]
+async fn settlements_and_events_that_come_meanwhile_are_all_written() {
+    let bed = Bed::new(1).await;
+    let ids: Vec<String> = (0..400).map(|number| number.to_string()).collect();
+    bed.accept(&ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let claimed = bed.claim(400, NOW).await;
+    let all = claimed.iter().map(|one| settlement(one, Settle::Dead)).collect();
+    let others = async {
+        for number in 0..50 {
+            assert_eq!(bed.accept(&[&format!("other {number}")]).await.accepted, 1);
+        }
+    };
+    let (settled, ()) = tokio::join!(bed.store.settle(all), others);
+    assert_eq!(settled.unwrap(), vec![Settled::Done; 400]);
+    assert_eq!(bed.ledger().await, counts(450, 0, 0, 400, 50));
+}
+
+#[tokio::test]
 async fn claims_are_exclusive_and_bounded_by_number_and_bytes() {
     let bed = Bed::new(1).await;
     bed.accept(&["a", "b", "c", "d", "e"]).await;
