@@ -10,7 +10,7 @@ use super::body::ReadError;
 use crate::ingest::BodyError;
 use crate::store::AcceptError;
 
-/// Why a tracking request was not taken. Nothing of it is stored.
+/// Why a tracking request was not taken. Not all of it is stored then; what is, is a duplicate when it comes again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TrackingError {
     /// Its body cannot be read.

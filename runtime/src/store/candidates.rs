@@ -6,6 +6,7 @@
 use rusqlite::{Connection, params};
 
 use super::cache::Cache;
+use super::claim::readable;
 use super::error::StoreError;
 use super::handle::Store;
 use super::lanes::{Cursor, Lanes};
@@ -81,22 +82,24 @@ fn page(sql: &Connection, cache: &Cache, wanted: &Wanted) -> Result<Candidates, 
     let mut rows = find.query(bound)?;
     let mut look = Look::new(&snapshot, cache, filter);
     let (mut items, mut looked, mut next) = (Vec::new(), 0, *from);
-    while let Some(row) = rows.next()? {
+    'blocks: while let Some(row) = rows.next()? {
         let block = Block::from(row)?;
+        looked += 1;
+        next = Cursor { seq: block.seq + 1, position: 0 };
         let newer = newer(&snapshot, &block, *until)?;
         let begin = if block.seq == from.seq { from.position } else { 0 };
         for position in begin..block.states.len() {
             let owed_anew = || newer.iter().any(|states| states.get(position).is_some_and(|s| *s != states::NOT_OWED));
-            if !look.fits(&block, position)? || owed_anew() {
+            let Some(fits) = readable(look.fits(&block, position))? else { continue 'blocks };
+            if !fits || owed_anew() {
                 continue;
             }
             if items.len() == *most {
                 return Ok(Candidates { items, next: Some(Cursor { seq: block.seq, position }) });
             }
-            items.push(candidate(&mut look, &block, position)?);
+            let Some(candidate) = readable(candidate(&mut look, &block, position))? else { continue 'blocks };
+            items.push(candidate);
         }
-        looked += 1;
-        next = Cursor { seq: block.seq + 1, position: 0 };
     }
     Ok(Candidates { items, next: (looked == BLOCKS).then_some(next) })
 }

@@ -206,7 +206,10 @@ impl Reader<'_> {
             if self.left > 0
                 && let Some((block, position)) = self.find(retry.delivery, states::RETRY)?
             {
-                let event = self.one(block.event_block, position)?;
+                let Some(event) = readable(self.one(block.event_block, position))? else {
+                    self.found.unreadable.push((retry.delivery, block.connection));
+                    continue;
+                };
                 if self.add(&block, position, event, Some(retry)) {
                     continue;
                 }
@@ -225,7 +228,10 @@ impl Reader<'_> {
             match self.find(*delivery, states::FRESH)? {
                 None => self.found.gone.push(*delivery),
                 Some((block, position)) => {
-                    let event = self.one(block.event_block, position)?;
+                    let Some(event) = readable(self.one(block.event_block, position))? else {
+                        self.found.gone.push(*delivery);
+                        continue;
+                    };
                     if !self.add(&block, position, event, None) {
                         break;
                     }
@@ -241,7 +247,11 @@ impl Reader<'_> {
         let mut rows = find.query(params![uuid(self.destination.uuid()), from.seq])?;
         while let Some(row) = rows.next()? {
             let block = Block::from(row)?;
-            let events = self.all(block.event_block)?;
+            // What cannot be read stays owed, and is met again when the directory is opened the next time.
+            let Some(events) = readable(self.all(block.event_block))? else {
+                self.found.cursor = Cursor { seq: block.seq + 1, position: 0 };
+                continue;
+            };
             let begin = if block.seq == from.seq { from.position } else { 0 };
             for position in begin..block.states.len().min(events.len()) {
                 if block.states[position] == states::FRESH
@@ -294,14 +304,32 @@ impl Reader<'_> {
 
 /// The bytes of an event block.
 pub(super) fn data(sql: &Connection, block: i64) -> Result<Bytes, StoreError> {
-    let data: Vec<u8> = sql
+    let data: rusqlite::Result<Vec<u8>> = sql
         .prepare_cached("SELECT opened(workspace, source, data) FROM event_blocks WHERE seq = ?1")?
-        .query_row([block], |row| row.get(0))?;
-    Ok(data.into())
+        .query_row([block], |row| row.get(0));
+    match data {
+        Ok(data) => Ok(data.into()),
+        // Nothing in it fails so but `opened`.
+        Err(rusqlite::Error::SqliteFailure(error, Some(why))) if error.extended_code == rusqlite::ffi::SQLITE_ERROR => {
+            Err(StoreError::Damaged { what: "event block", id: block.to_string(), why })
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) fn damaged(block: i64, bad: BadBlock) -> StoreError {
     StoreError::Damaged { what: "event block", id: block.to_string(), why: bad.to_string() }
+}
+
+/// What was read, or nothing where it is damaged: the log says so, and everything else goes on.
+pub(super) fn readable<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::error!(%error, "events cannot be read: what is owed of them is left as it is");
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
 }
 
 /// The keys that have something stored for a destination, tried or held, and how many of each.

@@ -237,7 +237,7 @@ impl StoreError {
     }
 }
 
-/// Why events were not accepted. None of the batch is stored then.
+/// Why events were not accepted: not all of them are stored then. Those that are, are duplicates when they come again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AcceptError {
     /// The queue to the disk is full.

@@ -107,6 +107,8 @@ pub(super) struct Found {
     pub next_due: Option<Timestamp>,
     /// What was returned before and need not be any more.
     pub gone: Vec<DeliveryId>,
+    /// Retries whose events are damaged.
+    pub unreadable: Vec<(DeliveryId, ConnectionId)>,
 }
 
 /// A delivery that can be claimed; its lease is not set yet.
@@ -277,6 +279,10 @@ impl Lanes {
         }
         *last_token += 1;
         let token = LeaseToken(*last_token);
+        // Whom nobody has a lease for: claimed until the process ends.
+        for (id, connection) in found.unreadable {
+            claims.insert(id, Claim { token, attempt: 0, connection, destination, due: None, settling: true });
+        }
         let mut claimed = Vec::with_capacity(found.deliveries.len());
         for Candidate { mut delivery, due } in found.deliveries {
             lane.returned.remove(&delivery.id);

@@ -7,8 +7,10 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer},
 };
+use serde_json::{Map, json};
 use tempfile::TempDir;
-use tidegate::egress::{EgressConfig, EgressError, Gate, InboundResponse, Outlet};
+use tidegate::egress::{EgressConfig, EgressError, Gate, Grant, GrantedGate, HandleKey, InboundResponse, Outlet};
+use tidegate::model::Manifest;
 use tokio::{io::AsyncWriteExt, time::Instant};
 use tokio_rustls::TlsAcceptor;
 
@@ -125,6 +127,32 @@ async fn bad_certificates_are_a_tls_error() {
     }
     let untrusted = authority.serve("api.partner.test", |_| {}).await;
     assert!(matches!(ask(&untrusted, Vec::new()).await, Err(EgressError::Tls(_))));
+}
+
+#[tokio::test]
+async fn what_an_error_says_of_a_hostile_certificate_is_short_and_has_no_secret() {
+    const SECRET: &str = "sesame-0123456789-abcdef";
+    let authority = Authority::new();
+    let names: Vec<String> = (0..300).map(|number| format!("n{number}.{SECRET}.test")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let server = authority.answering(authority.acceptor(&names, |_| {}), OK).await;
+    let resolver = NameServer::start(vec![Reply::Addresses(vec![Ipv4Addr::LOCALHOST.into()])]).await;
+    let config = EgressConfig {
+        dns_servers: vec![resolver.address],
+        extra_roots: vec![authority.file()],
+        ..open(&[server.address])
+    };
+    let url = format!("https://api.partner.test:{}", server.address.port());
+    let manifest = json!({"name": "f", "version": "1", "events": ["track"], "egress": {"allow": [url]},
+        "settings": {"key": {"type": "string", "secret": true, "bind": [{"origin": url, "place": "bearer"}]}}});
+    let manifest: Manifest = serde_json::from_value(manifest).expect("a manifest");
+    let mut settings = Map::from_iter([("key".to_owned(), json!(SECRET))]);
+    let (grant, secrets) =
+        Grant::with_secrets(&manifest, &mut settings, "test", &HandleKey::random()).expect("settings that fit");
+    let ended = get(&GrantedGate::new(gate(&config), grant, secrets), &url).await;
+    let Err(EgressError::Tls(said)) = ended else { panic!("{ended:?}") };
+    assert!(said.contains("{secret.key}") && !said.contains(SECRET), "{said}");
+    assert!(said.len() <= 1_100, "{} bytes", said.len());
 }
 
 #[tokio::test]

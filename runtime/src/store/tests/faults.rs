@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::ffi;
 
 use super::*;
-use crate::store::{AcceptError, StoreError};
+use crate::store::{AcceptError, DeliveryFilter, StoreError};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fault {
@@ -252,4 +252,37 @@ async fn what_became_of_deliveries_does_not_wait_for_the_disk_and_a_power_failur
     let bed = Bed { store: super::open(after.path()), dir: after, actor, source, destinations, connections };
     assert_eq!(bed.ledger().await, counts(2, 0, 0, 0, 2));
     assert_eq!(bed.claim(2, NOW).await.len(), 2);
+}
+
+#[tokio::test]
+async fn damaged_events_stay_owed_and_hold_up_nothing_else() {
+    let bed = Bed::new(1).await;
+    for id in ["retried", "fresh", "dead", "sound"] {
+        bed.accept(&[id]).await;
+    }
+    let claimed = bed.claim(4, NOW).await;
+    assert_eq!(ids(&claimed), ["retried", "fresh", "dead", "sound"]);
+    bed.settle(&claimed[0], Settle::RetryAt(NOW)).await;
+    bed.settle(&claimed[2], Settle::Dead).await;
+    let sql = rusqlite::Connection::open(bed.dir.path().join("tidegate.db")).unwrap();
+    // The last byte is the seal's.
+    let change = "UPDATE event_blocks SET data = CAST(substr(data, 1, length(data) - 1) || x'00' AS BLOB) WHERE seq < \
+                  (SELECT max(seq) FROM event_blocks)";
+    assert_eq!(sql.execute(change, []).unwrap(), 3);
+    drop(sql);
+    let bed = bed.reopen();
+    for _ in 0..2 {
+        let claimed = bed.claim(10, NOW).await;
+        assert_eq!(ids(&claimed), ["sound"], "the others are not claimed, and stop nothing");
+        bed.settle(&claimed[0], Settle::RetryAt(NOW)).await;
+    }
+    assert_eq!(bed.store.due(NOW).0.len(), 1, "of what can be tried");
+    assert_eq!(bed.ledger().await, counts(4, 0, 0, 1, 3));
+    let dead = DeliveryFilter { states: vec![crate::model::DeliveryState::Dead], ..DeliveryFilter::default() };
+    let (destinations, until) = bed.store.replay_scope(&bed.actor, &dead).await.unwrap();
+    let from = Default::default();
+    let wanted = crate::store::Wanted { filter: dead, destination: destinations[0], until, from, most: 10 };
+    assert!(bed.store.replay_candidates(wanted).await.unwrap().items.is_empty());
+    let refused = bed.store.get_delivery(&bed.actor, claimed[1].id).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Damaged { what: "event block", .. }), "{refused}");
 }
