@@ -59,8 +59,7 @@ impl Size {
     };
 
     /// What goals are stated for.
-    pub(super) const FULL: Self =
-        Self { dead: 100_000, replay: bench_replay::Pace::USUAL, pending: 1_000_000, seeds: 2_000, ..Self::USUAL };
+    pub(super) const FULL: Self = Self { dead: 100_000, pending: 1_000_000, seeds: 2_000, ..Self::USUAL };
 
     /// Only whether all of it works: its figures mean nothing.
     pub(super) const QUICK: Self = Self {

@@ -23,7 +23,7 @@ pub struct ReplayConfig {
 
 /// The shortest time between two steps: each is a commit. What one gives back is attempted at once, so that larger steps are seen by
 /// live events: with 20 ms their p99 was 2.2 times as long, at 500 a second.
-const SHORTEST: Duration = Duration::from_millis(5);
+const SHORTEST: Duration = Duration::from_millis(10);
 /// The longest: how soon a replay goes on after its destination can take something again.
 const LONGEST: Duration = Duration::from_millis(250);
 /// How long to sleep when there is no replay: making one ends it.
