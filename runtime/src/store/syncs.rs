@@ -51,6 +51,19 @@ impl Syncs {
         Ok(())
     }
 
+    /// A commit was promised, and is not answered yet. What it wrote is on disk with everything before it; where it wrote nothing, as
+    /// for events that are all known, what they say is kept may still be with the system.
+    ///
+    /// # Errors
+    /// As for [`Self::after_commit`].
+    pub fn before_answer(&mut self, wrote: bool) -> Result<(), StoreError> {
+        if !wrote && self.since.is_some() {
+            return self.sync();
+        }
+        self.since = None;
+        Ok(())
+    }
+
     /// A commit was answered; it did something, or nothing. Syncs what is overdue.
     ///
     /// # Errors
@@ -84,6 +97,32 @@ impl Syncs {
 mod tests {
     use super::super::open;
     use super::*;
+
+    #[test]
+    fn a_promise_that_wrote_nothing_syncs_what_came_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (places, _lock) = open::lock(dir.path()).unwrap();
+        let sql = open::writer(&places).unwrap();
+        sql.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)").unwrap();
+        let mut syncs = Syncs::new(&places);
+        syncs.before_answer(false).unwrap();
+        let unpromised = |syncs: &mut Syncs| {
+            syncs.before_commit(&sql, false).unwrap();
+            syncs.after_commit(true).unwrap();
+        };
+        unpromised(&mut syncs);
+        // A pipe cannot be synced, which tells whether it was tried.
+        let (pipe, _other) = std::io::pipe().unwrap();
+        let log = syncs.open.replace(File::from(std::os::fd::OwnedFd::from(pipe)));
+        syncs.before_answer(false).unwrap_err();
+        syncs.before_answer(true).unwrap();
+        assert_eq!(syncs.due_in(), None, "it was synced by the commit");
+        syncs.before_answer(false).unwrap();
+        syncs.open = log;
+        unpromised(&mut syncs);
+        syncs.before_answer(false).unwrap();
+        assert_eq!(syncs.due_in(), None);
+    }
 
     #[test]
     fn what_nobody_was_told_of_is_due_for_the_disk_soon_and_is_there_when_the_store_ends() {

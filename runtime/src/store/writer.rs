@@ -170,7 +170,8 @@ impl Writer {
     /// One transaction. What nobody waits for has this time once somebody waits for something else; the rest of it is put back.
     fn commit(&mut self, work: Vec<Work>, turn: Option<Duration>, prune: bool) -> Result<(), StoreError> {
         let (began, items) = (Instant::now(), work.iter().map(Work::weight).sum::<usize>());
-        self.syncs.before_commit(&self.sql, work.iter().any(Work::is_promised))?;
+        let (promised, changes) = (work.iter().any(Work::is_promised), self.sql.total_changes());
+        self.syncs.before_commit(&self.sql, promised)?;
         self.sql.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut commit = Commit {
             sql: &self.sql,
@@ -192,12 +193,12 @@ impl Writer {
         let queue = &self.shared.queue;
         let is_time = || turn.is_some_and(|turn| queue.is_awaited() && began.elapsed() >= turn);
         accept::accept(&mut commit, accepts)?;
-        let mut goes_on = settles.is_empty();
+        let (mut goes_on, mut undone) = (settles.is_empty(), false);
         let left = settle::settle(&mut commit, settles, is_time)?;
         let mut left: Vec<_> = left.into_iter().map(Work::Settle).collect();
         for call in calls {
             if goes_on || !is_time() {
-                run_call(&mut commit, call)?;
+                undone |= run_call(&mut commit, call)? == Kept::No;
             } else {
                 // Nobody's calls are all that is left out.
                 left.push(Work::Step(call));
@@ -212,6 +213,10 @@ impl Writer {
         let Commit { effects, answers, .. } = commit;
         self.took = began.elapsed();
         self.sql.prepare_cached("COMMIT")?.execute([])?;
+        if promised {
+            // What was undone counts as changed, too.
+            self.syncs.before_answer(self.sql.total_changes() > changes && !undone)?;
+        }
         let items = items - left.iter().map(Work::weight).sum::<usize>();
         self.shared.queue.put_back(left);
         if items > 0 {
@@ -223,26 +228,33 @@ impl Writer {
     }
 }
 
+/// Whether a call is part of its commit.
+#[derive(PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
+}
+
 /// Runs one call so that its mistake undoes it alone.
-fn run_call(commit: &mut Commit<'_>, call: Call) -> Result<(), StoreError> {
+fn run_call(commit: &mut Commit<'_>, call: Call) -> Result<Kept, StoreError> {
     commit.sql.execute_batch("SAVEPOINT call")?;
     let before = std::mem::take(&mut commit.ledger);
     let effects = commit.effects.len();
-    let mine = match call(commit) {
+    let (kept, mine) = match call(commit) {
         Done::Keep(answer) => {
             commit.sql.execute_batch("RELEASE call")?;
             commit.answers.push(answer);
-            std::mem::take(&mut commit.ledger)
+            (Kept::Yes, std::mem::take(&mut commit.ledger))
         }
         Done::Undo(answer) => {
             commit.sql.execute_batch("ROLLBACK TO call; RELEASE call")?;
             commit.effects.truncate(effects);
             commit.answers.push(answer);
-            Deltas::default()
+            (Kept::No, Deltas::default())
         }
         Done::Fail(error) => return Err(error),
     };
     commit.ledger = before;
     commit.ledger.merge(mine);
-    Ok(())
+    Ok(kept)
 }

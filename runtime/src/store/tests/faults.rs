@@ -122,6 +122,12 @@ pub(super) fn keep_synced(folder: &Path, to: &Path) {
     disks().synced.insert(folder.to_owned(), to.to_owned());
 }
 
+/// Looks while nothing is written or synced on these disks, checkpoints included.
+pub(super) fn while_they_stand_still<T>(look: impl FnOnce() -> T) -> T {
+    let _disks = disks();
+    look()
+}
+
 unsafe extern "C" fn write(
     file: *mut ffi::sqlite3_file,
     bytes: *const c_void,

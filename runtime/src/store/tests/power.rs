@@ -5,7 +5,7 @@ use std::path::Path;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::faults::{keep_synced, on_disk};
+use super::faults::{keep_synced, on_disk, while_they_stand_still};
 use super::*;
 
 /// What a disk writes whole.
@@ -68,6 +68,9 @@ async fn after_a_power_failure_at_any_moment_everything_acknowledged_is_there_an
     let mut acknowledged = 0;
     // Enough for the log to be written from its beginning some times.
     for round in 0..24 {
+        // A batch of two commits.
+        let long: Vec<String> = (0..60).map(|number| format!("long {round} {number}")).collect();
+        acknowledged += bed.accept(&long.iter().map(String::as_str).collect::<Vec<_>>()).await.accepted;
         for number in 0..25 {
             let ids = [0, 1].map(|one| format!("{round} {number} {one}"));
             assert_eq!(bed.accept(&[&ids[0], &ids[1]]).await.accepted, 2);
@@ -81,7 +84,8 @@ async fn after_a_power_failure_at_any_moment_everything_acknowledged_is_there_an
         let everywhere = [Written::Nothing, Written::All, Written::Some];
         let [database, log] = [0, 1].map(|_| everywhere[dice.random_range(0..3)]);
         let what = format!("round {round}: {database:?} of the database, {log:?} of the log");
-        let after = after_power_failure(&folder, synced.path(), database, log, &mut dice);
+        let fails = || after_power_failure(&folder, synced.path(), database, log, &mut dice);
+        let after = while_they_stand_still(fails);
         let sql = rusqlite::Connection::open(after.path().join("tidegate.db")).unwrap();
         let sound: String = sql.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(sound, "ok", "{what}");
