@@ -85,25 +85,23 @@ impl Authority {
     }
 }
 
-async fn ask(server: &Server, roots: Vec<PathBuf>) -> Result<InboundResponse, EgressError> {
+/// A gate that believes these authorities and reaches this server as `api.partner.test`, the URL for it, and what resolves that name.
+async fn known(server: &Server, roots: Vec<PathBuf>) -> (Arc<Gate>, String, NameServer) {
     let names = NameServer::start(vec![Reply::Addresses(vec![Ipv4Addr::LOCALHOST.into()])]).await;
     let config = EgressConfig { dns_servers: vec![names.address], extra_roots: roots, ..open(&[server.address]) };
-    let url = format!("https://api.partner.test:{}", server.address.port());
-    get(&granted(&gate(&config), &url, "test"), &url).await
+    (gate(&config), format!("https://api.partner.test:{}", server.address.port()), names)
+}
+
+async fn ask(server: &Server, roots: Vec<PathBuf>) -> Result<InboundResponse, EgressError> {
+    let (gate, url, _names) = known(server, roots).await;
+    get(&granted(&gate, &url, "test"), &url).await
 }
 
 #[tokio::test]
 async fn the_operators_authority_is_believed_for_the_judged_name() {
     let authority = Authority::new();
     let server = authority.serve("api.partner.test", |_| {}).await;
-    let names = NameServer::start(vec![Reply::Addresses(vec![Ipv4Addr::LOCALHOST.into()])]).await;
-    let config = EgressConfig {
-        dns_servers: vec![names.address],
-        extra_roots: vec![authority.file()],
-        ..open(&[server.address])
-    };
-    let url = format!("https://api.partner.test:{}", server.address.port());
-    let gate = gate(&config);
+    let (gate, url, _names) = known(&server, vec![authority.file()]).await;
     for _ in 0..3 {
         assert_eq!(get(&granted(&gate, &url, "test"), &url).await.expect("a response").body, "ok");
     }
@@ -136,20 +134,14 @@ async fn what_an_error_says_of_a_hostile_certificate_is_short_and_has_no_secret(
     let names: Vec<String> = (0..300).map(|number| format!("n{number}.{SECRET}.test")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let server = authority.answering(authority.acceptor(&names, |_| {}), OK).await;
-    let resolver = NameServer::start(vec![Reply::Addresses(vec![Ipv4Addr::LOCALHOST.into()])]).await;
-    let config = EgressConfig {
-        dns_servers: vec![resolver.address],
-        extra_roots: vec![authority.file()],
-        ..open(&[server.address])
-    };
-    let url = format!("https://api.partner.test:{}", server.address.port());
+    let (gate, url, _names) = known(&server, vec![authority.file()]).await;
     let manifest = json!({"name": "f", "version": "1", "events": ["track"], "egress": {"allow": [url]},
         "settings": {"key": {"type": "string", "secret": true, "bind": [{"origin": url, "place": "bearer"}]}}});
     let manifest: Manifest = serde_json::from_value(manifest).expect("a manifest");
     let mut settings = Map::from_iter([("key".to_owned(), json!(SECRET))]);
     let (grant, secrets) =
         Grant::with_secrets(&manifest, &mut settings, "test", &HandleKey::random()).expect("settings that fit");
-    let ended = get(&GrantedGate::new(gate(&config), grant, secrets), &url).await;
+    let ended = get(&GrantedGate::new(gate, grant, secrets), &url).await;
     let Err(EgressError::Tls(said)) = ended else { panic!("{ended:?}") };
     assert!(said.contains("{secret.key}") && !said.contains(SECRET), "{said}");
     assert!(said.len() <= 1_100, "{} bytes", said.len());
