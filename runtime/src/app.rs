@@ -91,7 +91,7 @@ pub struct App {
 
 /// How much the threads of guests stand back behind those that listen and write: where all want a processor, what comes in is
 /// acknowledged first. Processes that compile uploads stand back further.
-const GUESTS_NICE: i32 = 5;
+pub(crate) const GUESTS_NICE: i32 = 5;
 
 /// Polls after which a thread of guests asks which sockets and timers are ready. One poll of a guest that computes may take a
 /// millisecond, and a neighbour's answer should not wait for the 61 that are usual.

@@ -58,6 +58,9 @@ fn request(event: &Event, settings: &Settings) -> Request {
 /// The subscription's statuses: 200 and 202 took it, 400 does not want it, 401 and 403 do not know the key, 501 does
 /// nothing with this type, 500 and 503 are for later. A JSON body's `message` is for the customer.
 fn understand(response: Response) -> Result {
+    if (200..300).contains(&response.status) {
+        return Ok(());
+    }
     let message = match response.json::<Value>().ok().as_ref().and_then(|body| body["message"].as_str()) {
         Some(message) => format!("HTTP {}: {message}", response.status),
         None => response.summary(),

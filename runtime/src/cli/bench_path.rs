@@ -30,6 +30,9 @@ const CONCURRENCY: usize = 64;
 /// How long everything may take to arrive. Only a broken host comes near it.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How often the partner is asked how much has arrived: each time takes the processor from what is measured.
+const ASKED_EVERY: Duration = Duration::from_millis(10);
+
 /// What `slack-rust` sends for each event.
 const BODY: &[u8] = br#"{"text":"user-1 did Order Completed"}"#;
 
@@ -52,7 +55,7 @@ pub(super) async fn run(component: Vec<u8>, events: u64) -> anyhow::Result<Value
     let acknowledged = began.elapsed();
     while partner.served().await? < served + events {
         anyhow::ensure!(began.elapsed() < PATIENCE, "not all of {events} events arrived");
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(ASKED_EVERY).await;
     }
     let delivered = began.elapsed();
     let after = (pooled(partner.address, &body, events).await?, bare(partner.address, &body, events).await?);
@@ -76,7 +79,8 @@ pub(super) async fn run(component: Vec<u8>, events: u64) -> anyhow::Result<Value
 }
 
 /// The stand-in for the partner, a process of its own, as a partner is: it shares this machine's processors with what is
-/// measured, and nothing else.
+/// measured, and nothing else. It stands back as much as guests do, so that it does not take a guest's processor with every request:
+/// a partner has its own.
 struct Partner {
     address: SocketAddr,
     answers: Lines<BufReader<ChildStdout>>,
@@ -87,12 +91,16 @@ struct Partner {
 
 impl Partner {
     async fn start() -> anyhow::Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(["bench", "partner"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "partner"]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let runtime = tokio::runtime::Handle::current();
+        // On a thread of its own: a process gets what the thread has that begins it, and that does not get back what it gave up.
+        let begun = std::thread::spawn(move || {
+            let _ = rustix::process::nice(crate::app::GUESTS_NICE);
+            let _entered = runtime.enter();
+            command.spawn()
+        });
+        let mut process = begun.join().map_err(|_| anyhow::anyhow!("the partner was not begun"))??;
         let questions = process.stdin.take().context("the partner has no input")?;
         let output = process.stdout.take().context("the partner has no output")?;
         let mut answers = BufReader::new(output).lines();

@@ -29,8 +29,8 @@ const BYTES: usize = 2 << 10;
 pub(super) const WAITING: usize = 1_024;
 
 /// How long a settlement waits for others. Nobody waits for it, and what a crash repeats grows by this much only; each
-/// commit writes whole pages anew.
-const GATHER: Duration = Duration::from_millis(10);
+/// commit writes whole pages anew. Longer, and a replay would wait for it: it gives back as many as are settled.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// What is to be written down of one delivery.
 pub(super) struct ToSettle {

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture, body::too_large, fill::permitted,
-    grant::Grant, origin::Origin, reach::Reach, secrets::Secrets,
+    grant::Grant, origin::Origin, permit::LastOrigin, reach::Reach, secrets::Secrets,
 };
 
 /// One answer of a list: a response, or the reason why there is none.
@@ -74,6 +74,7 @@ pub enum AnswersError {
 pub struct Answers {
     grant: Grant,
     reach: Reach,
+    last: LastOrigin,
     secrets: Secrets,
     list: Arc<[Result<InboundResponse, EgressError>]>,
     next: AtomicUsize,
@@ -89,12 +90,12 @@ impl Answers {
     pub fn new(answers: Vec<CannedAnswer>, grant: Grant, reach: Reach, secrets: Secrets) -> Result<Self, AnswersError> {
         let list = answers.into_iter().enumerate().map(|(at, answer)| response(at + 1, answer));
         let list = list.collect::<Result<Vec<_>, _>>()?.into();
-        Ok(Self { grant, reach, secrets, list, next: AtomicUsize::new(0) })
+        Ok(Self { grant, reach, last: LastOrigin::default(), secrets, list, next: AtomicUsize::new(0) })
     }
 
     /// The next answer, with the origin that gives it.
     fn answer(&self, request: OutboundRequest, caps: ResponseCaps) -> Result<(Origin, InboundResponse), EgressError> {
-        let permitted = permitted(&request, &self.grant, &self.reach, &self.secrets)?;
+        let permitted = permitted(&request, (&self.grant, &self.reach), &self.last, &self.secrets)?;
         let at = self.next.fetch_add(1, Relaxed);
         let response = match self.list.get(at) {
             Some(answer) => answer.clone()?,

@@ -89,9 +89,7 @@ impl Collector {
     async fn carry(&self, body: Bytes) -> Result<InboundResponse, EgressError> {
         let mut kept = self.kept.lock().await;
         // Taken out: whatever goes wrong from here on, or is given up, takes the connection along.
-        if let Some(mut connection) = kept.take()
-            && connection.is_idle().await
-        {
+        if let Some(mut connection) = kept.take() {
             match self.ask(&mut connection, body.clone()).await {
                 Ok(answer) => {
                     *kept = Some(connection);

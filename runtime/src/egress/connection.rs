@@ -93,8 +93,12 @@ impl Connection {
         .await
     }
 
-    /// Whether it can take another request now: still open, and nothing unasked has come.
+    /// Whether it can take another request now. What ends it later, or comes unasked, the next exchange finds before it sends.
     pub async fn is_idle(&mut self) -> bool {
+        if self.driver.is_some() && self.sender.is_ready() {
+            return true;
+        }
+        // The driver may not have come to the response's end yet.
         poll_fn(|cx| {
             drive(&mut self.driver, cx);
             Poll::Ready(())

@@ -24,7 +24,7 @@ use super::{
     echo::{in_path, percent, unreserved},
     grant::Grant,
     origin::{Host, MAX_URL_BYTES, Origin, Scheme},
-    permit::{GZIP, MAX_HEADER_BYTES, PermittedRequest, permit},
+    permit::{GZIP, LastOrigin, MAX_HEADER_BYTES, PermittedRequest, permit},
     reach::Reach,
     secrets::{Bound, Held, LENGTH, Secrets},
     sigv4,
@@ -66,14 +66,14 @@ struct Spot<'a> {
 /// What `permit` answers, with the secrets written in.
 pub(super) fn permitted(
     request: &OutboundRequest,
-    grant: &Grant,
-    reach: &Reach,
+    rules: (&Grant, &Reach),
+    last: &LastOrigin,
     secrets: &Secrets,
 ) -> Result<PermittedRequest, Denial> {
     if secrets.is_empty() {
-        return permit(request, grant, reach, secrets);
+        return permit(request, rules, last, secrets);
     }
-    let denial = match permit(request, grant, reach, secrets) {
+    let denial = match permit(request, rules, last, secrets) {
         Ok(permitted) => return fill(permitted, secrets),
         Err(denial) => denial,
     };

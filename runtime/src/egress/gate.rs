@@ -25,7 +25,7 @@ use super::{
     fill::{permitted, travels},
     grant::Grant,
     origin::{Host, Origin, Target},
-    permit::{PermittedRequest, allowed},
+    permit::{LastOrigin, PermittedRequest, allowed},
     pool::{Key, Pool},
     reach::Reach,
     resolve::Resolver,
@@ -148,11 +148,15 @@ impl Gate {
         let mut key = Key { grant: request.grant.clone(), origin, address: addresses[0], caps };
         let mut request = wire(request);
         phase.next(2);
-        if let Some(mut connection) = self.pooled(&mut key, &addresses).await {
-            match exchange(&mut connection, request, from, &caps).await {
-                Ok(response) => return self.finish(connection, response, key, from, phase).await,
-                Err(Failed::Broken(error)) => return Err(error),
-                Err(Failed::Unsent(unsent)) => request = *unsent,
+        for address in &addresses {
+            key.address = *address;
+            // One that has ended since it was put there, or has something to say that nobody asked, says so before it sends.
+            while let Some(mut connection) = self.pool.take(&key) {
+                match exchange(&mut connection, request, from, &caps).await {
+                    Ok(response) => return self.finish(connection, response, key, from, phase).await,
+                    Err(Failed::Broken(error)) => return Err(error),
+                    Err(Failed::Unsent(unsent)) => request = *unsent,
+                }
             }
         }
         phase.next(1);
@@ -199,23 +203,10 @@ impl Gate {
         Ok(response)
     }
 
-    /// A waiting connection to any of the addresses that is still good.
-    async fn pooled(&self, key: &mut Key, addresses: &[SocketAddr]) -> Option<Connection> {
-        for address in addresses {
-            key.address = *address;
-            while let Some(mut connection) = self.pool.take(key) {
-                if connection.is_idle().await {
-                    return Some(connection);
-                }
-            }
-        }
-        None
-    }
-
     /// All addresses of an origin, each of them judged.
     async fn addresses(&self, origin: &Origin) -> Result<Vec<SocketAddr>, Denial> {
         let addresses = match &origin.host {
-            Host::Address(address) => vec![*address],
+            Host::Address(address) => return self.judge_one(origin, *address).map(|address| vec![address]),
             Host::Name(name) => {
                 self.resolver.addresses(name).await.map_err(|reason| Denial { rule: Rule::Dns, reason })?
             }
@@ -228,12 +219,13 @@ impl Gate {
         if addresses.is_empty() {
             return Err(Denial { rule: Rule::Dns, reason: format!("the name `{}` has no address", origin.host) });
         }
-        let judged = addresses.into_iter().map(|address| {
-            let address = SocketAddr::new(address, origin.port);
-            let judged = self.reach.judge(address, origin.scheme).map(|()| address);
-            judged.map_err(|reason| Denial { rule: Rule::Address, reason: format!("`{}`: {reason}", origin.host) })
-        });
-        judged.collect()
+        addresses.into_iter().map(|address| self.judge_one(origin, address)).collect()
+    }
+
+    fn judge_one(&self, origin: &Origin, address: IpAddr) -> Result<SocketAddr, Denial> {
+        let address = SocketAddr::new(address, origin.port);
+        let judged = self.reach.judge(address, origin.scheme).map(|()| address);
+        judged.map_err(|reason| Denial { rule: Rule::Address, reason: format!("`{}`: {reason}", origin.host) })
     }
 }
 
@@ -242,19 +234,20 @@ impl Gate {
 pub struct GrantedGate {
     gate: Arc<Gate>,
     grant: Grant,
+    last: Arc<LastOrigin>,
     secrets: Secrets,
 }
 
 impl GrantedGate {
     /// Opens the gate for this grant, with the secrets of the same destination.
     pub fn new(gate: Arc<Gate>, grant: Grant, secrets: Secrets) -> Self {
-        Self { gate, grant, secrets }
+        Self { gate, grant, last: Arc::default(), secrets }
     }
 }
 
 impl Outlet for GrantedGate {
     fn send(&self, request: OutboundRequest, deadline: Instant, caps: ResponseCaps) -> SendFuture {
-        let ready = permitted(&request, &self.grant, &self.gate.reach, &self.secrets);
+        let ready = permitted(&request, (&self.grant, &self.gate.reach), &self.last, &self.secrets);
         let (gate, secrets) = (self.gate.clone(), self.secrets.clone());
         Box::pin(async move {
             let ready = ready?;

@@ -136,8 +136,16 @@ pub struct Target {
 impl Target {
     /// Reads a URL. A fragment is dropped: it is never sent.
     pub fn parse(text: &str) -> Result<Self, BadUrl> {
+        Self::parse_with(text, |_| None)
+    }
+
+    /// The same. `known` may know the origin by how it is written, since it was read before.
+    pub fn parse_with(text: &str, known: impl FnOnce(&str) -> Option<Origin>) -> Result<Self, BadUrl> {
         let (scheme, authority, rest) = split(text)?;
-        let origin = authority_of(text, scheme, authority)?;
+        let origin = match known(&text[..text.len() - rest.len()]) {
+            Some(origin) => origin,
+            None => authority_of(text, scheme, authority)?,
+        };
         let rest = rest.split('#').next().unwrap_or_default();
         let path = match rest.as_bytes().first() {
             None => PathAndQuery::from_static("/"),

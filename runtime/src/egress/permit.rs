@@ -5,7 +5,11 @@
 //!
 //! Leaves to others: names and addresses (`resolve`, `reach`), sending (`send`).
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use http::{
@@ -71,20 +75,58 @@ impl fmt::Debug for PermittedRequest {
     }
 }
 
+/// The origin that one grant and reach let pass last: nearly all functions send everything to one.
+#[derive(Default)]
+pub struct LastOrigin(Mutex<Option<Arc<Allowed>>>);
+
+/// An origin that was let pass.
+struct Allowed {
+    /// As the guest wrote it.
+    written: Box<str>,
+    origin: Origin,
+    /// The `host` header.
+    host: HeaderValue,
+}
+
+impl LastOrigin {
+    fn find(&self, written: &str) -> Option<Arc<Allowed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().filter(|last| *last.written == *written).cloned()
+    }
+
+    fn keep(&self, allowed: Arc<Allowed>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(allowed);
+    }
+}
+
 /// Applies every rule that needs no network, in order: URL, method, headers, policy, scheme, literal address. What a refusal
-/// quotes has no part of these secrets.
+/// quotes has no part of these secrets. `last` is always of the same grant and reach.
 pub fn permit(
     request: &OutboundRequest,
-    grant: &Grant,
-    reach: &Reach,
+    (grant, reach): (&Grant, &Reach),
+    last: &LastOrigin,
     secrets: &Secrets,
 ) -> Result<PermittedRequest, Denial> {
-    let Target { origin, path } = Target::parse(&request.url).map_err(|bad| without(bad, secrets))?;
+    let (mut known, mut written) = (None, 0);
+    let target = Target::parse_with(&request.url, |text| {
+        written = text.len();
+        known = last.find(text);
+        known.as_ref().map(|known| known.origin.clone())
+    });
+    let Target { origin, path } = target.map_err(|bad| without(bad, secrets))?;
     let method = method(&request.method, secrets)?;
     let mut headers = headers(&request.headers, secrets)?;
-    allowed(&origin, grant, reach)?;
-    let host = HeaderValue::try_from(origin.authority())
-        .map_err(|error| Denial::new(Rule::Host, format!("the host `{}` cannot be sent: {error}", origin.host)))?;
+    let host = match known {
+        Some(known) => known.host.clone(),
+        None => {
+            allowed(&origin, grant, reach)?;
+            let host = HeaderValue::try_from(origin.authority()).map_err(|error| {
+                Denial::new(Rule::Host, format!("the host `{}` cannot be sent: {error}", origin.host))
+            })?;
+            let written = request.url[..written].into();
+            last.keep(Arc::new(Allowed { written, origin: origin.clone(), host: host.clone() }));
+            host
+        }
+    };
     headers.insert(HOST, host);
     headers.entry(USER_AGENT).or_insert(AGENT);
     headers.entry(ACCEPT_ENCODING).or_insert(GZIP);
@@ -207,12 +249,8 @@ mod tests {
         let allow: Vec<String> = allow.iter().map(|text| (*text).to_owned()).collect();
         let grant = Grant::new(&allow, &serde_json::Map::new(), "test").expect("a grant");
         let open = vec![SocketAddr::from(([127, 0, 0, 1], 9))];
-        permit(
-            &request,
-            &grant,
-            &Reach::new(&EgressConfig { allow_addresses: open, ..EgressConfig::default() }).expect("a reach"),
-            &Secrets::default(),
-        )
+        let reach = Reach::new(&EgressConfig { allow_addresses: open, ..EgressConfig::default() }).expect("a reach");
+        permit(&request, (&grant, &reach), &LastOrigin::default(), &Secrets::default())
     }
 
     #[test]
@@ -268,9 +306,34 @@ mod tests {
         ] {
             let settings = serde_json::Map::from_iter([("url".to_owned(), url.into())]);
             let grant = Grant::new(&allow, &settings, "test").expect("a grant");
-            let denial = permit(&request("GET", &format!("{url}/x"), &[]), &grant, &reach, &Secrets::default()).err();
+            let request = request("GET", &format!("{url}/x"), &[]);
+            let denial = permit(&request, (&grant, &reach), &LastOrigin::default(), &Secrets::default()).err();
             assert_eq!(denial.as_ref().is_none(), permitted, "{url}: {denial:?}");
             assert!(denial.is_none_or(|denial| denial.rule == Rule::Address), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_origin_that_was_let_pass_opens_no_other() {
+        let grant = Grant::new(&["https://a.example".to_owned()], &serde_json::Map::new(), "test").expect("a grant");
+        let (reach, last) = (Reach::default(), LastOrigin::default());
+        for _ in 0..2 {
+            for (url, sent) in [
+                ("https://a.example/x", Some(("a.example", "/x"))),
+                ("https://A.example:443?y", Some(("a.example", "/?y"))),
+                ("https://a.example#z", Some(("a.example", "/"))),
+                ("https://a.example.b.example/x", None),
+                ("https://a.example:444/x", None),
+                ("http://a.example/x", None),
+                ("https://a.example\\@b.example/", None),
+                ("https://a.example@b.example/", None),
+            ] {
+                let permitted = permit(&request("GET", url, &[]), (&grant, &reach), &last, &Secrets::default()).ok();
+                let seen = permitted
+                    .as_ref()
+                    .map(|permitted| (permitted.headers[HOST].to_str().expect("a host"), permitted.path.as_str()));
+                assert_eq!(seen, sent, "{url}");
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! Checkpoint: what the log holds is written to where it belongs in the database, mostly beside the writer.
 //!
 //! It takes ten milliseconds and more, for which nobody's commit should wait; but the log is written from its beginning again only
-//! when nothing came in between, which beside a busy writer is never. So a thread of its own does the bulk of it, and the writer
-//! the few pages that came meanwhile. Guarantees: the log is bounded; what fails stops the writer, as a commit's failure does.
+//! when nothing came in between, which beside a busy writer is never. So a thread of its own does the bulk of it, and the writer,
+//! once the log is long, the few pages that came meanwhile. Guarantees: the log is bounded; what fails stops the writer, as a commit's failure does.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,9 +15,13 @@ use super::error::StoreError;
 use super::open;
 use super::types::Places;
 
-/// Pages of the log from which on there is a checkpoint: 4 MB. Four times as many give the disk so much at once that commits
+/// New pages of the log from which on there is a checkpoint: 4 MB. Four times as many give the disk so much at once that commits
 /// beside it are seen to wait.
 const DUE: i32 = 1_000;
+
+/// Pages from which on the log is to begin anew, for which the writer does the rest of a checkpoint: 32 MB. Everybody's next commit
+/// waits for that, so it is not done after each of them.
+const LONG: i32 = 8_000;
 
 /// Pages from which on commits wait for the one under way: 64 MB, which a disk that is not broken never lets come.
 const MOST: i32 = 16_000;
@@ -47,6 +51,8 @@ impl Shared {
 pub(super) struct Checkpoints {
     /// Pages of the log after the last commit.
     pages: Arc<AtomicI32>,
+    /// How many of them there were when the last checkpoint began.
+    seen: AtomicI32,
     shared: Arc<Shared>,
     /// Both there until it is dropped.
     thread: Option<(Sender<()>, JoinHandle<()>)>,
@@ -56,9 +62,9 @@ impl Checkpoints {
     /// Takes the checkpoints of the connection that writes over.
     pub fn start(writer: &mut Connection, places: &Places) -> Result<Self, StoreError> {
         let pages = Arc::new(AtomicI32::new(0));
-        let seen = Arc::clone(&pages);
+        let counted = Arc::clone(&pages);
         writer.wal_hook(Some(move |_: &mut _, pages| {
-            seen.store(pages, Ordering::Relaxed);
+            counted.store(pages, Ordering::Relaxed);
             Ok(())
         }))?;
         let sql = open::beside(places)?;
@@ -73,7 +79,7 @@ impl Checkpoints {
             path: places.database.clone(),
             source,
         })?;
-        Ok(Self { pages, shared, thread: Some((ask, thread)) })
+        Ok(Self { pages, seen: AtomicI32::new(0), shared, thread: Some((ask, thread)) })
     }
 
     /// A commit was answered: begins a checkpoint or ends one, where it is time. With `erase` nothing is left in the log, if no
@@ -81,6 +87,8 @@ impl Checkpoints {
     pub fn after_commit(&self, writer: &Connection, erase: &AtomicBool) -> Result<(), StoreError> {
         let pages = self.pages.load(Ordering::Relaxed);
         let erases = erase.load(Ordering::Acquire);
+        // Fewer than were seen: the log has begun anew.
+        let new = pages - Some(self.seen.load(Ordering::Relaxed)).filter(|seen| *seen <= pages).unwrap_or(0);
         let mut state = self.shared.lock();
         while matches!(*state, State::UnderWay) && (erases || pages >= MOST) {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -95,7 +103,12 @@ impl Checkpoints {
                 writer.pragma_update(None, "busy_timeout", waited)?;
                 erase.store(busy?, Ordering::Release);
             }
-            State::Idle if pages >= DUE => {
+            State::Rest if pages >= LONG => {
+                drop(state);
+                checkpoint(writer)?;
+            }
+            State::Idle | State::Rest if new >= DUE => {
+                self.seen.store(pages, Ordering::Relaxed);
                 let asked = self.thread.as_ref().is_some_and(|(ask, _)| ask.send(()).is_ok());
                 if asked {
                     *state = State::UnderWay;
@@ -105,12 +118,8 @@ impl Checkpoints {
                     checkpoint(writer)?;
                 }
             }
-            State::Idle => {}
+            State::Idle | State::Rest => {}
             State::UnderWay => *state = State::UnderWay,
-            State::Rest => {
-                drop(state);
-                checkpoint(writer)?;
-            }
             State::Failed(error) => return Err(error.into()),
         }
         Ok(())

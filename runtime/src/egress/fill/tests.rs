@@ -70,7 +70,7 @@ impl Bench {
             headers: headers.collect(),
             body: self.with_handles(body).into(),
         };
-        permitted(&request, &self.grant, &self.reach, &self.secrets)
+        permitted(&request, (&self.grant, &self.reach), &LastOrigin::default(), &self.secrets)
     }
 }
 
@@ -308,6 +308,7 @@ fn a_request_without_handles_is_not_copied() {
         headers: Default::default(),
         body: body.clone(),
     };
-    let sent = permitted(&request, &bench.grant, &bench.reach, &bench.secrets).expect("permitted");
+    let sent =
+        permitted(&request, (&bench.grant, &bench.reach), &LastOrigin::default(), &bench.secrets).expect("permitted");
     assert_eq!(sent.body.as_ptr(), body.as_ptr());
 }

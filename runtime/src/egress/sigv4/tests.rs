@@ -2,7 +2,7 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::{
-    egress::{Denial, Grant, HandleKey, OutboundRequest, Reach, Secrets, fill::permitted},
+    egress::{Denial, Grant, HandleKey, OutboundRequest, Reach, Secrets, fill::permitted, permit::LastOrigin},
     model::Manifest,
 };
 
@@ -34,7 +34,7 @@ fn ask(
     headers.push(("authorization".to_owned(), authorization));
     let url = if path.starts_with('/') { format!("{ORIGIN}{path}") } else { path.to_owned() };
     let request = OutboundRequest { method: method.into(), url, headers: headers.into(), body: body.to_owned().into() };
-    permitted(&request, &grant, &Reach::default(), &secrets)
+    permitted(&request, (&grant, &Reach::default()), &LastOrigin::default(), &secrets)
 }
 
 #[test]
