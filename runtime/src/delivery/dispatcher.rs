@@ -35,6 +35,8 @@ enum Message {
     Loaded(DestinationId, Result<Vec<(OrderKey, u32)>, StoreError>),
     Claimed(DestinationId, Result<Vec<ClaimedDelivery>, StoreError>),
     Ended(Ticket, Ended),
+    /// So many deliveries were given back.
+    Released(DestinationId, usize, Result<(), StoreError>),
     Stopped(StoreError),
 }
 
@@ -150,6 +152,10 @@ impl Dispatcher {
                 self.schedule.claimed(destination, items);
             }
             Message::Ended(ticket, ended) => self.schedule.ended(&ticket, ended, self.attempts.clock.now()),
+            Message::Released(destination, count, done) => {
+                done?;
+                self.schedule.released(destination, count);
+            }
             Message::Stopped(error) => return Err(error),
         }
         Ok(())
@@ -221,7 +227,7 @@ impl Dispatcher {
                 Step::Claim(destination, want) => self.claim(destination, want, now),
                 Step::Load(destination) => self.load(destination),
                 Step::Hold(items) => self.settle(items, Settle::Hold).await,
-                Step::Release(items) => self.settle(items, Settle::Release).await,
+                Step::Release(destination, items) => self.release(destination, &items),
                 Step::Expire(items, last) => self.expire(items, last).await,
                 Step::Changed(destination, change) => self.changed(destination, change),
             }
@@ -297,6 +303,17 @@ impl Dispatcher {
             // Fails only when the settler has failed, which the dispatcher hears from the settler itself.
             drop(settlements.send(settle).await);
             drop(tell.send(Message::Ended(ticket, ended)));
+        });
+    }
+
+    /// Gives deliveries back at once: their lane waits for it.
+    fn release(&self, destination: DestinationId, items: &[Item]) {
+        let (attempts, tell) = (Arc::clone(&self.attempts), self.tell.clone());
+        let settlements: Vec<_> = items.iter().map(|item| plain(&item.delivery, Settle::Release)).collect();
+        tokio::spawn(async move {
+            let count = settlements.len();
+            let done = attempts.store.settle(settlements).await.map(drop);
+            drop(tell.send(Message::Released(destination, count, done)));
         });
     }
 

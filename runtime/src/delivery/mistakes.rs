@@ -58,6 +58,8 @@ pub(super) enum Mistake {
     PauseIgnored,
     /// What a lane gives back of a destination that is off is not given to the store.
     ReleaseForgotten,
+    /// A lane claims while what it gave back is on its way to the disk.
+    ReleaseUnawaited,
     /// What is filtered is not counted.
     FilteredUncounted,
     /// What was tried before stays owed when its destination is deleted.

@@ -46,7 +46,7 @@ pub use gate::{Gate, GateError, GrantedGate};
 pub use grant::Grant;
 pub use origin::{BadUrl, Host, MAX_URL_BYTES, Origin, Scheme, Target};
 pub use outlet::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
-pub use permit::{MAX_HEADER_BYTES, MAX_HEADERS, PermittedRequest, belongs_to_host, permit};
+pub use permit::{LastOrigin, MAX_HEADER_BYTES, MAX_HEADERS, PermittedRequest, belongs_to_host, permit};
 pub use policy::{AllowEntry, PolicyError};
 pub use reach::Reach;
 pub use secrets::{HandleKey, Secrets};

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 use tidegate::catalog::{self, manifest, settings};
 use tidegate::config::Config;
 use tidegate::egress::{
-    AllowEntry, EgressConfig, Gate, Grant, GrantedGate, OutboundRequest, Outlet, Reach, ResponseCaps, Secrets,
-    Target as Url, permit,
+    AllowEntry, EgressConfig, Gate, Grant, GrantedGate, LastOrigin, OutboundRequest, Outlet, Reach, ResponseCaps,
+    Secrets, Target as Url, permit,
 };
 use tidegate::ingest::{self, Arrival, Call, Inflate, Ingest};
 use tidegate::model::{EventType, SourceId, Timestamp};
@@ -224,7 +224,11 @@ pub fn requests() -> Target {
             Reach::new(&EgressConfig { allow_addresses: vec![opened], ..EgressConfig::default() }).expect("a reach");
         let request =
             OutboundRequest { method, url: url.clone(), headers: headers.clone().into(), body: Default::default() };
-        if permit(&request, &grant, &reach, &Secrets::default()).is_err() {
+        let last = LastOrigin::default();
+        let ask = || permit(&request, (&grant, &reach), &last, &Secrets::default()).map(drop);
+        let first = ask();
+        assert_eq!(ask(), first, "the origin is known now");
+        if first.is_err() {
             return;
         }
         let origin = Url::parse(&url).expect("a permitted URL").origin;

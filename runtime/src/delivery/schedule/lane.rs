@@ -75,6 +75,8 @@ pub(super) struct Lane {
     limits: Limits,
     pub in_flight: usize,
     claim: Claim,
+    /// Deliveries that were given back and are on their way to the disk.
+    releasing: usize,
     keys_loaded: Loaded,
     held_until: Option<Timestamp>,
     faults_in_row: u32,
@@ -138,6 +140,7 @@ impl Lane {
             pace: Pace::new(now),
             in_flight: 0,
             claim: Claim { under_way: false, fresh: false, retries: false, size: CLAIM_LEAST, filled_at: now },
+            releasing: 0,
             keys_loaded: Loaded::NotNeeded,
             held_until: None,
             faults_in_row: 0,
@@ -188,7 +191,7 @@ impl Lane {
 
     /// What to claim now, if anything; the claim counts as begun then.
     pub fn begin_claim(&mut self, now: Timestamp) -> Option<Want> {
-        let blocked = self.terms.ordered && self.keys_loaded != Loaded::Done;
+        let blocked = self.terms.ordered && (self.keys_loaded != Loaded::Done || self.is_releasing());
         if self.claim.under_way || blocked || self.keys.waiting() >= MOST_WAITING {
             return None;
         }
@@ -212,10 +215,25 @@ impl Lane {
         Some(Want { fresh, retries, bytes: CLAIM_BYTES })
     }
 
-    /// A claim ended with these; what the store is to hold comes back.
-    pub fn end_claim(&mut self, claimed: Vec<Item>) -> Vec<Item> {
+    /// Whether something that comes before everything in the store is not there yet.
+    fn is_releasing(&self) -> bool {
+        #[cfg(test)]
+        if made(Mistake::ReleaseUnawaited) {
+            return false;
+        }
+        self.releasing > 0
+    }
+
+    /// So many deliveries that were given back are in the store again.
+    pub fn released(&mut self, count: usize) {
+        self.releasing = self.releasing.saturating_sub(count);
+    }
+
+    /// A claim ended with these; what the store is to hold comes back, and what it is to have back.
+    pub fn end_claim(&mut self, claimed: Vec<Item>) -> (Vec<Item>, Vec<Item>) {
         self.claim.under_way = false;
-        let mut held = Vec::new();
+        let (mut held, mut released) = (Vec::new(), Vec::new());
+        let release = self.terms.ordered && self.is_releasing();
         for item in claimed {
             // Anything at all may mean that the claim stopped at a bound; an empty claim is the end.
             if item.delivery.again {
@@ -223,13 +241,19 @@ impl Lane {
             } else {
                 self.claim.fresh = true
             }
+            if release {
+                // It was claimed after what is on its way back, and does not overtake it.
+                released.push(item);
+                continue;
+            }
             match self.keys.admit(item) {
                 Admitted::Startable(item) => self.waiting.push(item),
                 Admitted::Waiting => {}
                 Admitted::Held(item) => held.push(item),
             }
         }
-        held
+        self.releasing += released.len();
+        (held, released)
     }
 
     /// Learns what an attempt took.
@@ -248,7 +272,9 @@ impl Lane {
         let wall = self.takes.1.max(cpu);
         // Of each that is under way, the part that computes stands in line with the time that it takes.
         let in_line = IN_LINE / (cpu * cpu / wall).max(1) * processors as i64;
-        let computing = (may_keep as i64 * wall + cpu / 2) / cpu;
+        // Whoever stands in line for a processor takes longer the more of them there are, as if the partner did. An eighth of the time
+        // is not believed, so that such a line ends at about four for each processor: more of them only push each other out of its caches.
+        let computing = may_keep as i64 * (wall - wall / 8 + cpu * 9 / 16) / cpu;
         usize::try_from(in_line.max(computing)).unwrap_or(cap).clamp(1, cap)
     }
 
@@ -350,6 +376,7 @@ impl Lane {
                 self.keys.forget(&done.released);
                 let waiting = self.keys.drain();
                 done.released.extend(waiting);
+                self.releasing += done.released.len();
             }
         }
         let Some(sight) = ended.sight else {
@@ -385,6 +412,7 @@ impl Lane {
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty()
             && self.in_flight == 0
+            && self.releasing == 0
             && !self.claim.under_way
             && !self.claim.fresh
             && !self.claim.retries

@@ -94,8 +94,8 @@ pub(in crate::delivery) enum Step {
     Start(Ticket, Vec<Item>),
     /// Have the store hold these until those before them are over.
     Hold(Vec<Item>),
-    /// Give these back to the store as they were.
-    Release(Vec<Item>),
+    /// Give these back to the store as they were; then [`Schedule::released`].
+    Release(DestinationId, Vec<Item>),
     /// Give these up: their destination failed for as long as they may be tried, at the last attempt so.
     Expire(Vec<Item>, Option<Arc<Failure>>),
     /// A breaker changed: for the log and the metrics.
@@ -244,10 +244,20 @@ impl Schedule {
     /// A claim ended with these.
     pub fn claimed(&mut self, destination: DestinationId, claimed: Vec<Item>) {
         let Some(lane) = self.lanes.get_mut(&destination) else { return };
-        let held = lane.end_claim(claimed);
+        let (held, released) = lane.end_claim(claimed);
         if !held.is_empty() {
             self.steps.push_back(Step::Hold(held));
         }
+        if !released.is_empty() {
+            self.steps.push_back(Step::Release(destination, released));
+        }
+        self.look(destination);
+    }
+
+    /// So many deliveries of a [`Step::Release`] are in the store again.
+    pub fn released(&mut self, destination: DestinationId, count: usize) {
+        let Some(lane) = self.lanes.get_mut(&destination) else { return };
+        lane.released(count);
         self.look(destination);
     }
 
@@ -280,7 +290,7 @@ impl Schedule {
             self.steps.push_back(Step::Hold(done.held));
         }
         if !done.released.is_empty() {
-            self.steps.push_back(Step::Release(done.released));
+            self.steps.push_back(Step::Release(ticket.destination, done.released));
         }
         if let Some(change) = done.change {
             self.steps.push_back(Step::Changed(ticket.destination, change));
@@ -341,7 +351,7 @@ impl Schedule {
         }
         for step in self.steps.drain(..) {
             match step {
-                Step::Start(_, items) | Step::Hold(items) | Step::Release(items) | Step::Expire(items, _) => {
+                Step::Start(_, items) | Step::Hold(items) | Step::Release(_, items) | Step::Expire(items, _) => {
                     all.extend(items);
                 }
                 Step::Load(_) | Step::Claim(..) | Step::Changed(..) => {}

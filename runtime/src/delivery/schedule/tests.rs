@@ -82,7 +82,7 @@ impl Bed {
                     self.schedule.claimed(destination, (0..want.fresh).map(|_| item(false)).collect());
                 }
                 Step::Start(ticket, items) => self.under_way.push((ticket, items.len())),
-                Step::Load(_) | Step::Hold(_) | Step::Release(_) | Step::Expire(..) | Step::Changed(..) => {}
+                Step::Load(_) | Step::Hold(_) | Step::Release(..) | Step::Expire(..) | Step::Changed(..) => {}
             }
         }
     }
@@ -163,6 +163,24 @@ fn a_lane_that_computes_keeps_every_processor_busy_while_it_is_alone() {
     bed.run();
     bed.end_after(destinations[0], Sight::Good, computes, computes);
     assert_eq!(bed.held_by(destinations[0]), CONFIG.processors - 1);
+}
+
+#[test]
+fn attempts_that_only_wait_for_each_others_processor_are_few() {
+    for (partner_us, most) in [(0, 4 * CONFIG.processors), (100_000, CONFIG.in_flight_per_destination)] {
+        let (mut bed, destinations) = Bed::new(&[terms(&[])]);
+        bed.run();
+        bed.now = bed.now.plus(Duration::from_secs(1));
+        assert_eq!(bed.held_by(destinations[0]), CONFIG.in_flight_per_destination);
+        let computes = Duration::from_millis(2);
+        for _ in 0..1_000 {
+            let in_line = computes * bed.held_by(destinations[0]) as u32 / CONFIG.processors as u32;
+            let wall = Duration::from_micros(partner_us).max(in_line);
+            bed.end_after(destinations[0], Sight::Good, wall, computes);
+        }
+        let held = bed.held_by(destinations[0]);
+        assert!((most - 1..=most + 1).contains(&held), "{held} under way at a partner that takes {partner_us} µs");
+    }
 }
 
 #[test]
@@ -256,6 +274,28 @@ fn a_host_fault_holds_the_lane_for_longer_each_time_and_loses_nothing() {
 }
 
 #[test]
+fn a_lane_in_order_goes_on_when_what_it_gave_back_is_in_the_store() {
+    let (mut schedule, destination) = (Schedule::new(CONFIG, 1, T0), DestinationId::new(T0));
+    schedule.terms(destination, Terms { ordered: true, ..terms(&[]) }, T0);
+    schedule.more(destination, true, false);
+    assert!(matches!(schedule.next(T0), Some(Step::Load(_))));
+    schedule.loaded(destination, Vec::new());
+    assert!(matches!(schedule.next(T0), Some(Step::Claim(..))));
+    schedule.claimed(destination, vec![item(false)]);
+    assert!(matches!(schedule.next(T0), Some(Step::Claim(..))));
+    let Some(Step::Start(ticket, items)) = schedule.next(T0) else { panic!("nothing starts") };
+    schedule.ended(&ticket, Ended { back: Back::Off(items), events: 1, ..Ended::default() }, T0);
+    assert!(matches!(schedule.next(T0), Some(Step::Release(_, items)) if items.len() == 1));
+    // What was being claimed meanwhile does not overtake it.
+    schedule.claimed(destination, vec![item(false)]);
+    assert!(matches!(schedule.next(T0), Some(Step::Release(_, items)) if items.len() == 1));
+    schedule.released(destination, 1);
+    assert!(schedule.next(T0).is_none());
+    schedule.released(destination, 1);
+    assert!(matches!(schedule.next(T0), Some(Step::Claim(..))));
+}
+
+#[test]
 fn a_destination_that_is_off_gives_back_everything() {
     let (mut bed, destinations) = Bed::new(&[terms(&[])]);
     bed.run();
@@ -264,7 +304,7 @@ fn a_destination_that_is_off_gives_back_everything() {
     let off = Ended { back: Back::Off(vec![item(false)]), events: 1, ..Ended::default() };
     bed.schedule.ended(&ticket, off, bed.now);
     match bed.schedule.next(bed.now) {
-        Some(Step::Release(items)) => assert_eq!(items.len(), waiting + 1),
+        Some(Step::Release(_, items)) => assert_eq!(items.len(), waiting + 1),
         other => panic!("{other:?}"),
     }
 }

@@ -137,6 +137,8 @@ pub(super) struct Checks {
     filtered: u64,
     /// Deliveries whose window went by while nobody could try them.
     blameless: HashSet<usize>,
+    /// What waited behind others of its key for so long that its window may end at once.
+    late: HashSet<usize>,
     /// When this process began, and how many there were before it.
     opened: Timestamp,
     restarts: u64,
@@ -169,6 +171,7 @@ impl Checks {
             open: HashMap::new(),
             filtered: 0,
             blameless: HashSet::new(),
+            late: HashSet::new(),
             opened: now,
             restarts: 0,
             begun: HashMap::new(),
@@ -315,9 +318,14 @@ impl Checks {
         if delivered {
             let latency = now.since(sent.delivery.accepted_at).as_millis();
             self.watched[sent.destination].latencies.push(u64::try_from(latency).unwrap_or(u64::MAX));
-        } else if blameless {
+        } else if blameless || self.late.contains(&number) {
             self.blameless.insert(number);
         }
+    }
+
+    /// A delivery is first tried when most of its window went by: it waited behind others, at the rate that there is.
+    pub fn late(&mut self, number: usize) {
+        self.late.insert(number);
     }
 
     /// Whether a delivery was given up whose window went by while nobody could try it.

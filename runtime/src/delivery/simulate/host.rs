@@ -150,7 +150,7 @@ impl World<'_> {
                 }
                 Step::Start(ticket, items) => self.start(ticket, items)?,
                 Step::Hold(items) => self.settle(items, Settle::Hold),
-                Step::Release(items) => {
+                Step::Release(_, items) => {
                     #[cfg(test)]
                     let items = if made(Mistake::ReleaseForgotten) { Vec::new() } else { items };
                     self.settle(items, Settle::Release);
@@ -248,12 +248,17 @@ impl World<'_> {
         if fails {
             self.crash();
         } else if !self.dies() {
-            released.into_iter().for_each(|destination| self.more(destination, true, false));
+            for destination in released {
+                if let Some(schedule) = &mut self.schedule {
+                    schedule.released(self.ids[destination], 1);
+                }
+                self.more(destination, true, false);
+            }
         }
         Ok(())
     }
 
-    /// One transaction: all of it, or nothing. Says which destinations got something back.
+    /// One transaction: all of it, or nothing. Says which destinations got something back, once for each delivery.
     fn write(&mut self) -> Result<Vec<usize>, String> {
         let (now, now_us) = (self.now(), self.now_us);
         let mut released = Vec::new();
@@ -291,6 +296,12 @@ impl World<'_> {
         let (destination, now, truth) = (number(&self.ids, ticket.destination), self.now(), self.truth());
         let state = self.schedule.as_ref().and_then(|schedule| schedule.state(ticket.destination));
         let state = state.ok_or("a lane that starts something is unknown")?;
+        for item in items.iter().filter(|item| item.delivery.key.is_some() && item.delivery.attempt == 1) {
+            let number = self.store.ids[&item.delivery.id];
+            if self.now_us - self.store.owed[number].sent.accepted_us >= BLAMELESS_US {
+                self.checks.late(number);
+            }
+        }
         self.progress.began(destination, self.now_us)?;
         self.checks.started(&self.store, (destination, place, self.switches[destination]), &items, &state, now)?;
         let poisoned = items.iter().any(|item| self.store.owed[self.store.ids[&item.delivery.id]].sent.poison);

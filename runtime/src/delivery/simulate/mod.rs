@@ -160,6 +160,7 @@ mod tests {
             (Mistake::PausedFiltered, "switch"),
             (Mistake::PauseIgnored, "switch"),
             (Mistake::ReleaseForgotten, "lost"),
+            (Mistake::ReleaseUnawaited, "order"),
             (Mistake::FilteredUncounted, "the ledger says"),
             (Mistake::DeletedStillOwed, "switch"),
             (Mistake::SinceForgotten, "before its window was over"),
@@ -172,7 +173,11 @@ mod tests {
         let mut wrong = Vec::new();
         for (mistake, wanted) in mistakes {
             // Most show at once; the ones that are hard to see are looked for where they are.
-            let from = if matches!(mistake, Mistake::PlacesUnshared | Mistake::IdsGoBack) { 54 } else { 0 };
+            let from = match mistake {
+                Mistake::PlacesUnshared | Mistake::IdsGoBack => 54,
+                Mistake::ReleaseUnawaited => 930,
+                _ => 0,
+            };
             match making(mistake, || (from..from + SEEDS).find_map(|seed| simulate(seed).err())) {
                 Some(violation) if violation.what.contains(wanted) => {}
                 noticed => wrong.push(format!("{mistake:?}: {noticed:?}")),
