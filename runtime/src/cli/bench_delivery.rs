@@ -74,6 +74,9 @@ impl Size {
 }
 
 pub(super) async fn run(component: Vec<u8>, size: Size) -> anyhow::Result<Value> {
+    // First: a broken promise ends everything, and is found before anything was measured.
+    eprintln!("a failing destination, in {} simulations", size.seeds);
+    let simulated = tokio::task::spawn_blocking(move || simulate(0, size.seeds)).await??;
     let mut by_destinations = serde_json::Map::new();
     let mut greatest = Vec::new();
     for destinations in [1, 10, 100] {
@@ -94,8 +97,6 @@ pub(super) async fn run(component: Vec<u8>, size: Size) -> anyhow::Result<Value>
     let replay = bench_replay::run(component.clone(), size.dead, size.replay).await?;
     eprintln!("a host begins with {} pending deliveries", size.pending);
     let restart = bench_restart::run(component, size.pending, size.watched).await?;
-    eprintln!("a failing destination, in {} simulations", size.seeds);
-    let simulated = tokio::task::spawn_blocking(move || simulate(0, size.seeds)).await??;
     Ok(json!({
         "destinations": by_destinations,
         "throughput_100_to_1": ratio(greatest[2].0, greatest[0].0),
