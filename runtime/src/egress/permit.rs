@@ -8,7 +8,7 @@
 use std::{
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -77,7 +77,7 @@ impl fmt::Debug for PermittedRequest {
 
 /// The origin that one grant and reach let pass last: nearly all functions send everything to one.
 #[derive(Default)]
-pub struct LastOrigin(Mutex<Option<Arc<Allowed>>>);
+pub struct LastOrigin(Mutex<Option<Allowed>>);
 
 /// An origin that was let pass.
 struct Allowed {
@@ -89,12 +89,18 @@ struct Allowed {
 }
 
 impl LastOrigin {
-    fn find(&self, written: &str) -> Option<Arc<Allowed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().filter(|last| *last.written == *written).cloned()
+    fn find(&self, written: &str) -> Option<(Origin, HeaderValue)> {
+        let last = self.lock();
+        let last = last.as_ref().filter(|last| *last.written == *written)?;
+        Some((last.origin.clone(), last.host.clone()))
     }
 
-    fn keep(&self, allowed: Arc<Allowed>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(allowed);
+    fn keep(&self, allowed: Allowed) {
+        *self.lock() = Some(allowed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Allowed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,21 +115,22 @@ pub fn permit(
     let (mut known, mut written) = (None, 0);
     let target = Target::parse_with(&request.url, |text| {
         written = text.len();
-        known = last.find(text);
-        known.as_ref().map(|known| known.origin.clone())
+        let (origin, host) = last.find(text)?;
+        known = Some(host);
+        Some(origin)
     });
     let Target { origin, path } = target.map_err(|bad| without(bad, secrets))?;
     let method = method(&request.method, secrets)?;
     let mut headers = headers(&request.headers, secrets)?;
     let host = match known {
-        Some(known) => known.host.clone(),
+        Some(host) => host,
         None => {
             allowed(&origin, grant, reach)?;
             let host = HeaderValue::try_from(origin.authority()).map_err(|error| {
                 Denial::new(Rule::Host, format!("the host `{}` cannot be sent: {error}", origin.host))
             })?;
             let written = request.url[..written].into();
-            last.keep(Arc::new(Allowed { written, origin: origin.clone(), host: host.clone() }));
+            last.keep(Allowed { written, origin: origin.clone(), host: host.clone() });
             host
         }
     };

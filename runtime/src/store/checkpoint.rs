@@ -4,6 +4,7 @@
 //! when nothing came in between, which beside a busy writer is never. So a thread of its own does the bulk of it, and the writer,
 //! once the log is long, the few pages that came meanwhile. Guarantees: the log is bounded; what fails stops the writer, as a commit's failure does.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,7 @@ pub(super) struct Checkpoints {
     /// Pages of the log after the last commit.
     pages: Arc<AtomicI32>,
     /// How many of them there were when the last checkpoint began.
-    seen: AtomicI32,
+    seen: Cell<i32>,
     shared: Arc<Shared>,
     /// Both there until it is dropped.
     thread: Option<(Sender<()>, JoinHandle<()>)>,
@@ -79,7 +80,7 @@ impl Checkpoints {
             path: places.database.clone(),
             source,
         })?;
-        Ok(Self { pages, seen: AtomicI32::new(0), shared, thread: Some((ask, thread)) })
+        Ok(Self { pages, seen: Cell::new(0), shared, thread: Some((ask, thread)) })
     }
 
     /// A commit was answered: begins a checkpoint or ends one, where it is time. With `erase` nothing is left in the log, if no
@@ -88,7 +89,7 @@ impl Checkpoints {
         let pages = self.pages.load(Ordering::Relaxed);
         let erases = erase.load(Ordering::Acquire);
         // Fewer than were seen: the log has begun anew.
-        let new = pages - Some(self.seen.load(Ordering::Relaxed)).filter(|seen| *seen <= pages).unwrap_or(0);
+        let new = pages - Some(self.seen.get()).filter(|seen| *seen <= pages).unwrap_or(0);
         let mut state = self.shared.lock();
         while matches!(*state, State::UnderWay) && (erases || pages >= MOST) {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +109,7 @@ impl Checkpoints {
                 checkpoint(writer)?;
             }
             State::Idle | State::Rest if new >= DUE => {
-                self.seen.store(pages, Ordering::Relaxed);
+                self.seen.set(pages);
                 let asked = self.thread.as_ref().is_some_and(|(ask, _)| ask.send(()).is_ok());
                 if asked {
                     *state = State::UnderWay;
