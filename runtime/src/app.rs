@@ -28,6 +28,7 @@ use crate::ingest::Memory;
 use crate::model::Ceilings;
 use crate::replay::{self, ReplayConfig};
 use crate::sandbox::{CompileFailure, Compiler, Sandbox, SandboxConfig, SandboxError};
+use crate::seats::Seats;
 use crate::slices;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Exporter, Post, PostError, Telemetry};
@@ -232,6 +233,8 @@ impl Guests {
     fn start(threads: usize) -> Result<Self, AppError> {
         // Not less than before: some of these threads are begun by others of them.
         let nice = rustix::process::getpriority_process(None).unwrap_or(0) + GUESTS_NICE;
+        // Its workers are the first threads that it begins.
+        let seats = Seats::new(threads);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("tidegate-guests")
@@ -239,6 +242,7 @@ impl Guests {
             // A courtesy, which not every system allows.
             .on_thread_start(move || {
                 slices::usual();
+                seats.take();
                 let _ = rustix::process::setpriority_process(None, nice);
             })
             .enable_all()

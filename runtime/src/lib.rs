@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod model;
 pub mod replay;
 pub mod sandbox;
+pub mod seats;
 pub mod shutdown;
 pub mod slices;
 pub mod store;

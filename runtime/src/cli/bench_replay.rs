@@ -171,16 +171,25 @@ pub(super) async fn way(api: &Client) -> anyhow::Result<Way> {
     Ok(Way { source: id("source")?.parse()?, connection: id("id")?.parse()?, destination: id("destination")?.parse()? })
 }
 
+/// Sends live events, that many a second, each whenever it comes: in even distances they would always or never meet what a replay
+/// gives back in even distances. A thread of its own tells when, for timers here all go off at the same whole milliseconds.
 async fn traffic(live: Arc<Live>, client: Arc<Client>, write_key: String, per_s: u32) -> anyhow::Result<()> {
-    let mut tick = tokio::time::interval(Duration::from_secs(1) / per_s);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let (tell, mut now) = tokio::sync::mpsc::unbounded_channel();
+    let mut at = Instant::now();
+    std::thread::spawn(move || {
+        while tell.send(()).is_ok() {
+            // How far apart those are that come independently of each other.
+            at += Duration::from_secs_f64(-(1.0 - rand::random::<f64>()).ln() / f64::from(per_s));
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+        }
+    });
     let mut under_way = tokio::task::JoinSet::new();
-    loop {
-        tick.tick().await;
+    while now.recv().await.is_some() {
         let (live, client, write_key) = (Arc::clone(&live), Arc::clone(&client), write_key.clone());
         under_way.spawn(async move { live.send(&client, &write_key).await });
         while let Some(sent) = under_way.try_join_next() {
             sent??;
         }
     }
+    Ok(())
 }
