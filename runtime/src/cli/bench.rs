@@ -85,7 +85,7 @@ pub(super) enum Command {
         /// event, and `functions/webhook`, which takes 32 at a time, beside this program, if it is left out.
         component: Option<PathBuf>,
         /// How many events.
-        #[arg(long, default_value_t = 50_000)]
+        #[arg(long, default_value_t = 200_000)]
         events: u64,
     },
     /// Dead letters that come back beside live events, and what that costs the live ones.
