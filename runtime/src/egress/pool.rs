@@ -16,10 +16,11 @@ use tokio::time::Instant;
 
 use super::{ResponseCaps, connection::Connection, grant::Grant, origin::Origin};
 
-/// Idle connections of one host process: a quarter of the 1,024 file descriptors that a process gets by default.
-const MAX_IDLE: usize = 256;
-/// Idle connections for one key: what one busy destination has in flight.
-const MAX_IDLE_EACH: usize = 64;
+/// Idle connections of one host process: a quarter of the files that the default configuration may use.
+const MAX_IDLE: usize = 1_024;
+/// Idle connections for one key: what one busy destination has in flight, eight invocations with 32 requests each. With fewer, one in
+/// some tens of its requests opens a connection anew.
+const MAX_IDLE_EACH: usize = 256;
 /// How long a connection may wait. Most servers close after 60 to 75 seconds; closing first avoids the race.
 const MAX_AGE: Duration = Duration::from_secs(30);
 /// How often expired connections are looked for, at most; each look costs a walk over all keys.
@@ -39,8 +40,17 @@ pub struct Key {
 }
 
 /// All idle connections.
-#[derive(Default)]
-pub struct Pool(Mutex<Idle>);
+pub struct Pool {
+    idle: Mutex<Idle>,
+    most: usize,
+    most_each: usize,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { idle: Mutex::default(), most: MAX_IDLE, most_each: MAX_IDLE_EACH }
+    }
+}
 
 #[derive(Default)]
 struct Idle {
@@ -69,9 +79,20 @@ impl Pool {
         let now = Instant::now();
         let mut idle = self.lock();
         let expired = idle.sweep(now);
-        let has = idle.waiting.get(&key).map_or(0, Vec::len);
-        let room = if idle.count < MAX_IDLE { Room::Free } else { idle.make_room(has) };
-        if has < MAX_IDLE_EACH && !matches!(room, Room::None) {
+        let Idle { waiting, count, .. } = &mut *idle;
+        // The usual case, for which nothing is looked for twice.
+        let has = match waiting.get_mut(&key) {
+            Some(waiting) if waiting.len() < self.most_each && *count < self.most => {
+                waiting.push((now, connection));
+                *count += 1;
+                drop(idle);
+                return drop(expired);
+            }
+            Some(waiting) => waiting.len(),
+            None => 0,
+        };
+        let room = if idle.count < self.most { Room::Free } else { idle.make_room(has) };
+        if has < self.most_each && !matches!(room, Room::None) {
             idle.waiting.entry(key).or_default().push((now, connection));
             idle.count += 1;
         }
@@ -81,7 +102,7 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
         // Nothing panics while it holds the lock; if something did, the map would still be whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,18 +174,19 @@ mod tests {
             let (stream, _) = tokio::join!(TcpStream::connect(address), listener.accept());
             Connection::start(Stream::Plain(stream.expect("connected")), &caps).await.expect("a connection")
         };
-        let pool = Pool::default();
+        let (most, most_each) = (16, 4);
+        let pool = Pool { most, most_each, ..Pool::default() };
         let waiting = |scope: &str| pool.lock().waiting.get(&key(scope.to_owned())).map_or(0, Vec::len);
-        for at in 0..MAX_IDLE {
-            pool.put(key(format!("many {}", at / MAX_IDLE_EACH)), connect().await);
+        for at in 0..most {
+            pool.put(key(format!("many {}", at / most_each)), connect().await);
         }
         for _ in 0..2 {
             pool.put(key("few".to_owned()), connect().await);
         }
-        assert_eq!((waiting("few"), pool.lock().count), (2, MAX_IDLE));
+        assert_eq!((waiting("few"), pool.lock().count), (2, most));
         // Who has most gets no more.
         pool.put(key("many 0".to_owned()), connect().await);
         let many: usize = (0..4).map(|at| waiting(&format!("many {at}"))).sum();
-        assert_eq!((many, pool.lock().count), (MAX_IDLE - 2, MAX_IDLE));
+        assert_eq!((many, pool.lock().count), (most - 2, most));
     }
 }

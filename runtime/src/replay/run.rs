@@ -30,8 +30,8 @@ const LONGEST: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(3600);
 /// How old a decision may be when it is carried out: what a person changes holds this soon.
 const FRESH: Duration = Duration::from_secs(1);
-/// Candidates that are read at once, at most.
-const PAGE: usize = 256;
+/// Candidates that are read at once, at most: about a millisecond of a processor, on which somebody's attempt may wait.
+const PAGE: usize = 32;
 
 /// Gives back what replays are for, until `stop` is cancelled.
 ///

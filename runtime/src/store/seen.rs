@@ -93,6 +93,8 @@ impl Sorting {
 pub(super) struct Lately {
     ids: Ids,
     sorting: Option<Sorting>,
+    /// Days from yesterday on of which there may be ids in the table: a host without many has none.
+    days: Vec<i64>,
     /// When this process began to remember.
     begun: i64,
     /// Days to come, of which there are ids in the table since the clock was ahead: they came before this process did.
@@ -102,7 +104,9 @@ pub(super) struct Lately {
 impl Lately {
     /// As an earlier process left it. Whose clock may have been ahead of what it is now: then its ids count as if they came now.
     pub fn load(sql: &Connection, now: Timestamp) -> rusqlite::Result<Self> {
-        let mut lately = Self { begun: ms(now), ahead: days_after(sql, day(ms(now)))?, ..Self::default() };
+        let (begun, today) = (ms(now), day(ms(now)));
+        let days = days_after(sql, today - 2)?;
+        let mut lately = Self { begun, ahead: days_after(sql, today)?, days, ..Self::default() };
         let mut find = sql.prepare("SELECT at, hashes FROM seen_lately ORDER BY seq")?;
         let mut rows = find.query([])?;
         while let Some(row) = rows.next()? {
@@ -149,7 +153,7 @@ impl Seen {
         let today = day(self.now);
         let mut find = sql.prepare_cached("SELECT at FROM seen WHERE day = ?1 AND hash = ?2")?;
         let ahead = lately.ahead.iter().copied().filter(|day| *day > today && lately.begun > self.forgotten);
-        for day in [today, today - 1].into_iter().chain(ahead) {
+        for day in [today, today - 1].into_iter().filter(|day| lately.days.contains(day)).chain(ahead) {
             let found: Option<i64> = find.query_row(params![day, hash], |row| row.get(0)).optional()?;
             if let Some(at) = found {
                 return Ok(Some(if day > today { lately.begun } else { at }));
@@ -169,7 +173,7 @@ impl Seen {
                 lately.sorting = Some(Sorting::new(std::mem::take(&mut lately.ids), seq));
             }
         }
-        let Some(sorting) = &mut lately.sorting else { return Ok(()) };
+        let Lately { sorting: Some(sorting), days, .. } = lately else { return Ok(()) };
         let mut insert = sql.prepare_cached(
             // Whose they are is part of the hash; nothing reads it from the column.
             "INSERT INTO seen (day, hash, at, workspace) VALUES (?1, ?2, ?3, 0)
@@ -182,6 +186,10 @@ impl Seen {
                 break;
             };
             if at > forgotten {
+                if !days.contains(&day) {
+                    days.retain(|known| *known >= day - 1);
+                    days.push(day);
+                }
                 insert.execute(params![day, hash, at])?;
             }
         }
