@@ -13,7 +13,6 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 #[derive(Debug)]
 pub struct Seats {
     all: Option<CpuSet>,
-    threads: usize,
     taken: AtomicUsize,
 }
 
@@ -21,7 +20,7 @@ impl Seats {
     /// For so many threads, among the processors that this thread may use.
     pub fn new(threads: usize) -> Self {
         let all = sched_getaffinity(None).ok().filter(|all| all.count() as usize == threads);
-        Self { all, threads, taken: AtomicUsize::new(0) }
+        Self { all, taken: AtomicUsize::new(0) }
     }
 
     /// This thread runs on a processor of its own from now on; where all seats are taken, on any, whoever began it.
@@ -29,9 +28,7 @@ impl Seats {
         let Some(all) = &self.all else { return };
         let nth = self.taken.fetch_add(1, Ordering::Relaxed);
         let mut seat = *all;
-        if nth < self.threads
-            && let Some(processor) = (0..CpuSet::MAX_CPU).filter(|processor| all.is_set(*processor)).nth(nth)
-        {
+        if let Some(processor) = (0..CpuSet::MAX_CPU).filter(|processor| all.is_set(*processor)).nth(nth) {
             seat.clear();
             seat.set(processor);
         }

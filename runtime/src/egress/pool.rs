@@ -79,22 +79,13 @@ impl Pool {
         let now = Instant::now();
         let mut idle = self.lock();
         let expired = idle.sweep(now);
-        let Idle { waiting, count, .. } = &mut *idle;
-        // The usual case, for which nothing is looked for twice.
-        let has = match waiting.get_mut(&key) {
-            Some(waiting) if waiting.len() < self.most_each && *count < self.most => {
+        let room = if idle.count < self.most { Room::Free } else { idle.make_room(&key) };
+        if !matches!(room, Room::None) {
+            let waiting = idle.waiting.entry(key).or_default();
+            if waiting.len() < self.most_each {
                 waiting.push((now, connection));
-                *count += 1;
-                drop(idle);
-                return drop(expired);
+                idle.count += 1;
             }
-            Some(waiting) => waiting.len(),
-            None => 0,
-        };
-        let room = if idle.count < self.most { Room::Free } else { idle.make_room(has) };
-        if has < self.most_each && !matches!(room, Room::None) {
-            idle.waiting.entry(key).or_default().push((now, connection));
-            idle.count += 1;
         }
         drop(idle);
         drop((expired, room));
@@ -117,8 +108,9 @@ enum Room {
 }
 
 impl Idle {
-    /// Takes out the connection that waits longest of whoever has most of them, if that is more than so many.
-    fn make_room(&mut self, than: usize) -> Room {
+    /// Takes out the connection that waits longest of whoever has most of them, if that is more than this one has.
+    fn make_room(&mut self, than: &Key) -> Room {
+        let than = self.waiting.get(than).map_or(0, Vec::len);
         let most = self.waiting.iter().max_by_key(|(_, waiting)| waiting.len());
         let Some(key) = most.filter(|(_, waiting)| waiting.len() > than).map(|(key, _)| key.clone()) else {
             return Room::None;

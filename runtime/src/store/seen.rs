@@ -93,20 +93,17 @@ impl Sorting {
 pub(super) struct Lately {
     ids: Ids,
     sorting: Option<Sorting>,
-    /// Days from yesterday on of which there may be ids in the table: a host without many has none.
-    days: Vec<i64>,
     /// When this process began to remember.
     begun: i64,
-    /// Days to come, of which there are ids in the table since the clock was ahead: they came before this process did.
-    ahead: Vec<i64>,
+    /// Days from yesterday on of which there may be ids in the table: a host without many has none. Of days to come there are some
+    /// where the clock was ahead: they came before this process did.
+    days: Vec<i64>,
 }
 
 impl Lately {
     /// As an earlier process left it. Whose clock may have been ahead of what it is now: then its ids count as if they came now.
     pub fn load(sql: &Connection, now: Timestamp) -> rusqlite::Result<Self> {
-        let (begun, today) = (ms(now), day(ms(now)));
-        let days = days_after(sql, today - 2)?;
-        let mut lately = Self { begun, ahead: days_after(sql, today)?, days, ..Self::default() };
+        let mut lately = Self { begun: ms(now), days: days_after(sql, day(ms(now)) - 2)?, ..Self::default() };
         let mut find = sql.prepare("SELECT at, hashes FROM seen_lately ORDER BY seq")?;
         let mut rows = find.query([])?;
         while let Some(row) = rows.next()? {
@@ -152,7 +149,7 @@ impl Seen {
     fn in_table(&self, sql: &Connection, lately: &Lately, hash: &Hash) -> rusqlite::Result<Option<i64>> {
         let today = day(self.now);
         let mut find = sql.prepare_cached("SELECT at FROM seen WHERE day = ?1 AND hash = ?2")?;
-        let ahead = lately.ahead.iter().copied().filter(|day| *day > today && lately.begun > self.forgotten);
+        let ahead = lately.days.iter().copied().filter(|day| *day > today && lately.begun > self.forgotten).take(DAYS);
         for day in [today, today - 1].into_iter().filter(|day| lately.days.contains(day)).chain(ahead) {
             let found: Option<i64> = find.query_row(params![day, hash], |row| row.get(0)).optional()?;
             if let Some(at) = found {
@@ -206,11 +203,11 @@ pub(super) fn prune(sql: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The days after this one of which there are ids, the next one first; no more than anybody sets a clock back by.
+/// The days after this one of which there are ids, the next one first; yesterday, today and no more than anybody sets a clock back by.
 fn days_after(sql: &Connection, day: i64) -> rusqlite::Result<Vec<i64>> {
     let mut find = sql.prepare("SELECT min(day) FROM seen WHERE day > ?1")?;
     let mut days = Vec::new();
-    while days.len() < DAYS
+    while days.len() < DAYS + 2
         && let Some(next) = find.query_row([days.last().copied().unwrap_or(day)], |row| row.get(0))?
     {
         days.push(next);
