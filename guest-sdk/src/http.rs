@@ -20,9 +20,6 @@ use crate::civil::Civil;
 use crate::sign::Aws;
 use crate::{Event, Result, clock, encode};
 
-/// How many requests [`send_all`] has under way at a time: as many as the host lends.
-const AT_A_TIME: usize = 4;
-
 /// Why there is no response. Each text is for a person.
 ///
 /// `?` turns it into an [`Error`](crate::Error): one that is tried again where the partner could not be reached.
@@ -188,7 +185,7 @@ impl Request {
         Ok(wit::send(&self.checked()?)?.into())
     }
 
-    /// Sends it and goes on; see [`wait_any`].
+    /// Sends it and goes on; see [`Pending::wait`] and [`wait_any`].
     ///
     /// # Errors
     /// If it cannot be sent at all.
@@ -279,6 +276,20 @@ impl Response {
 #[derive(Debug)]
 pub struct Pending(wit::Pending);
 
+impl Pending {
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// If there is no response.
+    pub fn wait(self) -> Result<Response, Error> {
+        match wit::wait_any(&[&self.0], None) {
+            Some((_, result)) => Ok(result?.into()),
+            // Without a time to wait there is always an answer.
+            None => Err(Error::Timeout("the request has not ended".to_owned())),
+        }
+    }
+}
+
 /// Waits until one of these requests has ended, takes it out, and says which it was (its place before) and how it
 /// ended; `None` if there are none.
 pub fn wait_any(pending: &mut Vec<Pending>) -> Option<(usize, Result<Response, Error>)> {
@@ -293,27 +304,11 @@ pub fn wait_any(pending: &mut Vec<Pending>) -> Option<(usize, Result<Response, E
     Some((place, result.map(Response::from).map_err(Error::from)))
 }
 
-/// Sends all of them, some at a time, and gives the results in the order of the requests.
+/// Sends all of them, as many at a time as the host lends, and gives the results in the order of the requests.
 pub fn send_all(requests: impl IntoIterator<Item = Request>) -> Vec<Result<Response, Error>> {
-    let mut waiting = requests.into_iter().enumerate();
-    let mut results: Vec<Option<Result<Response, Error>>> = Vec::new();
-    let (mut pending, mut places) = (Vec::new(), Vec::new());
-    loop {
-        while pending.len() < AT_A_TIME {
-            let Some((place, request)) = waiting.next() else { break };
-            results.push(None);
-            match request.start() {
-                Ok(started) => {
-                    pending.push(started);
-                    places.push(place);
-                }
-                Err(error) => results[place] = Some(Err(error)),
-            }
-        }
-        let Some((ended, result)) = wait_any(&mut pending) else { break };
-        results[places.remove(ended)] = Some(result);
-    }
-    results.into_iter().flatten().collect()
+    // The host carries on all that wait for their turn while the guest waits for one of them.
+    let started: Vec<_> = requests.into_iter().map(Request::start).collect();
+    started.into_iter().map(|pending| pending?.wait()).collect()
 }
 
 #[cfg(test)]

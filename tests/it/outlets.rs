@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate::egress::{EgressError, InboundResponse, OutboundRequest, Outlet, ResponseCaps, SendFuture};
+use tokio::sync::Barrier;
 use tokio::time::Instant;
 
 /// Answers 200 at once.
@@ -28,6 +29,36 @@ impl Outlet for Counted {
         Box::pin(async move {
             sent.fetch_add(1, Ordering::SeqCst);
             Ok(InboundResponse { status: 200, headers: Vec::new(), body: Bytes::new() })
+        })
+    }
+}
+
+/// Answers once four are under way, the latest of them first: 400 where the body says `"odd"`, else 200.
+#[derive(Clone)]
+pub struct FourAtATime {
+    four: Arc<Barrier>,
+    begun: Arc<AtomicUsize>,
+    pub under_way: Silent,
+}
+
+impl FourAtATime {
+    pub fn new() -> Self {
+        Self { four: Arc::new(Barrier::new(4)), begun: Arc::default(), under_way: Silent::default() }
+    }
+}
+
+impl Outlet for FourAtATime {
+    fn send(&self, request: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
+        let all = self.clone();
+        Box::pin(async move {
+            let _under_way = all.under_way.one();
+            let place = all.begun.fetch_add(1, Ordering::SeqCst) % 4;
+            all.four.wait().await;
+            for _ in place..4 {
+                tokio::task::yield_now().await;
+            }
+            let status = if request.body.windows(5).any(|word| word == br#""odd""#) { 400 } else { 200 };
+            Ok(InboundResponse { status, headers: Vec::new(), body: Bytes::new() })
         })
     }
 }
@@ -102,11 +133,18 @@ impl Drop for UnderWay {
     }
 }
 
-impl Outlet for Silent {
-    fn send(&self, _: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
+impl Silent {
+    /// One more, for as long as this is kept.
+    fn one(&self) -> UnderWay {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
-        let under_way = UnderWay(Arc::clone(&self.now));
+        UnderWay(Arc::clone(&self.now))
+    }
+}
+
+impl Outlet for Silent {
+    fn send(&self, _: OutboundRequest, _: Instant, _: ResponseCaps) -> SendFuture {
+        let under_way = self.one();
         Box::pin(async move {
             let _under_way = under_way;
             std::future::pending().await

@@ -11,7 +11,8 @@ use tidegate::model::{Answer, Digest, Ending, Event, EventType, InvocationReport
 use tidegate::sandbox::{CacheScope, GuestEvent, Invocation, LoadedVersion, Sandbox, SandboxConfig};
 
 use crate::guests::{self, Guest};
-use crate::outlets::{Busy, Counted, Denied, Endless, Large, Ok200, Silent};
+use crate::host::function;
+use crate::outlets::{Busy, Counted, Denied, Endless, FourAtATime, Large, Ok200, Silent};
 
 /// A sandbox and what the tests need around it.
 pub struct Bench {
@@ -427,6 +428,27 @@ async fn answers_that_are_kept_for_guests_come_out_of_the_memory_of_all() {
     settled(&silent).await;
     let report = bench.run(&guests::SEND, through(Large(40 << 10))).await;
     assert_eq!(report.ending, Ending::Answered(vec![Answer::Delivered]));
+}
+
+#[tokio::test]
+async fn a_functions_requests_run_four_at_a_time_and_each_event_has_its_own_answer() {
+    let bench = Bench::new();
+    let component = Bytes::from(std::fs::read(function("webhook")).unwrap());
+    let digest = Digest(Sha256::digest(&component).into());
+    let version = bench.sandbox.load(digest, async { Ok::<_, String>(component) }).await.unwrap();
+    let four = FourAtATime::new();
+    let mut batch = Invocation { outlet: Arc::new(four.clone()), ..batch_of(32) };
+    batch.settings = Arc::from(r#"{"url":"https://partner.example.com/in"}"#);
+    for (place, given) in batch.events.iter_mut().enumerate() {
+        given.event.json = Bytes::from_static(if place % 3 == 0 { br#"{"is":"odd"}"# } else { b"{}" });
+    }
+    let report = bench.sandbox.invoke(&version, batch).await;
+    let answer = |place: usize| match place % 3 {
+        0 => Answer::Rejected("HTTP 400".to_owned()),
+        _ => Answer::Delivered,
+    };
+    assert_eq!(report.ending, Ending::Answered((0..32).map(answer).collect()));
+    assert_eq!(four.under_way.most.load(std::sync::atomic::Ordering::SeqCst), 4);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering::Relaxed},
@@ -103,7 +104,9 @@ impl Gate {
         if deadline <= Instant::now() {
             return Err(EgressError::Timeout(format!("the time was up before the request to `{from}` began")));
         }
-        match timeout_at(deadline, self.carry(request, deadline, caps, &from, &phase)).await {
+        // Pinned where it is made: it is large, and a timer would move it.
+        let carried = pin!(self.carry(request, deadline, caps, &from, &phase));
+        match timeout_at(deadline, carried).await {
             Ok(ended) => ended,
             Err(_) => {
                 Err(EgressError::Timeout(format!("the time was up while waiting for {} of `{from}`", phase.name())))

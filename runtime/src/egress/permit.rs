@@ -214,8 +214,8 @@ fn headers(fields: &[(String, String)], secrets: &Secrets) -> Result<HeaderMap, 
     if bytes > MAX_HEADER_BYTES {
         return refuse(format!("the request's header fields have {bytes} bytes; {MAX_HEADER_BYTES} is the most"));
     }
-    // Three more are the host's own.
-    let mut headers = HeaderMap::with_capacity(fields.len() + 3);
+    // Three more are the host's own, and one says how long the body is.
+    let mut headers = HeaderMap::with_capacity(fields.len() + 4);
     for (name, value) in fields {
         let Ok(field) = HeaderName::from_bytes(name.as_bytes()) else {
             return refuse(format!("`{}` is not the name of a header field", quoted(name, 64, secrets)));
