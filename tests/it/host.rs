@@ -73,6 +73,8 @@ impl Host {
             .env("TIDEGATE__EGRESS__ALLOW_ADDRESSES", format!("[\"{partner}\"]"))
             // A test that waits for something asks again and again.
             .env("TIDEGATE__CONTROL__KEY_REQUESTS_PER_S", "1000000")
+            // An unoptimised build compiles slowly, on a machine that has other work.
+            .env("TIDEGATE__CONTROL__UPLOAD_DEADLINE_S", "600")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stderr(log)

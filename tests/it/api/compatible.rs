@@ -78,8 +78,7 @@ async fn a_tool_writes_changes_deploys_and_restores_a_function_as_on_the_host_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_one_function_at_the_same_moment_are_all_made_one_upon_the_other() {
-    // Several builds beside each other, whatever else the machine does.
-    let apis = Apis::start(&[("TIDEGATE__CONTROL__UPLOAD_DEADLINE_S", "600")]).await;
+    let apis = Apis::start(&[]).await;
     let made = function(&make(&apis, &apis.token, &to_make()).await);
     let at = format!("/functions/{}", made["id"].as_str().unwrap());
     let code = CODE.replace("onTrack", "onIdentify");
