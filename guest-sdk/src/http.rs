@@ -304,7 +304,8 @@ pub fn wait_any(pending: &mut Vec<Pending>) -> Option<(usize, Result<Response, E
     Some((place, result.map(Response::from).map_err(Error::from)))
 }
 
-/// Sends all of them, as many at a time as the host lends, and gives the results in the order of the requests.
+/// Sends all of them, as many at a time as the host lends, and gives the results in the order of the requests. Each is a handle of the
+/// function until it has ended.
 pub fn send_all(requests: impl IntoIterator<Item = Request>) -> Vec<Result<Response, Error>> {
     // The host carries on all that wait for their turn while the guest waits for one of them.
     let started: Vec<_> = requests.into_iter().map(Request::start).collect();

@@ -278,7 +278,8 @@ async fn requests_that_nobody_waits_for_are_counted_bounded_and_given_up() {
     let silent = Silent::default();
     let report = bench.run(&guests::REQUEST_STORM, through(silent.clone())).await;
     assert_eq!(report.ending, Ending::Answered(vec![Answer::Delivered]));
-    assert_eq!(report.requests.len(), 32);
+    // Four had a turn.
+    assert_eq!((report.requests.len(), report.used.requests), (4, 32));
     assert!(report.requests.iter().all(|exchange| exchange.error.is_some()));
     settled(&silent).await;
 
@@ -436,9 +437,14 @@ async fn a_functions_requests_run_four_at_a_time_and_each_event_has_its_own_answ
     let component = Bytes::from(std::fs::read(function("webhook")).unwrap());
     let digest = Digest(Sha256::digest(&component).into());
     let version = bench.sandbox.load(digest, async { Ok::<_, String>(component) }).await.unwrap();
+    let webhook = |outlet, limits| Invocation {
+        settings: Arc::from(r#"{"url":"https://partner.example.com/in"}"#),
+        outlet,
+        limits,
+        ..batch_of(32)
+    };
     let four = FourAtATime::new();
-    let mut batch = Invocation { outlet: Arc::new(four.clone()), ..batch_of(32) };
-    batch.settings = Arc::from(r#"{"url":"https://partner.example.com/in"}"#);
+    let mut batch = webhook(Arc::new(four.clone()), Limits { cpu_ms: 60_000, ..Limits::default() });
     for (place, given) in batch.events.iter_mut().enumerate() {
         given.event.json = Bytes::from_static(if place % 3 == 0 { br#"{"is":"odd"}"# } else { b"{}" });
     }
@@ -449,6 +455,12 @@ async fn a_functions_requests_run_four_at_a_time_and_each_event_has_its_own_answ
     };
     assert_eq!(report.ending, Ending::Answered((0..32).map(answer).collect()));
     assert_eq!(four.under_way.most.load(std::sync::atomic::Ordering::SeqCst), 4);
+    // Of those that never had a turn nothing was sent, and nothing says so.
+    let hanging =
+        webhook(Arc::new(Silent::default()), Limits { deadline_ms: 3_000, cpu_ms: 60_000, ..Limits::default() });
+    let report = bench.sandbox.invoke(&version, hanging).await;
+    assert!(matches!(report.ending, Ending::DeadlineExceeded { .. }), "{:?}", report.ending);
+    assert_eq!((report.requests.len(), report.used.requests), (4, 32));
 }
 
 #[tokio::test]

@@ -57,7 +57,8 @@ pub(super) fn conclude(
     let mut ended = Ended {
         wall: Duration::from_secs_f64(report.used.wall_ms.max(0.0) / 1e3),
         cpu: Duration::from_secs_f64(report.used.cpu_ms.max(0.0) / 1e3),
-        requests: report.used.requests,
+        // Those whose turn did not come cost the partner nothing.
+        requests: u32::try_from(report.requests.len()).unwrap_or(u32::MAX),
         events: items.len(),
         ..Ended::default()
     };

@@ -18,8 +18,8 @@ use super::{ResponseCaps, connection::Connection, grant::Grant, origin::Origin};
 
 /// Idle connections of one host process: a quarter of the files that the default configuration may use.
 const MAX_IDLE: usize = 1_024;
-/// Idle connections for one key: what one busy destination has in flight, eight invocations with 32 requests each. With fewer, one in
-/// some tens of its requests opens a connection anew.
+/// Idle connections for one key: twice what one busy destination has in flight, 32 invocations with four requests each. With 64, one in
+/// some tens of its requests opened a connection anew.
 const MAX_IDLE_EACH: usize = 256;
 /// How long a connection may wait. Most servers close after 60 to 75 seconds; closing first avoids the race.
 const MAX_AGE: Duration = Duration::from_secs(30);

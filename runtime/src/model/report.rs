@@ -13,7 +13,7 @@ use super::{Ending, Limits};
 pub struct InvocationReport {
     /// How it ended.
     pub ending: Ending,
-    /// Every request it made, in the order of their starts.
+    /// Every request that it made, but for those that still waited for their turn when it ended, in the order of their starts.
     pub requests: Vec<Exchange>,
     /// What it logged, cut to its bounds.
     pub log: Vec<LogLine>,
@@ -87,7 +87,7 @@ pub struct Used {
     pub memory_bytes: u64,
     /// Calls into the host.
     pub host_calls: u64,
-    /// Outbound requests.
+    /// Outbound requests, also those whose turn did not come.
     pub requests: u32,
     /// Bytes from host to guest.
     pub bytes_in: u64,

@@ -1,7 +1,7 @@
 //! The requests of one invocation: counted, sent through its outlet, recorded.
 //!
-//! Guarantees: never more than the limit in all, nor at the same time (a further one waits for its turn); each has a
-//! record, in the order of their starts, whether the guest waited for it or not; none outlives the invocation.
+//! Guarantees: never more than the limit in all, nor at the same time (a further one waits for its turn); each whose turn
+//! came has a record, in the order of their starts, whether the guest waited for it or not; none outlives the invocation.
 //! Leaves to others: whom the guest may reach and how (`egress`).
 
 use std::future::poll_fn;
@@ -43,8 +43,31 @@ pub(super) struct Sent {
 /// A request that runs beside the guest, as the guest's handle has it.
 pub struct Pending {
     pub(super) record: usize,
-    began: Instant,
     taken: bool,
+}
+
+/// When requests' turns came, by the numbers of their records.
+#[derive(Clone, Default)]
+struct Turns(Arc<Mutex<Vec<Option<Instant>>>>);
+
+impl Turns {
+    /// This one's turn comes now.
+    fn comes(&self, record: usize) -> Instant {
+        let now = Instant::now();
+        let mut all = self.lock();
+        let places = all.len().max(record + 1);
+        all.resize(places, None);
+        all[record] = Some(now);
+        now
+    }
+
+    fn of(&self, record: usize) -> Option<Instant> {
+        self.lock().get(record).copied().flatten()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<Instant>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// All requests of one invocation.
@@ -56,7 +79,8 @@ pub(super) struct Requests {
     caps: ResponseCaps,
     most: u32,
     clock: Clock,
-    turns: Arc<Semaphore>,
+    free: Arc<Semaphore>,
+    turns: Turns,
     pool: Pool,
     cpu: CpuMeter,
     cpu_ms: u64,
@@ -123,7 +147,8 @@ impl Requests {
             caps: ResponseCaps::from(limits),
             most: limits.requests,
             clock,
-            turns: Arc::new(Semaphore::new(limits.concurrent_requests as usize)),
+            free: Arc::new(Semaphore::new(limits.concurrent_requests as usize)),
+            turns: Turns::default(),
             pool,
             beside: Beside::new(cpu.clone(), limits.cpu_ms),
             cpu,
@@ -153,7 +178,7 @@ impl Requests {
         request: OutboundRequest,
     ) -> Result<(usize, impl Future<Output = Sent> + Send + 'static), String> {
         let record = self.record(&request)?;
-        let turns = Arc::clone(&self.turns);
+        let (free, turns) = (Arc::clone(&self.free), self.turns.clone());
         let (room, bytes) = (self.room(), weight(&request));
         // Judged now, in the order in which the guest asks; sent when it is polled.
         let sending = self.outlet.send(request, self.deadline, self.caps);
@@ -161,12 +186,12 @@ impl Requests {
             let mut held = Held::default();
             // Also while it waits for its turn.
             if let Err(error) = room.keep(&mut held, bytes).await {
-                let began = Instant::now();
+                let began = turns.comes(record);
                 return Sent { result: Err(error), held, began, took: Duration::ZERO };
             }
             // Nothing closes the semaphore, so a turn always comes; without one the request would go ahead.
-            let _turn = turns.acquire().await;
-            let began = Instant::now();
+            let _turn = free.acquire().await;
+            let began = turns.comes(record);
             let (result, held) = room.with(held, bytes, sending).await;
             Sent { result, held, began, took: began.elapsed() }
         };
@@ -182,7 +207,9 @@ impl Requests {
         patience: Option<Duration>,
     ) -> Result<impl Future<Output = Result<InboundResponse, EgressError>> + Send + 'static, String> {
         let record = self.record(&head)?;
-        let (outlet, turns, caps) = (Arc::clone(&self.outlet), Arc::clone(&self.turns), self.caps);
+        // What the guest has written of its body may be why it does not end.
+        self.turns.comes(record);
+        let (outlet, free, caps) = (Arc::clone(&self.outlet), Arc::clone(&self.free), self.caps);
         let room = self.room();
         let sooner = patience.and_then(|patience| Instant::now().checked_add(patience));
         let deadline = sooner.map_or(self.deadline, |sooner| sooner.min(self.deadline));
@@ -205,7 +232,7 @@ impl Requests {
             let (body, (result, held), began) = match whole.await {
                 Ok((body, held, sending)) => {
                     // Only now: a guest that has not finished a body holds up none of its other requests.
-                    let _turn = turns.acquire().await;
+                    let _turn = free.acquire().await;
                     let began = Instant::now();
                     let bytes = body.len();
                     (body, room.with(held, bytes, sending).await, began)
@@ -236,9 +263,8 @@ impl Requests {
     /// Starts a request beside the guest.
     pub(super) fn start(&mut self, request: OutboundRequest) -> Result<Pending, String> {
         let (record, sending) = self.add(request)?;
-        let began = Instant::now();
         self.beside.start(record, Box::pin(sending));
-        Ok(Pending { record, began, taken: false })
+        Ok(Pending { record, taken: false })
     }
 
     /// Whether waiting for this request takes no time.
@@ -321,7 +347,9 @@ impl Requests {
             None => {
                 self.beside.give_up(pending.record);
                 self.forget(pending.record);
-                self.time(pending.record, pending.began, pending.began.elapsed());
+                if let Some(began) = self.turns.of(pending.record) {
+                    self.time(pending.record, began, began.elapsed());
+                }
             }
         }
     }
@@ -341,7 +369,7 @@ impl Requests {
         (record.began, record.took) = (began.duration_since(self.began), took);
     }
 
-    /// All records, and the most that any response had.
+    /// The records of all whose turn came, and the most that any response had.
     pub(super) fn into_records(mut self) -> (Vec<Exchange>, Largest) {
         for Open { record, began, mut ended, .. } in std::mem::take(&mut self.open) {
             match ended.try_recv() {
@@ -353,7 +381,8 @@ impl Requests {
                 Err(_) => self.time(record, began, began.elapsed()),
             }
         }
-        (self.records, self.largest)
+        let came = |(record, exchange)| self.turns.of(record).map(|_| exchange);
+        (self.records.into_iter().enumerate().filter_map(came).collect(), self.largest)
     }
 }
 

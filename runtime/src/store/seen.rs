@@ -96,7 +96,7 @@ pub(super) struct Lately {
     /// When this process began to remember.
     begun: i64,
     /// Days from yesterday on of which there may be ids in the table: a host without many has none. Of days to come there are some
-    /// where the clock was ahead: they came before this process did.
+    /// where the clock was ahead.
     days: Vec<i64>,
 }
 
