@@ -26,7 +26,11 @@ impl Bench {
     }
 
     async fn load(&self, guest: &Guest) -> Arc<LoadedVersion> {
-        let component = Bytes::from(guest.component());
+        self.load_component(guest.component()).await
+    }
+
+    async fn load_component(&self, component: Vec<u8>) -> Arc<LoadedVersion> {
+        let component = Bytes::from(component);
         let digest = Digest(Sha256::digest(&component).into());
         self.sandbox.load(digest, async { Ok::<_, String>(component) }).await.unwrap()
     }
@@ -434,9 +438,7 @@ async fn answers_that_are_kept_for_guests_come_out_of_the_memory_of_all() {
 #[tokio::test]
 async fn a_functions_requests_run_four_at_a_time_and_each_event_has_its_own_answer() {
     let bench = Bench::new();
-    let component = Bytes::from(std::fs::read(function("webhook")).unwrap());
-    let digest = Digest(Sha256::digest(&component).into());
-    let version = bench.sandbox.load(digest, async { Ok::<_, String>(component) }).await.unwrap();
+    let version = bench.load_component(std::fs::read(function("webhook")).unwrap()).await;
     let webhook = |outlet, limits| Invocation {
         settings: Arc::from(r#"{"url":"https://partner.example.com/in"}"#),
         outlet,

@@ -100,16 +100,15 @@ impl Attempts {
     }
 
     /// Takes out what is owed of users that were suppressed since: filtered, and nobody waits behind it any more.
-    fn without_suppressed(&self, prepared: &Prepared, items: Vec<Item>) -> (Vec<Item>, Vec<ToSettle>, Vec<Fate>) {
+    fn without_suppressed(&self, prepared: &Prepared, mut items: Vec<Item>) -> (Vec<Item>, Vec<ToSettle>, Vec<Fate>) {
         let workspace = prepared.route.destination.workspace;
-        let mut left = items;
         let is_suppressed = |item: &mut Item| self.store.is_user_suppressed(workspace, &item.delivery.event);
-        let out: Vec<_> = left.extract_if(.., is_suppressed).collect();
+        let out: Vec<_> = items.extract_if(.., is_suppressed).collect();
         let tracer = self.tracer.as_ref();
         let settle = Settle::Filtered(FilterReason::UserSuppressed);
         let fate = |item: &Item| Some(Fate { key: item.delivery.key?, stored: item.delivery.again, over: true });
         let fates = out.iter().filter_map(fate).collect();
-        (left, out.iter().map(|item| ToSettle::unattempted(tracer, item, settle)).collect(), fates)
+        (items, out.iter().map(|item| ToSettle::unattempted(tracer, item, settle)).collect(), fates)
     }
 
     /// What is prepared, or the same for the version that a replay wants instead of the destination's own.

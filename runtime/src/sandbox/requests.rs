@@ -46,13 +46,13 @@ pub struct Pending {
     taken: bool,
 }
 
-/// When requests' turns came, by the numbers of their records.
+/// When each request whose turn came began, by the numbers of their records.
 #[derive(Clone, Default)]
-struct Turns(Arc<Mutex<Vec<Option<Instant>>>>);
+struct Begun(Arc<Mutex<Vec<Option<Instant>>>>);
 
-impl Turns {
-    /// This one's turn comes now.
-    fn comes(&self, record: usize) -> Instant {
+impl Begun {
+    /// This one begins now.
+    fn now(&self, record: usize) -> Instant {
         let now = Instant::now();
         let mut all = self.lock();
         let places = all.len().max(record + 1);
@@ -61,7 +61,7 @@ impl Turns {
         now
     }
 
-    fn of(&self, record: usize) -> Option<Instant> {
+    fn at(&self, record: usize) -> Option<Instant> {
         self.lock().get(record).copied().flatten()
     }
 
@@ -79,8 +79,8 @@ pub(super) struct Requests {
     caps: ResponseCaps,
     most: u32,
     clock: Clock,
-    free: Arc<Semaphore>,
-    turns: Turns,
+    turns: Arc<Semaphore>,
+    begun: Begun,
     pool: Pool,
     cpu: CpuMeter,
     cpu_ms: u64,
@@ -105,7 +105,6 @@ pub(super) struct Largest {
 /// A request whose body the guest may still be writing. What becomes of it is written down in the end.
 struct Open {
     record: usize,
-    began: Instant,
     writing: Arc<Mutex<Writing>>,
     /// Its body, and what it came to.
     ended: oneshot::Receiver<(Bytes, Sent)>,
@@ -147,8 +146,8 @@ impl Requests {
             caps: ResponseCaps::from(limits),
             most: limits.requests,
             clock,
-            free: Arc::new(Semaphore::new(limits.concurrent_requests as usize)),
-            turns: Turns::default(),
+            turns: Arc::new(Semaphore::new(limits.concurrent_requests as usize)),
+            begun: Begun::default(),
             pool,
             beside: Beside::new(cpu.clone(), limits.cpu_ms),
             cpu,
@@ -178,7 +177,7 @@ impl Requests {
         request: OutboundRequest,
     ) -> Result<(usize, impl Future<Output = Sent> + Send + 'static), String> {
         let record = self.record(&request)?;
-        let (free, turns) = (Arc::clone(&self.free), self.turns.clone());
+        let (turns, begun) = (Arc::clone(&self.turns), self.begun.clone());
         let (room, bytes) = (self.room(), weight(&request));
         // Judged now, in the order in which the guest asks; sent when it is polled.
         let sending = self.outlet.send(request, self.deadline, self.caps);
@@ -186,12 +185,12 @@ impl Requests {
             let mut held = Held::default();
             // Also while it waits for its turn.
             if let Err(error) = room.keep(&mut held, bytes).await {
-                let began = turns.comes(record);
+                let began = begun.now(record);
                 return Sent { result: Err(error), held, began, took: Duration::ZERO };
             }
             // Nothing closes the semaphore, so a turn always comes; without one the request would go ahead.
-            let _turn = free.acquire().await;
-            let began = turns.comes(record);
+            let _turn = turns.acquire().await;
+            let began = begun.now(record);
             let (result, held) = room.with(held, bytes, sending).await;
             Sent { result, held, began, took: began.elapsed() }
         };
@@ -207,9 +206,9 @@ impl Requests {
         patience: Option<Duration>,
     ) -> Result<impl Future<Output = Result<InboundResponse, EgressError>> + Send + 'static, String> {
         let record = self.record(&head)?;
-        // What the guest has written of its body may be why it does not end.
-        self.turns.comes(record);
-        let (outlet, free, caps) = (Arc::clone(&self.outlet), Arc::clone(&self.free), self.caps);
+        // Without a turn yet: the guest writes its body.
+        self.begun.now(record);
+        let (outlet, turns, caps) = (Arc::clone(&self.outlet), Arc::clone(&self.turns), self.caps);
         let room = self.room();
         let sooner = patience.and_then(|patience| Instant::now().checked_add(patience));
         let deadline = sooner.map_or(self.deadline, |sooner| sooner.min(self.deadline));
@@ -221,7 +220,7 @@ impl Requests {
         let writing = Writing { body: Some(Box::pin(whole)), whole: None, waker: Waker::noop().clone() };
         let writing = Arc::new(Mutex::new(writing));
         let (end, ended) = oneshot::channel();
-        self.open.push(Open { record, began: Instant::now(), writing: Arc::clone(&writing), ended });
+        self.open.push(Open { record, writing: Arc::clone(&writing), ended });
         Ok(async move {
             let whole = poll_fn(|context| {
                 let mut writing = lock(&writing);
@@ -232,7 +231,7 @@ impl Requests {
             let (body, (result, held), began) = match whole.await {
                 Ok((body, held, sending)) => {
                     // Only now: a guest that has not finished a body holds up none of its other requests.
-                    let _turn = free.acquire().await;
+                    let _turn = turns.acquire().await;
                     let began = Instant::now();
                     let bytes = body.len();
                     (body, room.with(held, bytes, sending).await, began)
@@ -347,9 +346,7 @@ impl Requests {
             None => {
                 self.beside.give_up(pending.record);
                 self.forget(pending.record);
-                if let Some(began) = self.turns.of(pending.record) {
-                    self.time(pending.record, began, began.elapsed());
-                }
+                self.time_so_far(pending.record);
             }
         }
     }
@@ -369,20 +366,27 @@ impl Requests {
         (record.began, record.took) = (began.duration_since(self.began), took);
     }
 
+    /// The same of a request that has not ended.
+    fn time_so_far(&mut self, record: usize) {
+        if let Some(began) = self.begun.at(record) {
+            self.time(record, began, began.elapsed());
+        }
+    }
+
     /// The records of all whose turn came, and the most that any response had.
     pub(super) fn into_records(mut self) -> (Vec<Exchange>, Largest) {
-        for Open { record, began, mut ended, .. } in std::mem::take(&mut self.open) {
+        for Open { record, mut ended, .. } in std::mem::take(&mut self.open) {
             match ended.try_recv() {
                 Ok((body, sent)) => {
                     self.records[record].body = body;
                     // The guest has its own copy, if it wanted it.
                     let _ = self.finish(record, sent);
                 }
-                Err(_) => self.time(record, began, began.elapsed()),
+                Err(_) => self.time_so_far(record),
             }
         }
-        let came = |(record, exchange)| self.turns.of(record).map(|_| exchange);
-        (self.records.into_iter().enumerate().filter_map(came).collect(), self.largest)
+        let begun = |(record, exchange)| self.begun.at(record).map(|_| exchange);
+        (self.records.into_iter().enumerate().filter_map(begun).collect(), self.largest)
     }
 }
 
