@@ -1,10 +1,10 @@
 //! Watch: how deliveries stand, for people and metrics.
 //!
-//! Guarantees: asking costs deliveries nothing but the answer; what is counted has few labels.
+//! Guarantees: asking costs deliveries nothing but the answer, for which attempts that end wait; what is counted has few labels.
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::dispatcher::Dispatcher;
+use super::dispatcher::State;
 use super::schedule::{BreakerState, LaneState};
 use crate::model::{BreakerHealth, DeliveryFigures, DestinationHealth, DestinationId, OutcomeCode};
 
@@ -51,7 +51,7 @@ impl Questions {
     }
 }
 
-impl Dispatcher {
+impl State {
     pub(super) fn answer(&self, question: Question) {
         // Whoever does not wait any more does not want to know.
         match question {

@@ -227,6 +227,11 @@ impl Store {
         self.snapshot.get(&self.shared.touched, &self.readers)
     }
 
+    /// The same as [`Store::routes`], if nothing changed that nobody has read yet. Always cheap.
+    pub fn read_routes(&self) -> Option<Arc<Routes>> {
+        self.snapshot.read(&self.shared.touched)
+    }
+
     /// Waits until destinations gain fresh work, or were left with some by a claim, and says which. For one caller.
     /// It also returns, perhaps with an empty list, when a retry was scheduled, so that the caller can ask [`Store::due`] anew.
     pub async fn wait_ready(&self) -> Vec<DestinationId> {

@@ -89,20 +89,26 @@ struct Reading {
 type Versions = HashMap<VersionId, (String, Arc<FunctionVersion>)>;
 
 impl Snapshot {
+    /// The same as [`Self::get`] would give, where nothing has to be read for it.
+    pub fn read(&self, touched: &Touched) -> Option<Arc<Routes>> {
+        let (version, routes) = self.newest();
+        (version == touched.version.load(Ordering::Acquire)).then_some(routes)
+    }
+
+    fn newest(&self) -> (u64, Arc<Routes>) {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        (newest.0, Arc::clone(&newest.1))
+    }
+
     /// Routes that show everything that `touched` has noted by now. If that cannot be read, they stay as they were.
     pub fn get(&self, touched: &Touched, readers: &Readers) -> Arc<Routes> {
-        let newest = || {
-            let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-            (newest.0, Arc::clone(&newest.1))
-        };
-        let (version, routes) = newest();
-        if version == touched.version.load(Ordering::Acquire) {
+        if let Some(routes) = self.read(touched) {
             return routes;
         }
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         // Before what changed is taken: a change that comes in between only causes one more reading.
         let wanted = touched.version.load(Ordering::Acquire);
-        let (version, routes) = newest();
+        let (version, routes) = self.newest();
         if version == wanted {
             return routes;
         }

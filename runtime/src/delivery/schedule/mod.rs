@@ -323,6 +323,22 @@ impl Schedule {
         self.steps.pop_front().or_else(|| self.turns(now))
     }
 
+    /// The next attempt to be made now, if no other step comes before it.
+    pub fn next_attempt(&mut self, now: Timestamp) -> Option<(Ticket, Vec<Item>)> {
+        match self.next(now)? {
+            Step::Start(ticket, items) => Some((ticket, items)),
+            other => {
+                self.steps.push_front(other);
+                None
+            }
+        }
+    }
+
+    /// Whether steps wait to be done.
+    pub fn has_steps(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
     /// When there may be a next step although nothing happens.
     pub fn wake_at(&self) -> Option<Timestamp> {
         self.timers.peek().map(|Reverse((at, _))| *at)

@@ -106,6 +106,19 @@ impl Bed {
 }
 
 #[test]
+fn who_asks_for_attempts_only_gets_none_before_a_step_that_somebody_else_has_to_do() {
+    let (mut bed, destinations) = Bed::new(&[terms(&["h"])]);
+    // There may be more for as long as a claim brings anything.
+    for claimed in [vec![item(false), item(false)], Vec::new()] {
+        assert!(bed.schedule.next_attempt(T0).is_none() && bed.schedule.has_steps());
+        assert!(matches!(bed.schedule.next(T0), Some(Step::Claim(..))));
+        bed.schedule.claimed(destinations[0], claimed);
+    }
+    let attempts = std::iter::from_fn(|| bed.schedule.next_attempt(T0)).count();
+    assert_eq!((attempts, bed.schedule.in_flight()), (2, 2));
+}
+
+#[test]
 fn many_destinations_hang_and_another_finds_places() {
     let all: Vec<_> = (0..25).map(|n| terms(&[&format!("h{n}")])).collect();
     let (mut bed, destinations) = Bed::new(&all[..24]);
