@@ -5,6 +5,7 @@
 //! is made here; the schedule's time never goes back; on shutdown attempts get time to end, and what has not ended by then is given back
 //! without costing an attempt.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,6 +32,26 @@ const BROKEN_OFF: Duration = Duration::from_secs(60);
 
 /// How long the dispatcher sleeps at most before it looks for due retries.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How long attempts that follow each other compute on a thread before whoever waits for its processor gets it: what a lane may have
+/// others wait for unnoticed.
+const STRETCH: Duration = Duration::from_micros(250);
+
+thread_local! {
+    /// What attempts have computed on this thread since it stood back.
+    static COMPUTED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// An attempt has computed for so long on a thread like this one. Without this the threads that listen and write, which wake beside
+/// guests that are never done, stand behind them for as long as the system's clock takes to tick.
+fn stand_back(cpu: Duration) {
+    let computed = COMPUTED.get() + cpu;
+    let enough = computed >= STRETCH;
+    COMPUTED.set(if enough { Duration::ZERO } else { computed });
+    if enough {
+        std::thread::yield_now();
+    }
+}
 
 enum Message {
     Loaded(DestinationId, Result<Vec<(OrderKey, u32)>, StoreError>),
@@ -164,6 +185,7 @@ impl Shared {
             let mut next = Some(start);
             while let Some(start) = next {
                 let (ticket, ended) = shared.attempt(start).await;
+                let cpu = ended.cpu;
                 let told = caught(async { shared.ended(&ticket, ended) }).await;
                 next = told.unwrap_or_else(|said| {
                     shared.state().ends = true;
@@ -172,6 +194,7 @@ impl Shared {
                 });
                 // Whoever waits on this thread comes first: an attempt need not wait for anything.
                 tokio::task::yield_now().await;
+                stand_back(cpu);
             }
         });
     }
