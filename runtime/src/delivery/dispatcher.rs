@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Attempted, Attempts, plain};
 use super::caught::caught;
 use super::prepared::{Means, Prepared};
-use super::schedule::{Back, Change, Ended, Fate, Item, Schedule, Step, Ticket};
+use super::schedule::{Back, Change, Ended, Fate, IN_LINE, Item, Schedule, Step, Ticket};
 use super::settler::{Settlements, ToSettle};
 use super::watch::Questions;
 use super::{DeliveryConfig, settler};
@@ -35,7 +35,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// How long attempts that follow each other compute on a thread before whoever waits for its processor gets it: what a lane may have
 /// others wait for unnoticed.
-const STRETCH: Duration = Duration::from_micros(250);
+const STRETCH: Duration = Duration::from_micros(IN_LINE.unsigned_abs());
 
 thread_local! {
     /// What attempts have computed on this thread since it stood back.
@@ -230,7 +230,7 @@ impl Shared {
         let mut next = None;
         let look = if state.ends {
             state.schedule.in_flight() == 0
-        } else if self.attempts.store.read_routes().is_some_and(|routes| Arc::ptr_eq(&routes, &state.routes)) {
+        } else if self.attempts.store.routes_at_hand().is_some_and(|routes| Arc::ptr_eq(&routes, &state.routes)) {
             while let Some((ticket, items)) = state.schedule.next_attempt(now) {
                 let Some(start) = state.begin(self, ticket, items, now) else { continue };
                 if let Some(other) = next.replace(start) {
@@ -421,7 +421,9 @@ impl Dispatcher {
         if self.due_at.is_some_and(|due| due <= self.shared.now()) {
             self.look_for_due();
         }
-        for steps in 1.. {
+        let mut steps = 0;
+        loop {
+            steps += 1;
             if steps % TURN == 0 {
                 tokio::task::yield_now().await;
             }
@@ -448,7 +450,6 @@ impl Dispatcher {
                 Step::Start(..) => {}
             }
         }
-        Duration::ZERO
     }
 
     fn changed(&self, destination: DestinationId, change: Change) {

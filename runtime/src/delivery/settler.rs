@@ -100,22 +100,18 @@ impl Settlements {
 impl Incoming {
     /// What is next, once it is there.
     async fn next(&mut self) -> Option<ToSettle> {
-        loop {
-            if let Some(next) = self.rest.next() {
-                return Some(next);
-            }
+        while self.rest.as_slice().is_empty() {
             self.rest = self.channel.recv().await?.into_iter();
         }
+        self.rest.next()
     }
 
     /// What is next, if it is there.
     fn next_now(&mut self) -> Option<ToSettle> {
-        loop {
-            if let Some(next) = self.rest.next() {
-                return Some(next);
-            }
+        while self.rest.as_slice().is_empty() {
             self.rest = self.channel.try_recv().ok()?.into_iter();
         }
+        self.rest.next()
     }
 
     /// Waits until a whole group is there, or [`GATHER`] is over.

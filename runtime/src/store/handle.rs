@@ -228,8 +228,8 @@ impl Store {
     }
 
     /// The same as [`Store::routes`], if nothing changed that nobody has read yet. Always cheap.
-    pub fn read_routes(&self) -> Option<Arc<Routes>> {
-        self.snapshot.read(&self.shared.touched)
+    pub fn routes_at_hand(&self) -> Option<Arc<Routes>> {
+        self.snapshot.at_hand(&self.shared.touched)
     }
 
     /// Waits until destinations gain fresh work, or were left with some by a claim, and says which. For one caller.

@@ -90,7 +90,7 @@ type Versions = HashMap<VersionId, (String, Arc<FunctionVersion>)>;
 
 impl Snapshot {
     /// The same as [`Self::get`] would give, where nothing has to be read for it.
-    pub fn read(&self, touched: &Touched) -> Option<Arc<Routes>> {
+    pub fn at_hand(&self, touched: &Touched) -> Option<Arc<Routes>> {
         let (version, routes) = self.newest();
         (version == touched.version.load(Ordering::Acquire)).then_some(routes)
     }
@@ -102,7 +102,7 @@ impl Snapshot {
 
     /// Routes that show everything that `touched` has noted by now. If that cannot be read, they stay as they were.
     pub fn get(&self, touched: &Touched, readers: &Readers) -> Arc<Routes> {
-        if let Some(routes) = self.read(touched) {
+        if let Some(routes) = self.at_hand(touched) {
             return routes;
         }
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);

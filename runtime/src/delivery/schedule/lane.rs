@@ -43,7 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Microseconds of each processor for which attempts of one lane may stand in line at once: another lane's next step waits
 /// behind them, some times before its event is with the partner, and all of that should pass unnoticed.
-const IN_LINE: i64 = 250;
+pub(in crate::delivery) const IN_LINE: i64 = 250;
 
 /// Microseconds that an attempt is taken to cost before one has ended.
 const FIRST_COST: i64 = 50;

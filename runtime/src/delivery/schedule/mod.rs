@@ -26,8 +26,8 @@ use crate::store::{Failure, Want};
 
 pub use breaker::BreakerPolicy;
 pub(in crate::delivery) use breaker::{Change, Sight, State as BreakerState};
-pub(in crate::delivery) use lane::Terms;
 use lane::{Gate, Lane};
+pub(in crate::delivery) use lane::{IN_LINE, Terms};
 pub(in crate::delivery) use order::Fate;
 use waiting::Next;
 pub(in crate::delivery) use waiting::SAVED_RETRIES;
